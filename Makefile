@@ -1,0 +1,66 @@
+# `make` lists the targets. Every target installs first what it needs.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+STAMP := .venv/.installed
+NOTEBOOKS := $(wildcard notebooks/*.ipynb)
+
+# One thread in each process: the parallel part is the pool of worker processes.
+export OMP_NUM_THREADS := 1
+export OPENBLAS_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+# make install PYTHON=/usr/bin/python3.12 chooses the interpreter.
+export PYTHON
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: install
+install: $(STAMP) ## make .venv/ with everything, system packages included where this user may
+
+$(STAMP): pyproject.toml scripts/find-python.sh scripts/install-system.sh scripts/make-venv.sh
+	@scripts/install-system.sh
+	@scripts/make-venv.sh
+	@touch $@
+
+.PHONY: demo
+demo: install ## the main job: the bundled silicon at 2000 K, results in runs/demo
+	$(BIN)/sscha-mlp relax --T 2000 --run-dir runs/demo
+
+.PHONY: test
+test: install ## the tests that take seconds
+	$(BIN)/python -m pytest
+
+.PHONY: test-slow
+test-slow: install ## the tests that take minutes: whole runs, kills, coverage of the error bars
+	$(BIN)/python -m pytest -m slow
+
+.PHONY: test-all
+test-all: install ## every test
+	$(BIN)/python -m pytest -m "slow or not slow"
+
+.PHONY: lint
+lint: install ## style, format and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: install ## put the code into the house's format
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+.PHONY: bench
+bench: install ## print the benchmark tables
+	$(BIN)/python benchmarks/run.py
+
+.PHONY: notebooks
+notebooks: install ## run the notebooks in place; fails where a cell fails
+	$(if $(NOTEBOOKS),$(BIN)/jupyter-execute --inplace $(NOTEBOOKS),@echo "There are no notebooks in notebooks/." >&2; exit 1)
+
+.PHONY: clean
+clean: ## remove .venv/, caches and build outputs; runs/ stays
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+	find sscha_mlp tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,1 @@
+"""The loop of labelling, fitting, relaxing and certifying: configuration, journal, resume."""

@@ -1,0 +1,1 @@
+"""Structures, supercells, symmetry and dynamical matrices: values and pure operations."""

@@ -1,0 +1,1 @@
+"""Displacements drawn at (Φ, R, T), importance weights, and averages with their errors."""

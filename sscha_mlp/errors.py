@@ -1,0 +1,37 @@
+"""The error family of the package.
+
+Every message says what was wrong, where, and the way out.  The command line turns
+:class:`InputError` into exit status 2 and any other :class:`SschaMlpError` into exit status 1.
+"""
+
+
+class SschaMlpError(Exception):
+    """A run failed for a reason that the message names."""
+
+
+class InputError(SschaMlpError):
+    """What the user gave cannot be used: a file, a number, a name or a setting."""
+
+
+class StructureError(InputError):
+    """A structure is unreadable, empty, or has atoms on top of each other."""
+
+
+class ConfigError(InputError):
+    """A setting is unknown, out of range, or differs from the run that is being resumed."""
+
+
+class ReferenceFailedError(SschaMlpError):
+    """The reference calculator could not label what it had to label."""
+
+
+class FitError(SschaMlpError):
+    """A model could not be fitted, or the fit did not read the data it was given."""
+
+
+class ModelError(InputError):
+    """A model file is missing, damaged, or does not fit the crystal it is used for."""
+
+
+class RelaxationError(SschaMlpError):
+    """A relaxation cannot go on from the state it is in."""

@@ -1,0 +1,1 @@
+"""Potentials that learn: the protocol, its registry, and one sub-package per kind."""

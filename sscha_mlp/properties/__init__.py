@@ -1,0 +1,1 @@
+"""What follows from a converged state: dispersion, density of states, thermal expansion."""

@@ -1,0 +1,48 @@
+"""Name, unit and axis label of each quantity that is shown to a person."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from sscha_mlp import units
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A quantity as it is shown.
+
+    Parameters
+    ----------
+    label
+        What it is called on an axis or in a table.
+    unit
+        Unit in which it is shown.
+    per_internal
+        Factor from the internal unit to the shown one.
+    """
+
+    label: str
+    unit: str
+    per_internal: float = 1.0
+
+    @property
+    def axis(self) -> str:
+        """Axis label with its unit, for example ``Pressure (GPa)``."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+QUANTITIES: Final[dict[str, Quantity]] = {
+    "energy": Quantity("Energy", "eV/atom"),
+    "energy_error": Quantity("Energy error", "meV/atom", 1.0e3),
+    "force": Quantity("Force", "eV/Å"),
+    "force_error": Quantity("Force error", "meV/Å", 1.0e3),
+    "stress": Quantity("Stress", "GPa", 1.0 / units.GPA),
+    "stress_error": Quantity("Stress error", "GPa", 1.0 / units.GPA),
+    "pressure": Quantity("Pressure", "GPa", 1.0 / units.GPA),
+    "frequency": Quantity("Frequency", "THz", 1.0 / units.THZ),
+    "free_energy": Quantity("Free energy", "eV/atom"),
+    "volume": Quantity("Volume", "Å³/atom"),
+    "displacement": Quantity("Rms displacement", "Å"),
+    "effective_sample_size": Quantity("Effective sample size", ""),
+    "temperature": Quantity("Temperature", "K"),
+}
+"""Registry of quantities, by the key that code uses."""

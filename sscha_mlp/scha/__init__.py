@@ -1,0 +1,1 @@
+"""Free-energy minimisation: estimators, minimiser, cell step; python-sscha behind one adapter."""

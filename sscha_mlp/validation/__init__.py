@@ -1,0 +1,1 @@
+"""What a model is worth: error metrics on unseen sets, and the certificate."""
