@@ -1,0 +1,178 @@
+"""Crystal structures as immutable values."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from sscha_mlp.errors import StructureError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+SHORTEST_DISTANCE: float = 0.5
+"""Atoms closer than this (Å) cannot be a crystal that anybody means."""
+
+
+def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray:
+    """Return a read-only copy of an array with the given type."""
+    copy = np.array(array, dtype=dtype)
+    copy.flags.writeable = False
+    return copy
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A periodic crystal.
+
+    Parameters
+    ----------
+    cell
+        Lattice vectors as rows, shape (3, 3), Å.
+    positions
+        Cartesian positions, shape (n_atoms, 3), Å.
+    numbers
+        Atomic numbers, shape (n_atoms,).
+    masses
+        Atomic masses, shape (n_atoms,), amu.
+
+    Raises
+    ------
+    StructureError
+        If the shapes do not match, the cell has no volume, or a value is not finite.
+    """
+
+    cell: FloatArray
+    positions: FloatArray
+    numbers: IntArray
+    masses: FloatArray
+
+    def __post_init__(self) -> None:
+        """Make the arrays read-only and check them."""
+        object.__setattr__(self, "cell", read_only(self.cell))
+        object.__setattr__(self, "positions", read_only(self.positions))
+        object.__setattr__(self, "numbers", read_only(self.numbers, np.int64))
+        object.__setattr__(self, "masses", read_only(self.masses))
+        n_atoms = len(self.numbers)
+        if n_atoms == 0:
+            raise StructureError("The structure has no atoms; give a file that holds a crystal.")
+        if self.cell.shape != (3, 3) or self.positions.shape != (n_atoms, 3):
+            raise StructureError(
+                f"A crystal of {n_atoms} atoms needs a cell of shape (3, 3) and positions of shape "
+                f"({n_atoms}, 3); got {self.cell.shape} and {self.positions.shape}."
+            )
+        if self.masses.shape != (n_atoms,) or not np.all(self.masses > 0):
+            raise StructureError(f"A crystal of {n_atoms} atoms needs {n_atoms} positive masses.")
+        if not (np.all(np.isfinite(self.cell)) and np.all(np.isfinite(self.positions))):
+            raise StructureError("The structure has a cell or a position that is not a number.")
+        if abs(np.linalg.det(self.cell)) < 1.0e-3:
+            raise StructureError(
+                "The structure has no periodic cell in three dimensions; SSCHA needs a bulk crystal "
+                "(give the file three lattice vectors)."
+            )
+
+    @classmethod
+    def from_ase(cls, atoms: Atoms) -> "Crystal":
+        """Return the crystal of an ASE object; its calculator and constraints are left behind."""
+        return cls(atoms.cell.array, atoms.positions, atoms.numbers, atoms.get_masses())
+
+    def to_ase(self) -> Atoms:
+        """Return a new ASE object with periodic boundaries."""
+        return Atoms(
+            numbers=self.numbers,
+            positions=self.positions,
+            cell=self.cell,
+            masses=self.masses,
+            pbc=True,
+        )
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in the cell."""
+        return len(self.numbers)
+
+    @property
+    def volume(self) -> float:
+        """Volume of the cell, Å³."""
+        return float(abs(np.linalg.det(self.cell)))
+
+    @property
+    def symbols(self) -> list[str]:
+        """Chemical symbol of each atom."""
+        return list(self.to_ase().get_chemical_symbols())
+
+    @cached_property
+    def scaled_positions(self) -> FloatArray:
+        """Positions in units of the lattice vectors, shape (n_atoms, 3), not wrapped."""
+        return read_only(np.linalg.solve(self.cell.T, self.positions.T).T)
+
+    def strained(self, strain: ArrayLike) -> "Crystal":
+        """Return the crystal under a homogeneous strain; scaled positions stay.
+
+        Parameters
+        ----------
+        strain
+            Symmetric strain tensor, shape (3, 3); lattice vectors become ``a (1 + strain)``.
+        """
+        deformation = np.eye(3) + np.asarray(strain, dtype=np.float64)
+        return replace(
+            self, cell=self.cell @ deformation, positions=self.positions @ deformation
+        )
+
+    def moved(self, displacements: ArrayLike) -> "Crystal":
+        """Return the crystal with its atoms moved by ``displacements``, shape (n_atoms, 3), Å."""
+        return replace(self, positions=self.positions + np.asarray(displacements))
+
+    def shortest_distance(self) -> float:
+        """Shortest distance between two atoms or an atom and its image, Å."""
+        return shortest_distance(self.to_ase())
+
+
+def shortest_distance(atoms: Atoms) -> float:
+    """Shortest distance between two atoms, images included, Å (infinite above 4 Å)."""
+    from ase.neighborlist import neighbor_list  # noqa: PLC0415 - slow to import
+
+    for cutoff in (2.0, 4.0):
+        distances = neighbor_list("d", atoms, cutoff)
+        if len(distances):
+            return float(distances.min())
+    return float("inf")
+
+
+def read_structure(path: str | Path) -> Crystal:
+    """Read a crystal from any file that ASE reads; the last frame of a trajectory.
+
+    Raises
+    ------
+    StructureError
+        If the file is missing, unreadable or empty, has no periodic cell, or has atoms closer
+        than 0.5 Å.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"There is no structure file {path}; give a file that ASE reads.")
+    try:
+        atoms = ase.io.read(path, index=-1)
+    except Exception as err:  # ASE's readers raise whatever their parser met
+        raise StructureError(
+            f"{path} could not be read as a structure ({type(err).__name__}: {err}); give a file "
+            "in a format that ASE reads, such as POSCAR, .cif or .xyz with a cell."
+        ) from err
+    if not isinstance(atoms, Atoms) or len(atoms) == 0:
+        raise StructureError(f"{path} holds no atoms.")
+    if atoms.cell.rank < 3:
+        raise StructureError(
+            f"{path} has no periodic cell in three dimensions; SSCHA needs a bulk crystal."
+        )
+    crystal = Crystal.from_ase(atoms)
+    distance = crystal.shortest_distance()
+    if distance < SHORTEST_DISTANCE:
+        raise StructureError(
+            f"Two atoms of {path} are {distance:.2f} Å apart; remove the duplicate or correct the "
+            "positions."
+        )
+    return crystal

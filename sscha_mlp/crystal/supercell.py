@@ -1,0 +1,109 @@
+"""Supercells: which atom is which, and how lattice translations move them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
+from sscha_mlp.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Supercell:
+    """A diagonal supercell of a primitive cell.
+
+    Atoms are ordered cell by cell: atom ``T * n_primitive + a`` is primitive atom ``a`` moved by
+    lattice translation ``T``, with the last index of the translation running fastest.
+
+    Parameters
+    ----------
+    primitive
+        The primitive cell.
+    size
+        Repetitions along the three lattice vectors.
+
+    Raises
+    ------
+    InputError
+        If a repetition is not a positive whole number.
+    """
+
+    primitive: Crystal
+    size: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        """Check the repetitions."""
+        object.__setattr__(self, "size", check_supercell_size(self.size))
+
+    @property
+    def n_cells(self) -> int:
+        """Number of primitive cells."""
+        return int(np.prod(self.size))
+
+    @property
+    def n_atoms(self) -> int:
+        """Number of atoms in the supercell."""
+        return self.n_cells * self.primitive.n_atoms
+
+    @cached_property
+    def translations(self) -> IntArray:
+        """Lattice translations of the cells, shape (n_cells, 3), whole numbers."""
+        return read_only(np.array(list(np.ndindex(*self.size))), np.int64)
+
+    @cached_property
+    def primitive_index(self) -> IntArray:
+        """Primitive atom that each supercell atom is an image of, shape (n_atoms,)."""
+        return read_only(np.tile(np.arange(self.primitive.n_atoms), self.n_cells), np.int64)
+
+    @cached_property
+    def crystal(self) -> Crystal:
+        """The supercell as a crystal."""
+        primitive = self.primitive
+        shifts = self.translations @ primitive.cell
+        positions = (shifts[:, None, :] + primitive.positions[None, :, :]).reshape(-1, 3)
+        return Crystal(
+            cell=np.diag(self.size) @ primitive.cell,
+            positions=positions,
+            numbers=np.tile(primitive.numbers, self.n_cells),
+            masses=np.tile(primitive.masses, self.n_cells),
+        )
+
+    @cached_property
+    def masses3(self) -> FloatArray:
+        """Mass of each Cartesian coordinate, shape (3 n_atoms,), amu."""
+        return read_only(np.repeat(self.crystal.masses, 3))
+
+    def cell_index(self, translations: NDArray[np.int64]) -> IntArray:
+        """Index of each lattice translation, folded into the supercell.
+
+        Parameters
+        ----------
+        translations
+            Whole numbers, shape (..., 3).
+        """
+        folded = np.mod(translations, self.size)
+        return np.asarray(np.ravel_multi_index(np.moveaxis(folded, -1, 0), self.size), np.int64)
+
+    @cached_property
+    def difference_index(self) -> IntArray:
+        """Index of the cell ``T' - T`` for each pair, shape (n_cells, n_cells)."""
+        t = self.translations
+        return read_only(self.cell_index(t[None, :, :] - t[:, None, :]), np.int64)
+
+    @cached_property
+    def qpoints(self) -> FloatArray:
+        """Commensurate wave vectors, shape (n_cells, 3), in units of the reciprocal vectors."""
+        return read_only(self.translations / np.array(self.size))
+
+
+def check_supercell_size(size: tuple[int, ...] | list[int]) -> tuple[int, int, int]:
+    """Return the size as three positive whole numbers, or raise :class:`InputError`."""
+    values = tuple(size)
+    if len(values) != 3 or any(int(v) != v or v < 1 for v in values):
+        raise InputError(
+            f"The supercell {values} is not three positive whole numbers; write for example "
+            "--supercell 2 2 2."
+        )
+    return int(values[0]), int(values[1]), int(values[2])
