@@ -1,0 +1,168 @@
+"""Extended XYZ, exact to the last digit.
+
+The comment line holds ``energy`` (eV), ``stress`` (nine numbers, eV/Å³, positive under tension),
+``config_type`` (the origin), and, where known, ``temperature`` (K) and ``displacement_rms`` (Å);
+each atom has its ``forces`` (eV/Å).  These are the keys that gap_fit is told to read and that
+ASE reads as results.  ASE's own writer keeps eight decimals; this one keeps all.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+
+from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.labels import Label, LabelledConfiguration
+from sscha_mlp.errors import InputError, StructureError
+
+_WRITTEN_ANYWAY: Final = frozenset({"numbers", "positions", "forces"})
+
+
+def write_extxyz(path: str | Path, configurations: Sequence[LabelledConfiguration | Atoms]) -> None:
+    """Write configurations, labelled or not, atomically.
+
+    Further numeric arrays of the atoms, such as initial magnetic moments, are written too.
+
+    Raises
+    ------
+    SschaMlpError
+        If the file cannot be written.
+    """
+    write_atomic(path, "".join(format_frame(configuration) for configuration in configurations))
+
+
+def format_frame(configuration: LabelledConfiguration | Atoms) -> str:
+    """Return one configuration as a frame of extended XYZ."""
+    if isinstance(configuration, Atoms):
+        return _frame(configuration, {}, None)
+    label = configuration.label
+    info: dict[str, str] = {
+        "energy": repr(label.energy),
+        "stress": _numbers(label.stress),
+        "config_type": configuration.origin,
+    }
+    for name in ("temperature", "displacement_rms"):
+        value = getattr(configuration, name)
+        if value is not None:
+            info[name] = repr(float(value))
+    return _frame(configuration.atoms, info, label.forces)
+
+
+def read_extxyz(path: str | Path) -> tuple[LabelledConfiguration, ...]:
+    """Read labelled configurations.
+
+    A ``virial`` (eV), as some codes write it, is taken as ``-stress * volume`` where no stress is
+    given.
+
+    Raises
+    ------
+    StructureError
+        If the file cannot be read.
+    InputError
+        If a configuration lacks its energy, forces or stress, or one of them is not finite.
+    """
+    labelled = []
+    for index, atoms in enumerate(read_configurations(path)):
+        try:
+            labelled.append(_labelled(atoms))
+        except InputError as err:
+            raise InputError(f"Configuration {index} of {path}: {err}") from err
+    return tuple(labelled)
+
+
+def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
+    """Read configurations, labelled or not; labels stay attached as ASE attaches them.
+
+    Raises
+    ------
+    StructureError
+        If the file does not exist or cannot be read.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StructureError(f"The file {path} does not exist.")
+    if path.stat().st_size == 0:
+        return ()
+    try:
+        frames = ase.io.read(path, index=":", format="extxyz")
+    except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
+        reason = " ".join(str(err).split()) or type(err).__name__
+        raise StructureError(f"{path} cannot be read as extended XYZ: {reason}") from err
+    return tuple(frames)
+
+
+def _labelled(atoms: Atoms) -> LabelledConfiguration:
+    results = _results(atoms)
+    missing = [name for name in ("energy", "forces", "stress") if name not in results]
+    if missing:
+        raise InputError(f"no {' and no '.join(missing)} (keys energy, forces, stress).")
+    return LabelledConfiguration(
+        atoms=atoms,
+        label=Label(**results),
+        temperature=_optional_float(atoms, "temperature"),
+        displacement_rms=_optional_float(atoms, "displacement_rms"),
+        origin=str(atoms.info.get("config_type", "unknown")),
+    )
+
+
+def _results(atoms: Atoms) -> dict[str, Any]:
+    """Collect energy, forces and stress (3, 3) from where ASE's reader puts them."""
+    found: dict[str, Any] = dict(atoms.calc.results) if atoms.calc is not None else {}
+    for name, place in (("energy", atoms.info), ("stress", atoms.info), ("forces", atoms.arrays)):
+        if name not in found and name in place:
+            found[name] = place[name]
+    if "stress" not in found and "virial" in atoms.info:
+        found["stress"] = -np.reshape(atoms.info["virial"], (3, 3)) / atoms.get_volume()
+    if "stress" in found:
+        stress = np.asarray(found["stress"], dtype=np.float64)
+        full = stress.reshape(3, 3) if stress.size == 9 else voigt_6_to_full_3x3_stress(stress)
+        found["stress"] = full
+    return {name: found[name] for name in ("energy", "forces", "stress") if name in found}
+
+
+def _optional_float(atoms: Atoms, name: str) -> float | None:
+    return float(atoms.info[name]) if name in atoms.info else None
+
+
+def _frame(atoms: Atoms, info: dict[str, str], forces: NDArray[np.float64] | None) -> str:
+    columns: list[tuple[str, NDArray[Any]]] = [("pos", atoms.positions)]
+    if forces is not None:
+        columns.append(("forces", forces))
+    columns += [
+        (name, array)
+        for name, array in atoms.arrays.items()
+        if name not in _WRITTEN_ANYWAY and array.dtype.kind in "fi" and array.ndim <= 2
+    ]
+    header = " ".join(f"{key}={value}" for key, value in _header(atoms, columns, info))
+    symbols = atoms.get_chemical_symbols()
+    rows = (
+        " ".join([symbol, *(_row(array[i]) for _, array in columns)])
+        for i, symbol in enumerate(symbols)
+    )
+    return "\n".join([str(len(atoms)), header, *rows]) + "\n"
+
+
+def _header(
+    atoms: Atoms, columns: Iterable[tuple[str, NDArray[Any]]], info: dict[str, str]
+) -> Iterable[tuple[str, str]]:
+    yield "Lattice", _numbers(atoms.cell.array)
+    properties = ["species:S:1"]
+    for name, array in columns:
+        kind = "R" if array.dtype.kind == "f" else "I"
+        properties.append(f"{name}:{kind}:{1 if array.ndim == 1 else array.shape[1]}")
+    yield "Properties", ":".join(properties)
+    yield from info.items()
+    yield "pbc", '"' + " ".join("T" if periodic else "F" for periodic in atoms.pbc) + '"'
+
+
+def _numbers(array: NDArray[np.float64]) -> str:
+    return '"' + _row(array.ravel()) + '"'
+
+
+def _row(values: Any) -> str:
+    return " ".join(repr(value) for value in np.atleast_1d(values).tolist())

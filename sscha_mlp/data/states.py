@@ -1,0 +1,54 @@
+"""Dynamical matrices on disk, exact to the last bit (Quantum ESPRESSO files are for exchange)."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.data.files import write_atomic
+from sscha_mlp.errors import InputError
+
+_KEYS = ("cell", "positions", "numbers", "masses", "size", "force_constants")
+
+
+def save_state(path: str | Path, state: DynamicalMatrix) -> None:
+    """Write a dynamical matrix to an ``.npz`` file, atomically."""
+    crystal = state.crystal
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        cell=crystal.cell,
+        positions=crystal.positions,
+        numbers=crystal.numbers,
+        masses=crystal.masses,
+        size=np.array(state.supercell.size),
+        force_constants=state.force_constants,
+    )
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, buffer.getvalue())
+
+
+def load_state(path: str | Path) -> DynamicalMatrix:
+    """Read what :func:`save_state` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {key: stored[key] for key in _KEYS}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+        raise InputError(
+            f"The state {path} cannot be read ({err}); remove it and what came after it."
+        ) from err
+    crystal = Crystal(values["cell"], values["positions"], values["numbers"], values["masses"])
+    size = tuple(int(v) for v in values["size"])
+    return DynamicalMatrix(
+        Supercell(crystal, (size[0], size[1], size[2])), values["force_constants"]
+    )

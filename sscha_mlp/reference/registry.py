@@ -1,0 +1,272 @@
+"""From what a user writes to a reference: a name, ``package.module:factory``, or a TOML file."""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from sscha_mlp.data.labels import Label
+from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
+from sscha_mlp.parallel import Failed, WorkerPool, WorkerStartError
+from sscha_mlp.reference.builtin import BUILT_IN
+from sscha_mlp.reference.compute import LabelFunction, bare_copy
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A calculator that is taken for the truth.
+
+    Parameters
+    ----------
+    name
+        What the user called it.
+    identity
+        All that decides a label, as JSON with sorted keys.  Labels are found again by this text,
+        so it leaves out what does not change them: for a built-in potential its parameters count,
+        not the versions of QUIP or ASE that evaluate it; for a user's factory its name, its
+        parameters and a hash of its source text.  What the factory calls is not looked into.
+    factory
+        Makes the calculator from ``parameters``; picklable if it is to be used in workers.
+    parameters
+        Keyword arguments of the factory.
+    description
+        One line for a report.
+    elements
+        Chemical symbols that it has parameters for; None if it does not say.
+    """
+
+    name: str
+    identity: str
+    factory: Callable[..., Any]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    description: str = ""
+    elements: tuple[str, ...] | None = None
+
+    @classmethod
+    def from_factory(
+        cls, factory: Callable[..., Any], *, name: str | None = None, **parameters: Any
+    ) -> Self:
+        """Return the reference of a function that makes a calculator.
+
+        Raises
+        ------
+        ConfigError
+            If the function does not take these parameters.
+        """
+        if not hasattr(factory, "__qualname__"):
+            raise ConfigError(f"The factory {factory!r} must be a function or a class.")
+        where = f"{factory.__module__}:{factory.__qualname__}"
+        _check_parameters(where, factory, parameters)
+        settings = {
+            "factory": where,
+            "parameters": parameters,
+            "source_sha256": _source_hash(factory),
+        }
+        description = (inspect.getdoc(factory) or where).splitlines()[0]
+        return cls(name or where, _to_json(where, settings), factory, parameters, description)
+
+    def make_calculator(self) -> Calculator:
+        """Make a new calculator."""
+        return self.factory(**self.parameters)
+
+    def check_elements(self, atoms: Atoms) -> None:
+        """Refuse a structure with an element that the reference does not know.
+
+        Raises
+        ------
+        InputError
+            If there is such an element.
+        """
+        unknown = sorted(set(atoms.get_chemical_symbols()) - set(self.elements or ()))
+        if self.elements is not None and unknown:
+            raise InputError(
+                f"The reference {self.name!r} has no parameters for {', '.join(unknown)}; "
+                f"it knows {', '.join(self.elements)}. Choose another reference."
+            )
+
+    def check(self, atoms: Atoms, *, time_limit: float | None = None) -> Label:
+        """Label one structure in a process of its own, to see whether the reference works.
+
+        Parameters
+        ----------
+        time_limit
+            Longest time for the calculation, in s.
+
+        Raises
+        ------
+        InputError
+            If the structure has an element that the reference does not know.
+        ReferenceFailedError
+            If the calculator cannot be made, or cannot label the structure.
+        """
+        self.check_elements(atoms)
+        isolate = self.factory.__module__ != "__main__" or time_limit is not None
+        function = LabelFunction(self.make_calculator)
+        try:
+            with WorkerPool(function, 1, time_limit, isolate=isolate) as pool:
+                ((_, outcome),) = pool.run([bare_copy(atoms)])
+        except WorkerStartError as err:
+            raise ReferenceFailedError(
+                f"The reference {self.name!r} cannot be set up: {err}"
+            ) from err
+        if isinstance(outcome, Failed):
+            raise ReferenceFailedError(
+                f"The reference {self.name!r} cannot label {atoms.get_chemical_formula()}: "
+                f"{outcome.reason}"
+            )
+        return Label(*outcome.value)
+
+
+def reference_names() -> tuple[str, ...]:
+    """Return the names of the built-in references."""
+    return tuple(BUILT_IN)
+
+
+def get_reference(spec: "str | Path | Reference") -> Reference:
+    """Return the reference that a user asks for.
+
+    Parameters
+    ----------
+    spec
+        A built-in name (see :func:`reference_names`); ``package.module:factory``, where the module
+        may lie in the current directory and the factory returns an ASE calculator; or a TOML file::
+
+            [reference]
+            factory = "calculators:quantum_espresso"   # or a built-in name
+
+            [reference.parameters]
+            ecutwfc = 60.0
+
+    Raises
+    ------
+    ConfigError
+        If the name, the factory, the file or a parameter is unknown.
+    """
+    if isinstance(spec, Reference):
+        return spec
+    if isinstance(spec, Path) or spec.endswith(".toml"):
+        return _from_toml(Path(spec))
+    return _from_name(spec, {}, [Path.cwd()])
+
+
+def _from_name(spec: str, parameters: dict[str, Any], places: list[Path]) -> Reference:
+    if ":" in spec:
+        return Reference.from_factory(_import_factory(spec, places), name=spec, **parameters)
+    if spec in BUILT_IN:
+        return _built_in(spec, parameters)
+    close = difflib.get_close_matches(spec, BUILT_IN, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ConfigError(
+        f"There is no reference {spec!r}.{hint} Valid: {', '.join(BUILT_IN)}, "
+        "'package.module:factory', or a TOML file."
+    )
+
+
+def _built_in(name: str, parameters: dict[str, Any]) -> Reference:
+    built_in = BUILT_IN[name]
+    _check_parameters(name, built_in.factory, parameters)
+    merged = {**built_in.parameters, **parameters}
+    try:
+        settings = built_in.settings(**merged)
+        elements = built_in.elements(**merged)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"The parameters {merged} of the reference {name!r}: {err}.") from err
+    return Reference(
+        name, _to_json(name, settings), built_in.factory, merged, built_in.description, elements
+    )
+
+
+def _from_toml(path: Path) -> Reference:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+        raise ConfigError(f"The reference file {path} cannot be read: {err}.") from err
+    table = content.pop("reference", None)
+    if not isinstance(table, dict) or not isinstance(table.get("factory"), str):
+        raise ConfigError(
+            f'{path} needs a table [reference] with factory = "...": a built-in name or '
+            "'package.module:factory'."
+        )
+    unknown = sorted({*content, *(f"reference.{key}" for key in table)} - _TOML_KEYS)
+    if unknown:
+        raise ConfigError(
+            f"{path} has the unknown key {', '.join(unknown)}; valid are {', '.join(_TOML_KEYS)}."
+        )
+    parameters = table.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise ConfigError(f"{path}: reference.parameters must be a table.")
+    return _from_name(table["factory"], parameters, [path.resolve().parent, Path.cwd()])
+
+
+_TOML_KEYS = {"reference.factory": None, "reference.parameters": None}.keys()
+
+
+def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:
+    """Import ``module:function``; the places go to the front of the search path and stay there."""
+    module_name, _, attribute = spec.partition(":")
+    for place in reversed(places):
+        if str(place) not in sys.path:
+            sys.path.insert(0, str(place))
+    importlib.invalidate_caches()
+    try:
+        value: Any = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            value = getattr(value, part)
+    except AttributeError as err:
+        raise ConfigError(f"The reference {spec!r}: {err}.") from err
+    except Exception as err:
+        raise ConfigError(
+            f"The reference {spec!r}: the module {module_name!r} cannot be imported "
+            f"({type(err).__name__}: {err}); looked in {places[0]} and the Python path."
+        ) from err
+    if not callable(value):
+        raise ConfigError(f"The reference {spec!r} is a {type(value).__name__}, not a function.")
+    factory: Callable[..., Any] = value
+    return factory
+
+
+def _check_parameters(name: str, factory: Callable[..., Any], parameters: dict[str, Any]) -> None:
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some classes written in C have none
+        return
+    try:
+        signature.bind(**parameters)
+    except TypeError as err:
+        valid = ", ".join(signature.parameters) or "none"
+        raise ConfigError(
+            f"The parameters of the reference {name!r}: {err}. Valid parameters: {valid}."
+        ) from err
+
+
+def _source_hash(factory: Callable[..., Any]) -> str | None:
+    try:
+        return hashlib.sha256(inspect.getsource(factory).encode()).hexdigest()
+    except (OSError, TypeError):
+        return None
+
+
+def _to_json(name: str, settings: dict[str, Any]) -> str:
+    try:
+        return json.dumps(settings, sort_keys=True, default=_plain, allow_nan=False)
+    except (TypeError, ValueError) as err:
+        raise ConfigError(f"The parameters of the reference {name!r}: {err}.") from err
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} cannot be written as JSON")
