@@ -1,0 +1,192 @@
+"""A fitted GAP, ready to evaluate batches of configurations."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import numpy as np
+from ase import Atoms
+
+from sscha_mlp.errors import InputError, ModelError
+from sscha_mlp.parallel import Failed, WorkerPool
+from sscha_mlp.potentials.gap.command import MODEL_FILE
+from sscha_mlp.potentials.gap.evaluator import Chunk, EvaluatorFactory, Group, Prediction
+from sscha_mlp.potentials.gap.store import GapRecord, read_record, verify
+from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
+
+_GROUP_ATOMS: Final = 128
+"""Atoms in one call of QUIP; from here on the cost of the call itself no longer counts."""
+
+_MAX_CHUNK: Final = 4
+_CHUNKS_PER_WORKER: Final = 4
+
+
+def load(directory: Path | str, *, n_workers: int = 1) -> "GapPotential":
+    """Load a finished GAP after comparing its files with the hash taken when it was fitted.
+
+    Raises
+    ------
+    ModelError
+        If the directory holds no finished GAP, or a file is missing or has changed.
+    """
+    directory = Path(directory)
+    record = read_record(directory)
+    verify(directory, record)
+    return GapPotential(directory, record, n_workers=n_workers)
+
+
+class GapPotential:
+    """A GAP on disk and the processes that evaluate it.
+
+    The processes start at the first evaluation and stay; with one worker, this process does the
+    work.  Predictions do not depend on the number of workers.  In the last digits they depend on
+    what else is in the batch, because small configurations are evaluated several at a time.  Use
+    it as a context manager, or call :meth:`close`.
+
+    Parameters
+    ----------
+    path
+        Directory of the model.
+    record
+        What its ``model.json`` says.
+    n_workers
+        Number of processes.
+    """
+
+    kind: Final = "gap"
+
+    def __init__(self, path: Path, record: GapRecord, *, n_workers: int = 1) -> None:
+        self.path = path.resolve()
+        self.record = record
+        self.n_workers = n_workers
+        self._pool: WorkerPool[Chunk, list[Prediction]] = WorkerPool(
+            EvaluatorFactory(self.path / MODEL_FILE), n_workers
+        )
+
+    def __repr__(self) -> str:
+        return f"GapPotential({str(self.path)!r}, n_workers={self.n_workers})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the model file and its sparse points."""
+        return self.record.sha256
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Hyper-parameters of the fit."""
+        return MappingProxyType(dict(self.record.settings))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that the model was trained on."""
+        return self.record.elements
+
+    def evaluate(
+        self, configurations: Sequence[Atoms], *, uncertainty: bool = False
+    ) -> Predictions:
+        """Return energies, forces and stresses, in the order of the configurations.
+
+        Parameters
+        ----------
+        configurations
+            Crystals or molecules with a cell; they are not changed.
+        uncertainty
+            Whether to return, per configuration, the largest standard deviation of a local
+            energy, ``max_i sqrt(local_gap_variance_i)``, in eV.  It is not calibrated: an alarm
+            for configurations unlike the training data.  Costs about a fifth more time.
+
+        Raises
+        ------
+        InputError
+            If a configuration has positions or a cell that are not finite, or no volume.
+        ModelError
+            If a configuration holds an element the model was not trained on, a prediction is not
+            finite, or a worker dies.
+        """
+        for index, atoms in enumerate(configurations):
+            self._require_usable(index, atoms)
+        found: dict[int, list[Prediction]] = {}
+        for index, outcome in self._pool.run(self._chunks(configurations, uncertainty)):
+            if isinstance(outcome, Failed):
+                raise ModelError(f"The GAP in {self.path} failed: {outcome.reason}")
+            found[index] = outcome.value
+        return _collect([item for index in sorted(found) for item in found[index]], uncertainty)
+
+    def calculator(self) -> PotentialCalculator:
+        """Return an ASE calculator that evaluates in this process."""
+        return PotentialCalculator(GapPotential(self.path, self.record, n_workers=1))
+
+    def close(self) -> None:
+        """End the worker processes; the potential cannot evaluate afterwards."""
+        self._pool.close()
+
+    def _chunks(self, configurations: Sequence[Atoms], uncertainty: bool) -> Iterator[Chunk]:
+        groups = _grouped(configurations)
+        share = len(groups) // (_CHUNKS_PER_WORKER * self.n_workers)
+        size = max(1, min(_MAX_CHUNK, share))
+        first = 0
+        for start in range(0, len(groups), size):
+            batch = tuple(groups[start : start + size])
+            yield Chunk(first, batch, uncertainty)
+            first += sum(len(group) for group in batch)
+
+    def _require_usable(self, index: int, atoms: Atoms) -> None:
+        unknown = sorted(set(atoms.symbols) - set(self.elements))
+        if unknown:
+            raise ModelError(
+                f"Configuration {index} holds {', '.join(unknown)}, but the GAP in {self.path} "
+                f"was trained on {', '.join(self.elements)} only: fit one on data with "
+                f"{', '.join(unknown)}."
+            )
+        if len(atoms) == 0:
+            raise InputError(f"Configuration {index} has no atoms; leave it out.")
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+            raise InputError(f"Configuration {index} has positions or a cell that are not finite.")
+        if abs(np.linalg.det(atoms.cell.array)) <= 0.0:
+            raise InputError(f"Configuration {index} has a cell without volume; give it one.")
+
+
+def _grouped(configurations: Sequence[Atoms]) -> list[Group]:
+    """Divide a batch, in its order, into groups of a bounded number of atoms.
+
+    The division must depend on nothing but the batch, or the last digits would depend on the
+    number of workers.
+    """
+    groups: list[list[Atoms]] = []
+    n_atoms = _GROUP_ATOMS
+    for atoms in configurations:
+        if n_atoms + len(atoms) > _GROUP_ATOMS:
+            groups.append([])
+            n_atoms = 0
+        groups[-1].append(_bare(atoms))
+        n_atoms += len(atoms)
+    return [tuple(group) for group in groups]
+
+
+def _bare(atoms: Atoms) -> Atoms:
+    return Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+
+
+def _collect(predictions: Sequence[Prediction], uncertainty: bool) -> Predictions:
+    for index, item in enumerate(predictions):
+        values = [item.energy, item.uncertainty or 0.0, *item.forces.flat, *item.stress.flat]
+        if not np.isfinite(values).all():
+            raise ModelError(
+                f"The GAP predicts NaN or infinity for configuration {index}: it is outside the "
+                "model's domain (atoms on top of each other?); leave it out."
+            )
+    return Predictions(
+        energies=np.array([item.energy for item in predictions], dtype=np.float64),
+        forces=tuple(item.forces for item in predictions),
+        stresses=np.array([item.stress for item in predictions]).reshape(-1, 3, 3),
+        uncertainty=np.array([item.uncertainty for item in predictions], dtype=np.float64)
+        if uncertainty
+        else None,
+    )
