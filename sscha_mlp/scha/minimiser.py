@@ -1,0 +1,243 @@
+"""Minimise the SSCHA free energy of one ensemble with respect to force constants and centroids.
+
+The step is the self-consistent one.  At the minimum ``Phi = < d²V/du² >`` and ``< f > = 0``, so
+each step moves Phi towards the reweighted average and the centroids by ``Phi^-1 < f >``, which is
+the preconditioned gradient with its natural step length of one.  The ensemble is kept and
+reweighted until its effective sample size is used up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+
+from sscha_mlp import units
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.errors import ConfigError, RelaxationError
+from sscha_mlp.scha.estimators import Estimators, Samples, estimate
+
+
+class MinimiserStop(StrEnum):
+    """Why a minimisation of one ensemble ended."""
+
+    CONVERGED = "the gradient is below its tolerance"
+    SAMPLE_USED_UP = "the effective sample size fell below its limit"
+    MAX_STEPS = "the largest number of steps was reached"
+
+
+@dataclass(frozen=True)
+class MinimiserSettings:
+    """How one ensemble is minimised.
+
+    Parameters
+    ----------
+    min_sample_ratio
+        Effective sample size, as a part of n_configs, below which the ensemble is used up.
+    meaningful_factor
+        Converged when no mode would shift by more than this part of its standard error.
+    max_steps
+        Largest number of steps.
+    step
+        Part of the self-consistent step that is taken, between 0 and 1.
+    relax_centroids
+        Whether free internal coordinates move.
+    """
+
+    min_sample_ratio: float = 0.5
+    meaningful_factor: float = 0.01
+    max_steps: int = 100
+    step: float = 0.8
+    relax_centroids: bool = True
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if not 0 < self.min_sample_ratio < 1:
+            raise ConfigError(f"min_sample_ratio = {self.min_sample_ratio} is not between 0 and 1.")
+        if not self.meaningful_factor > 0:
+            raise ConfigError(f"meaningful_factor = {self.meaningful_factor} is not above 0.")
+        if self.max_steps < 1:
+            raise ConfigError(f"max_steps = {self.max_steps} is not at least 1.")
+        if not 0 < self.step <= 1:
+            raise ConfigError(f"step = {self.step} is not above 0 and at most 1.")
+
+
+@dataclass(frozen=True)
+class MinimisationStep:
+    """One step: what the reweighted ensemble says of the state before the step.
+
+    Parameters
+    ----------
+    free_energy, free_energy_stderr
+        eV per atom.
+    gradient_thz, gradient_stderr_thz
+        Largest first-order frequency shift that the gradient asks for, and its error, THz.
+    effective_sample_size
+        Kong-Liu number of configurations.
+    frequencies_thz
+        Frequencies of the supercell modes, THz.
+    """
+
+    free_energy: float
+    free_energy_stderr: float
+    gradient_thz: float
+    gradient_stderr_thz: float
+    effective_sample_size: float
+    frequencies_thz: FloatArray = field(repr=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Minimisation:
+    """Result of minimising one ensemble.
+
+    Parameters
+    ----------
+    dynamical_matrix
+        Force constants and centroids at the end.
+    estimators
+        Averages at that state, reweighted.
+    steps
+        One record per step.
+    reason
+        Why it ended.
+    """
+
+    dynamical_matrix: DynamicalMatrix
+    estimators: Estimators
+    steps: tuple[MinimisationStep, ...]
+    reason: MinimiserStop
+
+
+Minimise = Callable[[Samples, SpaceGroup, MinimiserSettings], Minimisation]
+"""An engine: samples, symmetry and settings in, the minimum out."""
+
+
+def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -> Minimisation:
+    """Minimise the free energy of an ensemble by reweighted self-consistent steps.
+
+    Parameters
+    ----------
+    samples
+        Ensemble with energies, forces and stresses of one potential.
+    group
+        Space group imposed on force constants and centroids.
+    settings
+        Step length and stopping rules.
+
+    Raises
+    ------
+    RelaxationError
+        If no step keeps the force constants positive.
+    """
+    ensemble = samples.ensemble
+    state = ensemble.dynamical_matrix
+    current = estimate(samples, group)
+    steps = [record_step(current)]
+    while True:
+        if _is_converged(current, settings):
+            return Minimisation(state, current, tuple(steps), MinimiserStop.CONVERGED)
+        if len(steps) > settings.max_steps:
+            return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS)
+        following = _positive_step(state, current, settings)
+        trial = estimate(samples, group, trial=Gaussian(following, ensemble.temperature))
+        if trial.effective_sample_size < settings.min_sample_ratio * ensemble.n_configs:
+            state, current = _last_supported(samples, group, state, following, settings)
+            steps.append(record_step(current))
+            return Minimisation(state, current, tuple(steps), MinimiserStop.SAMPLE_USED_UP)
+        state, current = following, trial
+        steps.append(record_step(current))
+
+
+def record_step(estimators: Estimators) -> MinimisationStep:
+    """Summarise a state for the journal and the figures."""
+    n_atoms = estimators.group.supercell.n_atoms
+    shifts = estimators.frequency_shifts()
+    largest = np.unravel_index(np.argmax(np.abs(shifts.value)), shifts.value.shape)
+    free_energy = estimators.free_energy
+    return MinimisationStep(
+        free_energy=float(free_energy.value) / n_atoms,
+        free_energy_stderr=float(free_energy.stderr) / n_atoms,
+        gradient_thz=float(np.abs(shifts.value[largest])) / units.THZ,
+        gradient_stderr_thz=float(shifts.stderr[largest]) / units.THZ,
+        effective_sample_size=estimators.effective_sample_size,
+        frequencies_thz=estimators.trial.dynamical_matrix.modes.frequencies_thz,
+    )
+
+
+def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
+    """Whether force constants and centroids ask for less than a part of their errors."""
+    shifts = estimators.frequency_shifts()
+    floor = 1.0e-6 * units.THZ
+    if np.any(np.abs(shifts.value) > settings.meaningful_factor * shifts.stderr + floor):
+        return False
+    if not settings.relax_centroids:
+        return True
+    forces = estimators.centroid_forces
+    return bool(
+        np.all(np.abs(forces.value) <= settings.meaningful_factor * forces.stderr + 1.0e-7)
+    )
+
+
+def _positive_step(
+    state: DynamicalMatrix, estimators: Estimators, settings: MinimiserSettings
+) -> DynamicalMatrix:
+    """Take the self-consistent step, halved until every mode stays stable."""
+    change = estimators.force_constant_change
+    part = settings.step
+    for _ in range(20):
+        following = state.with_force_constants(state.force_constants + part * change)
+        if following.modes.frequencies.min() > 0.3 * state.modes.frequencies.min() > 0:
+            if settings.relax_centroids:
+                return following.moved(part * centroid_step(state, estimators))
+            return following
+        part /= 2
+    raise RelaxationError(
+        "No step of the force constants keeps all modes stable: the model may have left its domain, "
+        "or the crystal may be unstable at this temperature and pressure."
+    )
+
+
+def centroid_step(state: DynamicalMatrix, estimators: Estimators) -> FloatArray:
+    """Newton step of the centroids, ``Phi(q=0)^-1 <f>``, shape (n_primitive, 3), Å."""
+    forces = estimators.centroid_forces.value
+    supercell = state.supercell
+    n_primitive = supercell.primitive.n_atoms
+    blocks = state.force_constants.reshape(n_primitive, supercell.n_cells, n_primitive, 3, 3)
+    gamma = blocks.sum(axis=1).transpose(0, 2, 1, 3).reshape(3 * n_primitive, 3 * n_primitive)
+    step = np.linalg.pinv(gamma, rcond=1.0e-6, hermitian=True) @ forces.ravel()
+    return estimators.group.symmetrise_vectors(step.reshape(n_primitive, 3))
+
+
+def _last_supported(
+    samples: Samples,
+    group: SpaceGroup,
+    state: DynamicalMatrix,
+    following: DynamicalMatrix,
+    settings: MinimiserSettings,
+) -> tuple[DynamicalMatrix, Estimators]:
+    """Go as far along the step as the effective sample size allows, by bisection."""
+    limit = settings.min_sample_ratio * samples.ensemble.n_configs
+    temperature = samples.ensemble.temperature
+    best = state, estimate(samples, group, trial=Gaussian(state, temperature))
+    low, high = 0.0, 1.0
+    for _ in range(6):
+        part = 0.5 * (low + high)
+        between = _interpolate(state, following, part)
+        trial = estimate(samples, group, trial=Gaussian(between, temperature))
+        if trial.effective_sample_size < limit:
+            high = part
+        else:
+            low, best = part, (between, trial)
+    return best
+
+
+def _interpolate(
+    first: DynamicalMatrix, second: DynamicalMatrix, part: float
+) -> DynamicalMatrix:
+    """State a part of the way from the first to the second, same cell."""
+    constants = (1 - part) * first.force_constants + part * second.force_constants
+    shift = second.crystal.positions - first.crystal.positions
+    return first.with_force_constants(constants).moved(part * shift)

@@ -1,0 +1,387 @@
+"""The one module that imports python-sscha and CellConstructor.
+
+It turns our values into theirs and back: units (Ry, bohr, and the opposite sign of the stress),
+the order of supercell atoms, and files in Quantum ESPRESSO's dynamical-matrix format.  It offers
+their minimiser as an engine of the population loop, with our space group in place of their
+default detection, which finds 24 of diamond's 48 operations.
+"""
+
+import contextlib
+import io
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
+from sscha_mlp.crystal.structure import Crystal, FloatArray
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.scha.estimators import Samples, estimate
+from sscha_mlp.scha.minimiser import (
+    Minimisation,
+    MinimisationStep,
+    MinimiserSettings,
+    MinimiserStop,
+    record_step,
+)
+
+_MAX_QPOINT_FILES = 10_000
+
+
+@lru_cache(maxsize=1)
+def _upstream() -> SimpleNamespace:
+    """Import both packages once, quietly; their ComplexWarnings are noise."""
+    with _quiet():
+        import cellconstructor  # noqa: PLC0415
+        import cellconstructor.Methods  # noqa: PLC0415
+        import cellconstructor.Phonons  # noqa: PLC0415
+        import cellconstructor.Structure  # noqa: PLC0415
+        import cellconstructor.symmetries  # noqa: PLC0415
+        import cellconstructor.Units  # noqa: PLC0415
+        import sscha  # noqa: PLC0415
+        import sscha.Ensemble  # noqa: PLC0415
+        import sscha.SchaMinimizer  # noqa: PLC0415
+    return SimpleNamespace(cc=cellconstructor, sscha=sscha, units=_units(cellconstructor.Units))
+
+
+def _units(module: ModuleType) -> SimpleNamespace:
+    """Their own constants, so that values survive the way there and back."""
+    bohr = float(module.BOHR_TO_ANGSTROM)
+    return SimpleNamespace(
+        bohr=bohr,
+        rydberg=float(module.RY_TO_EV),
+        force_constants=float(module.RY_TO_EV) / bohr**2,
+        stress=float(module.RY_TO_EV) / bohr**3,
+        mass=float(module.MASS_RY_TO_UMA),
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep their prints and warnings to themselves, and their files out of the way."""
+    with (
+        contextlib.redirect_stdout(io.StringIO()),
+        warnings.catch_warnings(),
+        np.errstate(all="ignore"),
+    ):
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _scratch_directory() -> Iterator[None]:
+    """Run in an empty directory: on failure the minimiser drops files where it stands."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory(prefix="sscha-mlp-") as scratch:
+        os.chdir(scratch)
+        try:
+            yield
+        finally:
+            os.chdir(before)
+
+
+# --- values ------------------------------------------------------------------------------------
+
+
+def to_structure(crystal: Crystal) -> Any:  # noqa: ANN401 - a CellConstructor Structure
+    """Return a CellConstructor structure of a crystal."""
+    up = _upstream()
+    structure = up.cc.Structure.Structure(crystal.n_atoms)
+    structure.atoms = _species_labels(crystal)
+    structure.coords = crystal.positions.copy()
+    structure.unit_cell = crystal.cell.copy()
+    structure.has_unit_cell = True
+    structure.masses = {
+        label: mass / up.units.mass
+        for label, mass in zip(structure.atoms, crystal.masses, strict=True)
+    }
+    return structure
+
+
+def _species_labels(crystal: Crystal) -> list[str]:
+    """Chemical symbols; their masses go by symbol, so one symbol must have one mass."""
+    seen: dict[str, float] = {}
+    for symbol, mass in zip(crystal.symbols, crystal.masses, strict=True):
+        if abs(seen.setdefault(symbol, float(mass)) - mass) > 1.0e-9:
+            raise InputError(
+                f"Atoms of {symbol} have different masses ({seen[symbol]:g} and {mass:g} amu); Quantum "
+                "ESPRESSO files and python-sscha keep one mass per element."
+            )
+    return crystal.symbols
+
+
+def from_structure(structure: Any) -> Crystal:  # noqa: ANN401
+    """Return the crystal of a CellConstructor structure."""
+    from ase.data import atomic_numbers  # noqa: PLC0415
+
+    up = _upstream()
+    try:
+        numbers = [atomic_numbers[label.strip().rstrip("0123456789")] for label in structure.atoms]
+    except KeyError as err:
+        raise InputError(f"The dynamical matrix names the species {err}, which is no element.") from err
+    masses = [structure.masses[label] * up.units.mass for label in structure.atoms]
+    return Crystal(structure.unit_cell, structure.coords, np.array(numbers), np.array(masses))
+
+
+def _supercell_order(supercell: Supercell, theirs: Any) -> NDArray[np.int64]:  # noqa: ANN401
+    """For each of their supercell atoms, the index of ours at the same place."""
+    scaled = theirs.coords @ np.linalg.inv(supercell.primitive.cell)
+    order = np.empty(supercell.n_atoms, dtype=np.int64)
+    for b in range(supercell.primitive.n_atoms):
+        offset = scaled - supercell.primitive.scaled_positions[b]
+        cells = np.rint(offset)
+        here = np.linalg.norm((offset - cells) @ supercell.primitive.cell, axis=1) < 1.0e-4
+        index = supercell.cell_index(cells.astype(np.int64)) * supercell.primitive.n_atoms + b
+        order[here] = index[here]
+    return order
+
+
+def _coordinates(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.asarray((3 * order[:, None] + np.arange(3)).ravel())
+
+
+def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:  # noqa: ANN401
+    """Return CellConstructor phonons with the same force constants."""
+    up = _upstream()
+    supercell = dynamical_matrix.supercell
+    with _quiet():
+        structure = to_structure(dynamical_matrix.crystal)
+        large = structure.generate_supercell(supercell.size)
+        index = _coordinates(_supercell_order(supercell, large))
+        matrix = dynamical_matrix.matrix[np.ix_(index, index)] / up.units.force_constants
+        grid = up.cc.symmetries.GetQGrid(structure.unit_cell, supercell.size)
+        phonons = up.cc.Phonons.Phonons(structure, nqirr=supercell.n_cells)
+        at_q = up.cc.Phonons.GetDynQFromFCSupercell(matrix, np.array(grid), structure, large)
+        for k, qpoint in enumerate(grid):
+            phonons.dynmats[k] = at_q[k]
+            phonons.q_tot[k] = qpoint
+        phonons.AdjustQStar()
+    return phonons
+
+
+def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:  # noqa: ANN401
+    """Return the force constants of CellConstructor phonons on a supercell of ours."""
+    up = _upstream()
+    with _quiet():
+        large = phonons.GenerateSupercellDyn(supercell.size)
+    index = _coordinates(_supercell_order(supercell, large.structure))
+    matrix = np.empty((len(index), len(index)))
+    matrix[np.ix_(index, index)] = np.real(large.dynmats[0]) * up.units.force_constants
+    return DynamicalMatrix(supercell, contract(supercell, matrix))
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def write_dyn(prefix: str | Path, dynamical_matrix: DynamicalMatrix) -> list[Path]:
+    """Write Quantum ESPRESSO dyn files ``prefix1``, ``prefix2``, ..., one per irreducible q.
+
+    Returns
+    -------
+    The files written.
+    """
+    prefix = Path(prefix)
+    prefix.parent.mkdir(parents=True, exist_ok=True)
+    phonons = to_phonons(dynamical_matrix)
+    with _quiet():
+        phonons.save_qe(str(prefix))
+    return [Path(f"{prefix}{k + 1}") for k in range(len(phonons.q_stars))]
+
+
+def read_dyn(prefix: str | Path, *, n_files: int | None = None) -> DynamicalMatrix:
+    """Read Quantum ESPRESSO dyn files; the supercell follows from their wave vectors.
+
+    Parameters
+    ----------
+    prefix
+        Path without the number, for example ``dyn/final_dyn`` for ``final_dyn1`` and so on.
+    n_files
+        Number of irreducible wave vectors; by default as many files as there are.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or unreadable, or the wave vectors are not a full grid.
+    """
+    up = _upstream()
+    count = n_files or _count_files(prefix)
+    if count == 0:
+        raise InputError(f"There is no file {prefix}1; give the path of the dyn files without number.")
+    try:
+        with _quiet():
+            phonons = up.cc.Phonons.Phonons(str(prefix), count)
+            size = tuple(int(v) for v in phonons.GetSupercell())
+        crystal = from_structure(phonons.structure)
+    except (ValueError, IndexError, OSError, KeyError, ZeroDivisionError) as err:
+        raise InputError(f"The dyn files {prefix}1..{count} could not be read: {err}") from err
+    supercell = Supercell(crystal, (size[0], size[1], size[2]))
+    if len(phonons.q_tot) != supercell.n_cells:
+        raise InputError(
+            f"The dyn files {prefix}1..{count} hold {len(phonons.q_tot)} wave vectors, not the "
+            f"{supercell.n_cells} of a {size} grid; a file may be missing."
+        )
+    return from_phonons(phonons, supercell)
+
+
+def _count_files(prefix: str | Path) -> int:
+    for count in range(_MAX_QPOINT_FILES):
+        if not Path(f"{prefix}{count + 1}").is_file():
+            return count
+    return _MAX_QPOINT_FILES
+
+
+# --- the minimiser ------------------------------------------------------------------------------
+
+
+def to_ensemble(samples: Samples) -> tuple[Any, NDArray[np.int64]]:
+    """Return a python-sscha ensemble with our configurations and values, and the atom order."""
+    up = _upstream()
+    ours = samples.ensemble
+    supercell = ours.dynamical_matrix.supercell
+    n_configs = ours.n_configs
+    phonons = to_phonons(ours.dynamical_matrix)
+    ensemble = up.sscha.Ensemble.Ensemble(
+        phonons, T0=ours.temperature, supercell=np.array(supercell.size)
+    )
+    large = phonons.structure.generate_supercell(supercell.size)
+    order = _supercell_order(supercell, large)
+    coordinates = _coordinates(order)
+    ensemble.N = n_configs
+    displacements = ours.displacements[:, coordinates].reshape(n_configs, -1, 3)
+    ensemble.structures = []
+    for displacement in displacements:
+        structure = large.copy()
+        structure.coords += displacement
+        ensemble.structures.append(structure)
+    ensemble.xats = np.array([s.coords for s in ensemble.structures])
+    ensemble.energies = samples.energies / up.units.rydberg
+    forces = samples.forces[:, coordinates].reshape(n_configs, -1, 3)
+    ensemble.forces = forces / up.units.rydberg
+    ensemble.stresses = -samples.stresses / up.units.stress
+    ensemble.has_stress = True
+    ensemble.stress_computed = np.ones(n_configs, dtype=bool)
+    ensemble.force_computed = np.ones(n_configs, dtype=bool)
+    ensemble.sscha_energies = np.zeros(n_configs)
+    ensemble.sscha_forces = np.zeros_like(forces)
+    ensemble.rho = np.ones(n_configs)
+    ensemble.init()
+    return ensemble, order
+
+
+def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -> Minimisation:
+    """Minimise the free energy of an ensemble with python-sscha's minimiser.
+
+    The gradient is symmetrised with our space group in real space; their own symmetrisation is
+    switched off.  The result is read back and judged by our estimators.
+
+    Raises
+    ------
+    RelaxationError
+        If their minimiser gives up.
+    """
+    supercell = samples.ensemble.dynamical_matrix.supercell
+    steps: list[MinimisationStep] = []
+    with _quiet(), _scratch_directory():
+        ensemble, order = to_ensemble(samples)
+        minimizer = _upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
+        minimizer.neglect_symmetries = True
+        minimizer.min_step_dyn = 0.5 * settings.step
+        minimizer.min_step_struc = 0.5 * settings.step
+        minimizer.minim_struct = settings.relax_centroids
+        minimizer.kong_liu_ratio = settings.min_sample_ratio
+        minimizer.meaningful_factor = settings.meaningful_factor
+        minimizer.max_ka = settings.max_steps
+        symmetriser = _GradientSymmetriser(group, minimizer.dyn, order)
+
+        def note(_minimizer: Any) -> None:  # noqa: ANN401
+            state = from_phonons(_minimizer.dyn, _current_supercell(_minimizer.dyn, supercell))
+            trial = Gaussian(state, samples.ensemble.temperature)
+            steps.append(record_step(estimate(samples, group, trial=trial)))
+
+        steps.append(record_step(estimate(samples, group)))
+        try:
+            minimizer.init()
+            minimizer.run(
+                verbose=0, custom_function_gradient=symmetriser, custom_function_post=note
+            )
+        except (ValueError, AssertionError, np.linalg.LinAlgError) as err:
+            raise RelaxationError(f"python-sscha's minimiser gave up: {err}") from err
+        final = from_phonons(minimizer.dyn, _current_supercell(minimizer.dyn, supercell))
+    final = final.with_force_constants(symmetrise(group, final.force_constants))
+    estimators = estimate(samples, group, trial=Gaussian(final, samples.ensemble.temperature))
+    ratio = estimators.effective_sample_size / samples.ensemble.n_configs
+    reason = MinimiserStop.CONVERGED
+    if ratio < settings.min_sample_ratio:
+        reason = MinimiserStop.SAMPLE_USED_UP
+    elif len(steps) > settings.max_steps:
+        reason = MinimiserStop.MAX_STEPS
+    return Minimisation(final, estimators, tuple(steps), reason)
+
+
+def _current_supercell(phonons: Any, supercell: Supercell) -> Supercell:  # noqa: ANN401
+    """Our supercell with the centroids that their minimiser has reached."""
+    shift = phonons.structure.coords - supercell.primitive.positions
+    return Supercell(supercell.primitive.moved(shift), supercell.size)
+
+
+class _GradientSymmetriser:
+    """Symmetrise their gradient in place with the full space group.
+
+    Parameters
+    ----------
+    group
+        Operations of the supercell.
+    phonons
+        Their dynamical matrix, for the order of its wave vectors.
+    order
+        For each of their supercell atoms, the index of ours.
+    """
+
+    def __init__(self, group: SpaceGroup, phonons: Any, order: NDArray[np.int64]) -> None:  # noqa: ANN401
+        supercell = group.supercell
+        self.group = group
+        qpoints = np.array(phonons.q_tot) @ supercell.primitive.cell.T
+        self.phases = np.exp(2j * np.pi * qpoints @ supercell.translations.T)
+
+    def __call__(
+        self, gradient: NDArray[np.complex128], structure_gradient: NDArray[np.float64]
+    ) -> None:
+        """Change both gradients in place: (n_q, 3n, 3n) and (n, 3)."""
+        supercell = self.group.supercell
+        n_cells, n_primitive = supercell.n_cells, supercell.primitive.n_atoms
+        at_q = gradient.reshape(n_cells, n_primitive, 3, n_primitive, 3)
+        blocks = np.einsum("qT,qaibj->aTbij", self.phases.conj(), at_q).real / n_cells
+        compact = blocks.reshape(n_primitive, supercell.n_atoms, 3, 3)
+        compact = symmetrise(self.group, compact)
+        blocks = compact.reshape(n_primitive, n_cells, n_primitive, 3, 3)
+        back = np.einsum("qT,aTbij->qaibj", self.phases, blocks)
+        gradient[...] = back.reshape(gradient.shape)
+        structure_gradient[...] = self.group.symmetrise_vectors(structure_gradient)
+
+
+def sscha_averages(samples: Samples) -> dict[str, FloatArray]:
+    """Free energy and stress of samples by python-sscha's own kernels, for cross-checks.
+
+    Returns
+    -------
+    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, both unsymmetrised, ASE sign.
+    """
+    up = _upstream()
+    with _quiet():
+        ensemble, _ = to_ensemble(samples)
+        free_energy = ensemble.get_free_energy()
+        stress = ensemble.get_stress_tensor(offset_stress=None, use_spglib=False)
+    return {
+        "free_energy": np.asarray(np.real(free_energy) * up.units.rydberg),
+        "stress": np.asarray(-np.real(stress) * up.units.stress),
+    }
