@@ -1,0 +1,292 @@
+r"""The certificate: what the reference says of the state that the model converged to.
+
+With delta = reference - model on n configurations drawn from the converged (Phi, R, T), the SSCHA
+estimators are linear in energies, forces and stresses, so that the shift of each observable is
+the same estimator applied to delta:
+
+- ``dF = < dE >``: exact at fixed (Phi, R); the corrected value is the reference's own variational
+  free energy at this state, and its distance to the reference's minimum is of second order;
+- ``dsigma = < dsigma + sym(df u) / Omega >``; ``dP`` is minus a third of its trace;
+- the centroid force ``< df >``;
+- ``dPhi = - < Upsilon u df >``, symmetrised, and from it the shift of each frequency.
+
+``corrected = model(N) + delta(n)`` is a control variate: unbiased for the reference to first order,
+with the variance ``Var(model)/N + Var(delta)/n``.  What it leaves out is of second order in delta,
+the finite supercell, and the SSCHA itself.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sscha_mlp import units
+from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.ensemble.averages import Estimate, average
+from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.scha.estimators import Samples, force_constant_average, frequency_shifts
+
+MIN_LABELS: int = 8
+"""Fewer labels than this have no usable standard error."""
+
+_MORE_LABELS_WORTH: float = 4.0
+"""More labels are preferred to a refit while they need at most this times those there are."""
+
+
+@dataclass(frozen=True)
+class CertificateTolerances:
+    """What the reference may shift, errors included.
+
+    Parameters
+    ----------
+    free_energy_mev
+        Of the free energy, meV/atom.
+    pressure_gpa
+        Of the pressure and of each component of the stress, GPa.
+    frequency_thz, frequency_relative
+        Of each frequency: the larger of the two.
+    """
+
+    free_energy_mev: float = 1.0
+    pressure_gpa: float = 0.1
+    frequency_thz: float = 0.05
+    frequency_relative: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check that every tolerance is positive."""
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ConfigError(f"The tolerance {name} = {value} is not above 0.")
+
+
+class Verdict(StrEnum):
+    """What follows from a certificate."""
+
+    PASSED = "passed"
+    MORE_LABELS = "more labels"
+    RETRAIN = "retrain"
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Shift of one observable, its error and what is allowed, in the unit it is shown in."""
+
+    delta: float
+    stderr: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether ``|delta| + 2 stderr`` is inside the tolerance."""
+        return abs(self.delta) + 2 * self.stderr <= self.tolerance
+
+    @property
+    def biased(self) -> bool:
+        """Whether the shift alone is outside, two standard errors granted."""
+        return abs(self.delta) - 2 * self.stderr > self.tolerance
+
+    @property
+    def labels_factor(self) -> float:
+        """How many times the labels would bring the error inside, were the shift to stay."""
+        room = self.tolerance - abs(self.delta)
+        return float("inf") if room <= 0 else (2 * self.stderr / room) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class Certificate:
+    """Shifts from the model to the reference at a state, with standard errors.
+
+    Parameters
+    ----------
+    n_labels
+        Labels that it rests on.
+    free_energy
+        eV per supercell.
+    stress
+        Shape (3, 3), eV/Å³, symmetrised.
+    centroid_forces
+        Shape (n_primitive, 3), eV/Å, symmetrised.
+    force_constants
+        dPhi, compact form, eV/Å², symmetrised.
+    frequencies
+        First-order shifts, shape (n_qpoints, n_bands), internal unit.
+    n_atoms
+        Atoms of the supercell.
+    model_frequencies
+        Frequencies of the state, shape (n_qpoints, n_bands), internal unit.
+    tolerances
+        What is allowed.
+    """
+
+    n_labels: int
+    free_energy: Estimate
+    stress: Estimate
+    centroid_forces: Estimate
+    force_constants: FloatArray
+    frequencies: Estimate
+    n_atoms: int
+    model_frequencies: FloatArray
+    tolerances: CertificateTolerances
+
+    @property
+    def free_energy_shift(self) -> Shift:
+        """Shift of the free energy, meV/atom."""
+        factor = 1.0e3 / self.n_atoms
+        return Shift(
+            factor * float(self.free_energy.value),
+            factor * float(self.free_energy.stderr),
+            self.tolerances.free_energy_mev,
+        )
+
+    @property
+    def pressure(self) -> Estimate:
+        """Shift of the pressure, eV/Å³; its error takes the diagonal as fully correlated."""
+        value = -np.trace(self.stress.value) / 3
+        return Estimate(np.asarray(value), np.asarray(np.trace(self.stress.stderr) / 3))
+
+    @property
+    def stress_shift(self) -> Shift:
+        """Worst of the pressure and the components of the stress, GPa."""
+        pressure = self.pressure
+        values = np.append(np.abs(self.stress.value).ravel(), np.abs(pressure.value))
+        errors = np.append(self.stress.stderr.ravel(), pressure.stderr)
+        worst = int(np.argmax(values + 2 * errors))
+        value = float(pressure.value) if worst == 9 else float(self.stress.value.ravel()[worst])
+        return Shift(
+            value / units.GPA, float(errors[worst]) / units.GPA, self.tolerances.pressure_gpa
+        )
+
+    @property
+    def frequency_shift(self) -> Shift:
+        """Shift of the mode that comes closest to, or goes farthest beyond, its tolerance, THz."""
+        value = self.frequencies.value.ravel() / units.THZ
+        error = self.frequencies.stderr.ravel() / units.THZ
+        allowed = np.maximum(
+            self.tolerances.frequency_thz,
+            self.tolerances.frequency_relative * np.abs(self.model_frequencies.ravel()) / units.THZ,
+        )
+        worst = int(np.argmax((np.abs(value) + 2 * error) / allowed))
+        return Shift(float(value[worst]), float(error[worst]), float(allowed[worst]))
+
+    @property
+    def shifts(self) -> dict[str, Shift]:
+        """The three shifts that decide."""
+        return {
+            "free energy": self.free_energy_shift,
+            "stress": self.stress_shift,
+            "frequency": self.frequency_shift,
+        }
+
+    @property
+    def verdict(self) -> Verdict:
+        """Passed, or whether more labels or a refit would help."""
+        shifts = self.shifts.values()
+        if all(shift.passed for shift in shifts):
+            return Verdict.PASSED
+        if any(shift.biased for shift in shifts):
+            return Verdict.RETRAIN
+        if self.labels_wanted <= _MORE_LABELS_WORTH * self.n_labels:
+            return Verdict.MORE_LABELS
+        return Verdict.RETRAIN
+
+    @property
+    def labels_wanted(self) -> float:
+        """Labels with which it would pass, were the shifts to stay as they are."""
+        return self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
+
+    @property
+    def reason(self) -> str:
+        """The verdict in words."""
+        if self.verdict is Verdict.PASSED:
+            return f"every shift is inside its tolerance on {self.n_labels} unseen labels"
+        named = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
+        outside = [
+            f"{name} {shift.delta:+.3f} ± {shift.stderr:.3f} {named[name]} "
+            f"(allowed {shift.tolerance:.3g})"
+            for name, shift in self.shifts.items()
+            if not shift.passed
+        ]
+        tail = "the model is to be trained again"
+        if self.verdict is Verdict.MORE_LABELS:
+            tail = (
+                f"the noise of {self.n_labels} labels alone decides: about {self.labels_wanted:.0f} "
+                "are needed, not a new fit"
+            )
+        return f"outside: {'; '.join(outside)}; {tail}"
+
+
+def certify(
+    reference: Samples,
+    model: Samples,
+    group: SpaceGroup,
+    tolerances: CertificateTolerances | None = None,
+) -> Certificate:
+    """Compare reference and model on one ensemble of the converged state.
+
+    Parameters
+    ----------
+    reference, model
+        The same configurations, drawn from the state that is certified, with both potentials'
+        values.  No fit may have seen them.
+    group
+        Space group of the state.
+    tolerances
+        What is allowed.
+
+    Raises
+    ------
+    InputError
+        If the two are not of the same ensemble, or there are fewer than eight configurations.
+    """
+    if reference.ensemble is not model.ensemble:
+        raise InputError("Reference and model values must be of one and the same ensemble.")
+    ensemble = reference.ensemble
+    n_labels = ensemble.n_configs
+    if n_labels < MIN_LABELS:
+        raise InputError(
+            f"A certificate on {n_labels} labels has no usable error; give at least {MIN_LABELS}."
+        )
+    delta = reference.minus(model)
+    antithetic = ensemble.antithetic
+    weights = np.ones(n_labels)
+    state = ensemble.dynamical_matrix
+    return Certificate(
+        n_labels=n_labels,
+        free_energy=average(delta.energies, antithetic=antithetic),
+        stress=average(_stress_shifts(delta, group), antithetic=antithetic),
+        centroid_forces=average(_centroid_forces(delta, group), antithetic=antithetic),
+        force_constants=force_constant_average(
+            group, ensemble.gaussian, ensemble.displacements, delta.forces, weights
+        ),
+        frequencies=frequency_shifts(
+            group,
+            ensemble.gaussian,
+            ensemble.displacements,
+            delta.forces,
+            weights,
+            antithetic=antithetic,
+        ),
+        n_atoms=state.supercell.n_atoms,
+        model_frequencies=state.frequencies_at_qpoints(),
+        tolerances=tolerances or CertificateTolerances(),
+    )
+
+
+def _stress_shifts(delta: Samples, group: SpaceGroup) -> FloatArray:
+    """SSCHA stress that each configuration's difference contributes, (n, 3, 3), eV/Å³."""
+    n_configs = delta.ensemble.n_configs
+    forces = delta.forces.reshape(n_configs, -1, 3)
+    displacements = delta.ensemble.displacements.reshape(n_configs, -1, 3)
+    volume = delta.ensemble.dynamical_matrix.supercell.crystal.volume
+    virial = np.einsum("nia,nib->nab", forces, displacements) / volume
+    return group.symmetrise_tensor(delta.stresses + virial)
+
+
+def _centroid_forces(delta: Samples, group: SpaceGroup) -> FloatArray:
+    """Force difference on each primitive atom, (n, n_primitive, 3), eV/Å."""
+    supercell = group.supercell
+    shape = (-1, supercell.n_cells, supercell.primitive.n_atoms, 3)
+    per_cell: NDArray[np.float64] = delta.forces.reshape(shape).mean(axis=1)
+    return group.symmetrise_vectors(per_cell)
