@@ -1,0 +1,128 @@
+"""The certificate of a run: fresh labels of the converged state, as many as it takes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sscha_mlp import units
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.campaign.labelling import Batch, label_batch
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.data.labels import LabelledConfiguration
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.errors import ReferenceFailedError
+from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.estimators import Samples
+from sscha_mlp.scha.relaxation import evaluate_ensemble
+from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A certificate with the labels it rests on.
+
+    Parameters
+    ----------
+    certificate
+        Shifts and verdict.
+    configurations
+        Labels that no fit has seen.
+    """
+
+    certificate: Certificate
+    configurations: tuple[LabelledConfiguration, ...]
+
+
+def check_state(
+    context: Context, state: DynamicalMatrix, potential: Potential, *, number: int, budget: int
+) -> Checked:
+    """Certify a converged state, drawing more labels while their noise alone decides.
+
+    Parameters
+    ----------
+    state
+        Where the relaxation converged.
+    number
+        Of the check; decides the random numbers.
+    budget
+        Labels that may be spent.
+
+    Raises
+    ------
+    ReferenceFailedError
+        If too few configurations could be labelled.
+    """
+    if f"certificate/{number}" not in context.journal:
+        context.observer.stage(f"certificate {number}: fresh labels of the converged state")
+    wanted = min(context.settings.certificate.n_labels, budget)
+    batches: list[Batch] = []
+    spent = 0
+    while True:
+        name = f"check-{number}-{len(batches)}"
+        batches.append(label_batch(context, state, name, wanted))
+        spent += wanted
+        certificate = _certify(context, state, potential, batches)
+        context.observer.note(f"certificate {number}: {certificate.reason}")
+        more = int(np.ceil(1.1 * certificate.labels_wanted)) - certificate.n_labels \
+            if certificate.verdict is Verdict.MORE_LABELS else 0
+        wanted = min(max(more, MIN_LABELS), budget - spent)
+        if more <= 0 or wanted < MIN_LABELS:
+            break
+    context.journal.once(
+        f"certificate/{number}", lambda: certificate_payload(certificate, number)
+    )
+    found = tuple(one for batch in batches for one in batch.configurations)
+    return Checked(certificate, found)
+
+
+def _certify(
+    context: Context, state: DynamicalMatrix, potential: Potential, batches: list[Batch]
+) -> Certificate:
+    """Join the batches into one ensemble and compare the two potentials on it."""
+    displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
+    if len(displacements) < MIN_LABELS:
+        raise ReferenceFailedError(
+            f"Only {len(displacements)} configurations of the converged state could be labelled; a "
+            f"certificate needs {MIN_LABELS}. First failure: {batches[0].payload['failures'][:1]}"
+        )
+    ensemble = Ensemble(Gaussian(state, context.settings.temperature), displacements, False)
+    parts = [batch.samples for batch in batches]
+    reference = Samples(
+        ensemble,
+        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.forces for part in parts]),
+        np.concatenate([part.stresses for part in parts]),
+    )
+    model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
+    return certify(
+        reference, model, context.group, context.settings.certificate.tolerances
+    )
+
+
+def certificate_payload(certificate: Certificate, number: int) -> Payload:
+    """Return a certificate as the journal and the report keep it."""
+    pressure = certificate.pressure
+    return {
+        "round": number,
+        "n_labels": certificate.n_labels,
+        "free_energy": _shift(certificate.free_energy_shift),
+        "pressure": _shift(certificate.stress_shift),
+        "frequency": _shift(certificate.frequency_shift),
+        "passed": certificate.verdict is Verdict.PASSED,
+        "verdict": certificate.verdict.value,
+        "reason": certificate.reason,
+        "delta_pressure_GPa": float(pressure.value) / units.GPA,
+        "delta_pressure_stderr_GPa": float(pressure.stderr) / units.GPA,
+        "delta_stress_GPa": (certificate.stress.value / units.GPA).tolist(),
+        "centroid_force_eV_per_A": certificate.centroid_forces.value.tolist(),
+        "centroid_force_stderr_eV_per_A": certificate.centroid_forces.stderr.tolist(),
+        "frequency_shifts_THz": (certificate.frequencies.value / units.THZ).tolist(),
+        "frequency_stderr_THz": (certificate.frequencies.stderr / units.THZ).tolist(),
+    }
+
+
+def _shift(shift: Shift) -> dict[str, Any]:
+    return {"delta": shift.delta, "stderr": shift.stderr, "tolerance": shift.tolerance}

@@ -1,0 +1,129 @@
+"""What the stages of a run share."""
+
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.observer import Observer
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.potentials.protocol import Potential, Predictions
+from sscha_mlp.reference.label import LabelReport, label
+from sscha_mlp.reference.registry import Reference
+from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.scha import minimiser
+from sscha_mlp.scha.minimiser import Minimise
+
+_CHUNK = 128
+
+
+@dataclass
+class Context:
+    """Settings, files, reference and watcher of one run.
+
+    Parameters
+    ----------
+    settings, directory, journal, store, reference, observer
+        What their names say.
+    group
+        Space group of the start, kept throughout; set by the start stage.
+    """
+
+    settings: RunSettings
+    directory: RunDirectory
+    journal: Journal
+    store: LabelStore
+    reference: Reference
+    observer: Observer
+    _group: SpaceGroup | None = field(default=None)
+
+    @property
+    def group(self) -> SpaceGroup:
+        """Space group of the start."""
+        if self._group is None:
+            raise RuntimeError("the start stage has not set the space group")
+        return self._group
+
+    @group.setter
+    def group(self, value: SpaceGroup) -> None:
+        self._group = value
+
+    @property
+    def n_workers(self) -> int:
+        """Number of processes."""
+        return self.settings.workers or len(os.sched_getaffinity(0))
+
+    def rng(self, *names: str | int) -> np.random.Generator:
+        """Random generator of one purpose: the same for a resumed run, apart from all others."""
+        words = [zlib.crc32(str(name).encode()) for name in names]
+        return np.random.default_rng([self.settings.seed, *words])
+
+    def engine(self) -> Minimise:
+        """Return the minimiser that the settings name."""
+        if self.settings.engine == "python-sscha":
+            from sscha_mlp.scha import python_sscha  # noqa: PLC0415 - slow to import
+
+            return python_sscha.minimise
+        return minimiser.minimise
+
+    def label(self, configurations: Sequence[Atoms], what: str) -> LabelReport:
+        """Label configurations with the reference, with progress; failures are not tried twice."""
+        limit = self.settings.label_time_limit or None
+        return label(
+            configurations,
+            self.reference,
+            store=self.store,
+            n_workers=self.n_workers,
+            time_limit=limit,
+            isolate=True,
+            retry_failures=False,
+            progress=lambda done, total: self.observer.progress(what, done, total),
+        )
+
+    def evaluator(self, potential: Potential, what: str) -> "ChunkedEvaluator":
+        """Return an evaluator of a potential that shows progress and counts its time."""
+        return ChunkedEvaluator(potential, self.observer, what)
+
+
+class ChunkedEvaluator:
+    """Evaluates a potential in batches, telling how far it is and how long it took.
+
+    Parameters
+    ----------
+    potential
+        What evaluates.
+    observer
+        Who is told.
+    what
+        What is being done, in a few words.
+    """
+
+    def __init__(self, potential: Potential, observer: Observer, what: str) -> None:
+        self.potential = potential
+        self.observer = observer
+        self.what = what
+        self.seconds = 0.0
+        self.n_evaluated = 0
+
+    def evaluate(self, configurations: Sequence[Atoms]) -> Predictions:
+        """Return energies, forces and stresses of all configurations."""
+        start = time.perf_counter()
+        parts = []
+        for first in range(0, len(configurations), _CHUNK):
+            self.observer.progress(self.what, first, len(configurations))
+            parts.append(self.potential.evaluate(configurations[first : first + _CHUNK]))
+        self.observer.progress(self.what, len(configurations), len(configurations))
+        self.seconds += time.perf_counter() - start
+        self.n_evaluated += len(configurations)
+        return Predictions(
+            np.concatenate([part.energies for part in parts]),
+            tuple(force for part in parts for force in part.forces),
+            np.concatenate([part.stresses for part in parts]),
+        )

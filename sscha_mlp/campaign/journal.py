@@ -1,0 +1,103 @@
+"""The journal: each finished step of a run, in order, durable; a step is done once."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sscha_mlp.errors import SschaMlpError
+
+Payload = dict[str, Any]
+
+
+class Journal:
+    """An append-only file of finished steps, one JSON object a line.
+
+    A line that was cut off by a crash is dropped when the journal is opened.
+
+    Parameters
+    ----------
+    path
+        The file; made if needed.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._steps: dict[str, Payload] = {}
+        self._seconds: dict[str, float] = {}
+        self._read()
+
+    def _read(self) -> None:
+        """Read finished steps and cut off an unfinished last line."""
+        if not self.path.exists():
+            return
+        kept = 0
+        content = self.path.read_bytes()
+        for line in content.splitlines(keepends=True):
+            try:
+                entry = json.loads(line)
+                key, payload, seconds = entry["step"], entry["payload"], entry["seconds"]
+            except (ValueError, KeyError, TypeError) as err:
+                if kept + len(line) < len(content):
+                    raise SschaMlpError(
+                        f"The journal {self.path} is damaged at byte {kept}; restore it, or start "
+                        "again in another run directory (labels.db can be copied there)."
+                    ) from err
+                break
+            if not line.endswith(b"\n"):
+                break
+            self._steps[key] = payload
+            self._seconds[key] = seconds
+            kept += len(line)
+        if kept < len(content):
+            with self.path.open("r+b") as stream:
+                stream.truncate(kept)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._steps
+
+    def __getitem__(self, key: str) -> Payload:
+        return self._steps[key]
+
+    def steps(self, prefix: str = "") -> list[tuple[str, Payload]]:
+        """Return finished steps whose key starts with `prefix`, in the order they were finished."""
+        return [(key, value) for key, value in self._steps.items() if key.startswith(prefix)]
+
+    def seconds(self, prefix: str = "") -> float:
+        """Wall time of finished steps whose key starts with `prefix`, s."""
+        return sum(value for key, value in self._seconds.items() if key.startswith(prefix))
+
+    def record(self, key: str, payload: Payload, seconds: float = 0.0) -> Payload:
+        """Write a finished step; it is on the disk when this returns.
+
+        Raises
+        ------
+        SschaMlpError
+            If it cannot be written, for example because the disk is full.
+        """
+        entry = {"step": key, "seconds": round(seconds, 3), "payload": payload}
+        line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        try:
+            with self.path.open("ab") as stream:
+                stream.write(line)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as err:
+            raise SschaMlpError(
+                f"The journal {self.path} cannot be written ({err.strerror}); free some space and "
+                "run the same command again. Everything finished so far is kept."
+            ) from err
+        # What a resumed run reads is what this run goes on with.
+        self._steps[key] = json.loads(line)["payload"]
+        self._seconds[key] = entry["seconds"]
+        return self._steps[key]
+
+    def once(self, key: str, step: Callable[[], Payload]) -> Payload:
+        """Return the payload of a step: from the journal, or by doing it and recording it."""
+        if key in self._steps:
+            return self._steps[key]
+        start = time.perf_counter()
+        payload = step()
+        return self.record(key, payload, time.perf_counter() - start)

@@ -1,0 +1,124 @@
+"""Labels for training, tests and checks: drawn, labelled, and put into the data set."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.data.labels import Label, LabelledConfiguration
+from sscha_mlp.ensemble.sampling import Ensemble, sample
+from sscha_mlp.scha.estimators import Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Configurations of one draw that the reference has labelled.
+
+    Parameters
+    ----------
+    name
+        Purpose, for example ``train-0`` or ``check-1-0``.
+    ensemble
+        Those that have a label.
+    configurations
+        The same with their labels.
+    payload
+        Counts and failures, as the journal keeps them.
+    """
+
+    name: str
+    ensemble: Ensemble
+    configurations: tuple[LabelledConfiguration, ...]
+    payload: Payload
+
+    @property
+    def samples(self) -> Samples:
+        """The ensemble with the reference's values."""
+        labels = [one.label for one in self.configurations]
+        return Samples(
+            self.ensemble,
+            np.array([one.energy for one in labels]),
+            np.array([one.forces.ravel() for one in labels]),
+            np.array([one.stress for one in labels]),
+        )
+
+
+def label_batch(
+    context: Context,
+    state: DynamicalMatrix,
+    name: str,
+    n_configs: int,
+    *,
+    temperature: float | None = None,
+    choose: Callable[[Ensemble], Sequence[int]] | None = None,
+    n_candidates: int = 0,
+) -> Batch:
+    """Draw configurations of a state and label them.
+
+    The draw depends on the seed and the name alone, and labels are found again by content: a
+    resumed run repeats this call and computes nothing twice.
+
+    Parameters
+    ----------
+    state
+        What they are drawn from.
+    name
+        Purpose; decides the random numbers.
+    n_configs
+        How many are labelled.
+    temperature
+        K; that of the run when left out.
+    choose, n_candidates
+        Choose the ones to label from this many candidates; all are labelled when left out.
+        Chosen configurations are no fair sample: they are for training alone.
+    """
+    temperature = context.settings.temperature if temperature is None else temperature
+    ensemble = sample(
+        state,
+        temperature=temperature,
+        n_configs=n_candidates if choose else n_configs,
+        rng=context.rng("label", name),
+        antithetic=False,
+        minimum_distance_ratio=context.settings.relaxation.minimum_distance_ratio,
+    )
+    if choose is not None:
+        picked = np.asarray(choose(ensemble), dtype=np.int64)
+        ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
+    done = context.label(ensemble.configurations(), f"labels {name}")
+    kept = [index for index, one in enumerate(done.labels) if one is not None]
+    labelled = Ensemble(ensemble.gaussian, ensemble.displacements[kept], False, ensemble.rejected)
+    payload = context.journal.once(
+        f"labels/{name}",
+        lambda: {
+            "n_labels": len(kept),
+            "rejected": ensemble.rejected,
+            "failures": [{"index": one.index, "reason": one.reason} for one in done.failures],
+            "seconds": done.seconds,
+        },
+    )
+    for failure in done.failures:
+        context.observer.note(f"label {failure.index} of {name} failed: {failure.reason}")
+    return Batch(name, labelled, _labelled(labelled, done.labels, kept, name), payload)
+
+
+def _labelled(
+    ensemble: Ensemble, labels: Sequence[Label | None], kept: Sequence[int], name: str
+) -> tuple[LabelledConfiguration, ...]:
+    """Pair configurations with their labels."""
+    result = []
+    for position, index in enumerate(kept):
+        label = labels[index]
+        assert label is not None
+        result.append(
+            LabelledConfiguration(
+                ensemble.configuration(position),
+                label,
+                temperature=ensemble.temperature,
+                displacement_rms=float(ensemble.displacement_rms[position]),
+                origin=name,
+            )
+        )
+    return tuple(result)

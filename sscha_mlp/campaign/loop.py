@@ -1,0 +1,350 @@
+"""The loop: start, train, relax, certify, and train again until the reference agrees.
+
+Every step is in the journal once it is finished; running the same settings in the same directory
+again goes on after the last one, and the random numbers of a step depend on the seed and the
+step's name alone, so that an interrupted run ends with the result of an uninterrupted one.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sscha_mlp.campaign.checking import Checked, check_state
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.fitting import alarm_threshold, fit_model, validate
+from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.labelling import label_batch
+from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
+from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
+from sscha_mlp.campaign.result import make_result
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.start import Start, make_start
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.data.files import write_json_atomic
+from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.potentials.selection import select
+from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
+
+logger = logging.getLogger(__name__)
+
+
+def run(
+    settings: RunSettings, directory: str | Path, *, observer: Observer | None = None
+) -> dict[str, Any]:
+    """Run a study from its settings to ``result.json``, or go on with one.
+
+    Parameters
+    ----------
+    settings
+        What is asked.
+    directory
+        Run directory; made if needed.
+    observer
+        Who watches.
+
+    Returns
+    -------
+    The content of ``result.json``.
+
+    Raises
+    ------
+    InputError
+        If settings, structure or reference cannot be used, or the directory holds another run.
+    SschaMlpError
+        If the run fails; what is finished stays, and the same command goes on.
+    """
+    place = RunDirectory(Path(directory))
+    place.prepare(settings)
+    with place.locked(), _open(settings, place, observer) as context:
+        started = time.perf_counter()
+        result = _Run(context).go()
+        logger.info("this sitting took %.1f s", time.perf_counter() - started)
+        return result
+
+
+@contextmanager
+def _open(
+    settings: RunSettings, place: RunDirectory, observer: Observer | None
+) -> Iterator[Context]:
+    """Open journal, label store and log of a run directory."""
+    handler = logging.FileHandler(place.log, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    root = logging.getLogger("sscha_mlp")
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    watchers = LogObserver() if observer is None else BothObservers(LogObserver(), observer)
+    try:
+        with LabelStore(place.labels) as store:
+            yield Context(
+                settings=settings,
+                directory=place,
+                journal=Journal(place.journal),
+                store=store,
+                reference=get_reference(settings.reference),
+                observer=watchers,
+            )
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+@dataclass
+class _Progress:
+    """Where the loop stands."""
+
+    dataset: Dataset
+    state: DynamicalMatrix
+    fits: int = 0
+    checks: int = 0
+    spent: int = 0
+
+
+class _Run:
+    """One run of the loop; every method either finds its step in the journal or does it."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.settings = context.settings
+        self.start: Start = make_start(context)
+        self.at = _Progress(Dataset(), self.start.dynamical_matrix)
+
+    # --- budget ---------------------------------------------------------------------------
+
+    @property
+    def left(self) -> int:
+        """Labels that may still be computed; failed ones count as spent."""
+        return self.settings.max_labels - self.at.spent
+
+    def affordable(self, wanted: int) -> int:
+        """How many of the labels wanted can be had while a certificate stays possible."""
+        return max(0, min(wanted, self.left - self.settings.certificate.n_labels))
+
+    # --- the loop -------------------------------------------------------------------------
+
+    def go(self) -> dict[str, Any]:
+        """Run to the result."""
+        self.first_labels()
+        self.explore()
+        for number in range(1, self.settings.certificate.max_rounds + 1):
+            potential = self.fit()
+            with potential:
+                relaxed = self.relax(potential, f"round-{number}")
+                if relaxed.left_domain and self.learn_where_it_failed(number):
+                    continue
+                checked = self.check(potential)
+                verdict = checked.certificate.verdict
+                if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
+                    return self.finish(potential, relaxed, checked)
+            self.learn(checked, number)
+        raise AssertionError("the last round finishes the run")
+
+    def can_go_on(self, number: int) -> bool:
+        """Whether rounds and budget allow another fit with its own certificate."""
+        return (
+            number < self.settings.certificate.max_rounds
+            and self.left >= self.settings.certificate.n_labels
+        )
+
+    def first_labels(self) -> None:
+        """Label the first training and the test set at the start state."""
+        training = self.settings.training
+        temperature = self.settings.training_temperature
+        self.context.observer.stage(
+            f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K"
+        )
+        for name, count in (("train-start", training.n_start), ("test-start", training.n_test)):
+            batch = label_batch(
+                self.context, self.at.state, name, count, temperature=temperature
+            )
+            self.at.spent += count
+            if name.startswith("train"):
+                self.at.dataset = self.at.dataset.with_train(batch.configurations)
+            else:
+                self.at.dataset = self.at.dataset.with_test(batch.configurations)
+        self.write_dataset()
+
+    def explore(self) -> None:
+        """Relax briefly with the first model and label where it leads."""
+        training = self.settings.training
+        count = self.affordable(training.n_explored)
+        if training.explore_configs == 0 or count < 1:
+            return
+        with self.fit() as potential:
+            relaxed = run_relaxation(
+                self.context,
+                self.at.state,
+                potential,
+                phase="explore",
+                settings=self.settings.exploration_settings(),
+                alarm=self.alarm(),
+                reference_volume=self.start_volume,
+            )
+        self.at.state = relaxed.state
+        self.add_training("train-explored", count)
+
+    def fit(self) -> Potential:
+        """Fit the next model and validate it on the test set."""
+        number = self.at.fits
+        potential = fit_model(
+            self.context, self.at.dataset, self.start.dynamical_matrix, number
+        )
+        self.at.fits += 1
+        validate(
+            self.context,
+            potential,
+            self.at.dataset.test,
+            key=f"test-{number}",
+            name=f"start, {self.settings.training_temperature:g} K, model {number}",
+        )
+        return potential
+
+    def alarm(self) -> float | None:
+        """Uncertainty that the newest model must not exceed."""
+        return alarm_threshold(self.context, f"test-{self.at.fits - 1}")
+
+    def relax(self, potential: Potential, phase: str, offset: Any = None) -> Relaxed:  # noqa: ANN401
+        """Relax with a model at the full number of configurations."""
+        relaxed = run_relaxation(
+            self.context,
+            self.at.state,
+            potential,
+            phase=phase,
+            settings=self.settings.relaxation_settings(),
+            alarm=self.alarm(),
+            reference_volume=self.start_volume,
+            stress_offset=offset,
+        )
+        self.at.state = relaxed.state
+        return relaxed
+
+    @property
+    def start_volume(self) -> float:
+        """Volume of the primitive cell of the start, Å³."""
+        return self.start.dynamical_matrix.crystal.volume
+
+    def learn_where_it_failed(self, number: int) -> bool:
+        """Label the ensemble on which the model left its domain; False if the budget is spent."""
+        count = self.affordable(max(self.settings.training.n_explored, MIN_LABELS))
+        if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
+            return False
+        self.add_training(f"train-left-{number}", count)
+        return True
+
+    def check(self, potential: Potential) -> Checked:
+        """Certify the present state on labels that no fit has seen."""
+        number = self.at.checks
+        checked = check_state(
+            self.context, self.at.state, potential, number=number, budget=self.left
+        )
+        self.at.checks += 1
+        batches = self.context.journal.steps(f"labels/check-{number}-")
+        self.at.spent += sum(row["n_labels"] + len(row["failures"]) for _, row in batches)
+        self.at.dataset = self.at.dataset.promote_check().with_check(checked.configurations)
+        self.write_dataset()
+        validate(
+            self.context,
+            potential,
+            checked.configurations,
+            key=f"check-{number}",
+            name=f"converged, {self.settings.temperature:g} K, model {self.at.fits - 1}",
+        )
+        return checked
+
+    def learn(self, checked: Checked, number: int) -> None:
+        """Add the labels of a failed check, and others chosen from the ensemble, to the training."""
+        self.context.observer.note(
+            f"training again with {len(checked.configurations)} labels of the check"
+        )
+        count = self.affordable(self.settings.training.n_extra)
+        self.at.dataset = self.at.dataset.promote_check()
+        if count:
+            self.add_training(f"train-extra-{number}", count, spread=True)
+        self.write_dataset()
+
+    def add_training(self, name: str, count: int, *, spread: bool = False) -> None:
+        """Label configurations of the present state for training."""
+        known = [one.atoms for one in self.at.dataset.train]
+
+        def farthest(ensemble: Ensemble) -> Sequence[int]:
+            rng = self.context.rng("select", name)
+            return select(ensemble.configurations(), count, method="fps", rng=rng, known=known)
+
+        choose: Callable[[Ensemble], Sequence[int]] | None = farthest if spread else None
+        batch = label_batch(
+            self.context, self.at.state, name, count, choose=choose, n_candidates=10 * count
+        )
+        self.at.spent += count
+        self.at.dataset = self.at.dataset.with_train(batch.configurations)
+        self.write_dataset()
+
+    def write_dataset(self) -> None:
+        """Write the three sets to the run directory."""
+        self.at.dataset.write(self.context.directory.dataset)
+
+    # --- the end --------------------------------------------------------------------------
+
+    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
+        """Move the cell to where the corrected stress is on target, and write the result."""
+        certificate = checked.certificate
+        passed = certificate.verdict is Verdict.PASSED
+        final = relaxed
+        if not relaxed.left_domain:
+            final = self.relax(potential, "final", certificate.stress.value)
+        converged = passed and relaxed.converged and final.converged
+        result = make_result(
+            self.context,
+            state=self.at.state,
+            last=self.last_row(final, relaxed),
+            certificate=certificate,
+            dataset=self.at.dataset,
+            potential=potential,
+            converged=converged,
+            stop_reason=self.stop_reason(relaxed, final, checked),
+            fits=self.at.fits,
+        )
+        self.export()
+        write_json_atomic(self.context.directory.result, result)
+        self.context.observer.note(result["stop_reason"])
+        return result
+
+    def last_row(self, final: Relaxed, relaxed: Relaxed) -> Mapping[str, Any]:
+        """Return the row of the last population that there is."""
+        for one in (final, relaxed):
+            if one.last is not None:
+                return one.last
+        return self.context.journal.steps("population/")[-1][1]
+
+    def stop_reason(self, relaxed: Relaxed, final: Relaxed, checked: Checked) -> str:
+        """Say in words why the run ended."""
+        certificate = checked.certificate
+        if relaxed.left_domain or final.left_domain:
+            which = final if final.left_domain else relaxed
+            return f"not converged: {which.reason}; the budget allows no further training"
+        if not relaxed.converged:
+            return f"not converged: {relaxed.reason}"
+        if certificate.verdict is not Verdict.PASSED:
+            return (
+                f"relaxed with the model, but not certified: {certificate.reason}; "
+                f"{self.at.spent} of {self.settings.max_labels} labels and {self.at.checks} of "
+                f"{self.settings.certificate.max_rounds} rounds are used"
+            )
+        if not final.converged:
+            return f"certified, but the last cell step did not converge: {final.reason}"
+        return (
+            f"converged: gradient, stress and free energy are within tolerance, and {certificate.reason}"
+        )
+
+    def export(self) -> None:
+        """Write the final dynamical matrices in Quantum ESPRESSO format."""
+        from sscha_mlp.scha.python_sscha import write_dyn  # noqa: PLC0415 - slow to import
+
+        write_dyn(self.context.directory.dyn / "final_dyn", self.at.state)

@@ -1,0 +1,210 @@
+"""Relaxations of a run: population by population into the journal, with an eye on the model."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sscha_mlp import units
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.errors import RelaxationError
+from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.relaxation import Population, RelaxationSettings, pressure_of, relax
+
+_N_ALARM = 24
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxed:
+    """How a relaxation of the run ended.
+
+    Parameters
+    ----------
+    state
+        Where it stands; when converged, the minimum itself.
+    last
+        The journal's row of the last population; None if there was none.
+    converged
+        Whether gradient, stress and free energy are within tolerance.
+    left_domain
+        Whether it was stopped because the model is outside what it knows.
+    reason
+        In words.
+    """
+
+    state: DynamicalMatrix
+    last: Mapping[str, Any] | None
+    converged: bool
+    left_domain: bool
+    reason: str
+
+
+def run_relaxation(
+    context: Context,
+    state: DynamicalMatrix,
+    potential: Potential,
+    *,
+    phase: str,
+    settings: RelaxationSettings,
+    alarm: float | None,
+    reference_volume: float,
+    stress_offset: FloatArray | None = None,
+) -> Relaxed:
+    """Relax with a model, going on after the last population that the journal knows.
+
+    Parameters
+    ----------
+    state
+        Start of this phase.
+    phase
+        Its name: part of the journal's keys and of the random numbers.
+    alarm
+        Uncertainty of the model beyond which it is stopped, None for no limit.
+    reference_volume
+        Volume of the start of the run, Å³.
+    stress_offset
+        Shift from the model's stress to the reference's, eV/Å³.
+    """
+    done = context.journal.steps(f"population/{phase}/")
+    previous = None
+    for key, row in done:
+        state = load_state(context.directory.state(key.replace("/", "-")))
+        previous = (row["free_energy"], row["free_energy_stderr"])
+        if row["ended"]:
+            return _outcome(state, row)
+    if not done:
+        context.observer.stage(f"{phase}: relaxation with {settings.n_configs} configurations")
+    evaluator = context.evaluator(potential, f"{phase} population")
+    steps = relax(
+        state,
+        evaluator,
+        temperature=context.settings.temperature,
+        pressure=context.settings.pressure,
+        stress_offset=stress_offset,
+        rng=lambda index: context.rng("population", phase, index),
+        settings=settings,
+        group=context.group,
+        engine=context.engine(),
+        first_population=len(done) + 1,
+        previous_free_energy=previous,
+        reference_volume=reference_volume,
+    )
+    watch = _Watch(context, potential, phase, alarm)
+    try:
+        for population in steps:
+            row = watch.record(population, evaluator)
+            state = population.following
+            if row["ended"]:
+                return _outcome(load_state(context.directory.state(row["state"])), row)
+    except RelaxationError as err:
+        context.observer.note(f"{phase}: {err}")
+        return Relaxed(state, done[-1][1] if done else None, False, True, str(err))
+    raise AssertionError("a relaxation ends with a population that says so")
+
+
+def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
+    return Relaxed(state, row, row["converged"], row["left_domain"], row["reason"])
+
+
+class _Watch:
+    """Turns populations into rows of the journal and raises the alarm.
+
+    Parameters
+    ----------
+    context, potential, phase, alarm
+        See :func:`run_relaxation`.
+    """
+
+    def __init__(
+        self, context: Context, potential: Potential, phase: str, alarm: float | None
+    ) -> None:
+        self.context = context
+        self.potential = potential
+        self.phase = phase
+        self.alarm = alarm
+        self.evaluated = 0.0
+        self.clock = time.perf_counter()
+
+    def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:  # noqa: ANN401
+        """Judge the model, save the state, and write the row."""
+        uncertainty = self._uncertainty(population)
+        left = self.alarm is not None and uncertainty is not None and uncertainty > self.alarm
+        key = f"population/{self.phase}/{population.index}"
+        name = key.replace("/", "-")
+        left_volume = "volume has changed" in population.reason
+        # Labels that teach the model belong where it began to fail, not where it led.
+        start = population.ensemble.dynamical_matrix
+        save_state(self.context.directory.state(name), start if left or left_volume else population.following)
+        row = {
+            **population_row(population),
+            "phase": self.phase,
+            "state": name,
+            "uncertainty": uncertainty,
+            "left_domain": left or left_volume,
+            "ended": population.ended or left,
+        }
+        if left:
+            row["converged"] = False
+            row["reason"] = (
+                f"stopped: the model's uncertainty on this ensemble is {uncertainty:.3g} eV, beyond "
+                f"the {self.alarm:.3g} eV that mark the end of its domain"
+            )
+        seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
+        self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
+        row["seconds_evaluate"] = round(spent, 3)
+        row["seconds_minimise"] = round(seconds - spent, 3)
+        recorded = self.context.journal.record(key, row, seconds)
+        self.context.observer.population(recorded)
+        return recorded
+
+    def _uncertainty(self, population: Population) -> float | None:
+        frames = [
+            population.ensemble.configuration(index)
+            for index in range(min(_N_ALARM, population.ensemble.n_configs))
+        ]
+        values = self.potential.evaluate(frames, uncertainty=True).uncertainty
+        return None if values is None else float(np.median(values))
+
+
+def population_row(population: Population) -> dict[str, Any]:
+    """Return the numbers of a population in the units in which they are shown."""
+    minimised = population.minimisation
+    estimators = minimised.estimators
+    state = minimised.dynamical_matrix
+    stress = estimators.stress
+    steps = minimised.steps
+    return {
+        "population": population.index,
+        "n_configs": population.ensemble.n_configs,
+        "rejected": population.ensemble.rejected,
+        "free_energy": steps[-1].free_energy,
+        "free_energy_stderr": steps[-1].free_energy_stderr,
+        "gradient_THz": steps[0].gradient_thz,
+        "gradient_stderr_THz": steps[0].gradient_stderr_thz,
+        "effective_sample_size": steps[-1].effective_sample_size,
+        "frequencies_THz": [float(v) for v in state.modes.frequencies_thz],
+        "volume": state.crystal.volume / state.crystal.n_atoms,
+        "pressure_GPa": pressure_of(stress.value) / units.GPA,
+        "pressure_stderr_GPa": float(np.trace(stress.stderr)) / 3 / units.GPA,
+        "stress_GPa": (stress.value / units.GPA).tolist(),
+        "cell_lengths_A": [float(v) for v in np.linalg.norm(state.crystal.cell, axis=1)],
+        "bulk_modulus_GPa": population.bulk_modulus / units.GPA,
+        "frequency_stderr_THz": (estimators.frequency_shifts().stderr / units.THZ).tolist(),
+        "minimiser": str(minimised.reason.value),
+        "trace": {
+            "free_energy": [s.free_energy for s in steps],
+            "free_energy_stderr": [s.free_energy_stderr for s in steps],
+            "gradient_THz": [s.gradient_thz for s in steps],
+            "gradient_stderr_THz": [s.gradient_stderr_thz for s in steps],
+            "effective_sample_size": [s.effective_sample_size for s in steps],
+            "frequencies_THz": [[float(v) for v in s.frequencies_thz] for s in steps],
+        },
+        "converged": population.converged,
+        "ended": population.ended,
+        "reason": population.reason,
+    }

@@ -1,0 +1,195 @@
+"""The result of a run, in the schema ``sscha-mlp/result/1``."""
+
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Final
+
+import numpy as np
+
+from sscha_mlp import __version__, units
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
+from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.validation.certificate import Certificate
+
+SCHEMA: Final = "sscha-mlp/result/1"
+
+_PACKAGES: Final = (
+    "python-sscha",
+    "cellconstructor",
+    "quippy-ase",
+    "ase",
+    "spglib",
+    "numpy",
+    "scipy",
+    "matplotlib",
+)
+
+LEFT_OUT: Final = (
+    "second order in the difference between reference and model; sizes beyond this supercell; what "
+    "the Gaussian trial states of the SSCHA cannot describe"
+)
+
+
+def make_result(
+    context: Context,
+    *,
+    state: DynamicalMatrix,
+    last: Mapping[str, Any],
+    certificate: Certificate,
+    dataset: Dataset,
+    potential: Potential,
+    converged: bool,
+    stop_reason: str,
+    fits: int,
+) -> dict[str, Any]:
+    """Assemble the result from the final state, its last population and the certificate.
+
+    Parameters
+    ----------
+    state
+        Minimum at the final cell.
+    last
+        Journal's row of the population that it was found on.
+    certificate
+        Shifts from the model to the reference.
+    converged
+        Whether relaxation and certificate both hold.
+    stop_reason
+        In words.
+    fits
+        Number of fits so far.
+    """
+    settings = context.settings
+    pressure = _with_correction(
+        last["pressure_GPa"],
+        last["pressure_stderr_GPa"],
+        float(certificate.pressure.value) / units.GPA,
+        float(certificate.pressure.stderr) / units.GPA,
+    )
+    volume = state.crystal.volume / state.crystal.n_atoms
+    bulk = last["bulk_modulus_GPa"]
+    fixed = settings.cell.value != "variable"
+    shift = certificate.free_energy_shift
+    return {
+        "schema": SCHEMA,
+        "converged": converged,
+        "stop_reason": stop_reason,
+        "temperature_K": settings.temperature,
+        "pressure_target_GPa": settings.pressure,
+        "supercell": list(settings.supercell),
+        "n_atoms": state.crystal.n_atoms,
+        "formula": state.crystal.to_ase().get_chemical_formula(),
+        "space_group": context.group.international,
+        "cell_A": state.crystal.cell.tolist(),
+        "scaled_positions": state.crystal.scaled_positions.tolist(),
+        "symbols": state.crystal.symbols,
+        "volume_A3_per_atom": {
+            "value": volume,
+            "stderr": 0.0 if fixed else volume * pressure["stderr"] / bulk,
+        },
+        "free_energy_eV_per_atom": _with_correction(
+            last["free_energy"],
+            last["free_energy_stderr"],
+            1.0e-3 * shift.delta,
+            1.0e-3 * shift.stderr,
+        ),
+        "pressure_GPa": pressure,
+        "bulk_modulus_GPa": bulk,
+        "frequencies_THz": _frequencies(context, state, last, certificate),
+        "validation": [row for _, row in context.journal.steps("validation/")],
+        "labels": {
+            **dataset.counts,
+            "start": context.journal["start"]["n_calls"],
+        },
+        "retrains": max(fits - 1, 0),
+        "populations": len(context.journal.steps("population/")),
+        "model": {
+            "kind": potential.kind,
+            "path": str(potential.path),
+            "sha256": potential.sha256,
+            "settings": dict(potential.settings),
+            "choice": context.journal["fit/settings"]["name"],
+        },
+        "timings_s": timings(context),
+        "versions": versions(),
+        "seed": settings.seed,
+        "left_out": LEFT_OUT,
+    }
+
+
+def _with_correction(
+    value: float, stderr: float, correction: float, correction_stderr: float
+) -> dict[str, float]:
+    """Model value, shift to the reference, their sum, and the standard error of the sum."""
+    return {
+        "model": value,
+        "model_stderr": stderr,
+        "correction": correction,
+        "correction_stderr": correction_stderr,
+        "corrected": value + correction,
+        "stderr": float(np.hypot(stderr, correction_stderr)),
+    }
+
+
+def _frequencies(
+    context: Context, state: DynamicalMatrix, last: Mapping[str, Any], certificate: Certificate
+) -> list[dict[str, Any]]:
+    """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
+    corrected_state = state.with_force_constants(
+        state.force_constants + certificate.force_constants
+    )
+    model = _thz(state)
+    corrected = _thz(corrected_state)
+    stderr = np.hypot(
+        np.array(last["frequency_stderr_THz"]), certificate.frequencies.stderr / units.THZ
+    )
+    irreducible = np.unique(context.group.equivalent_qpoints())
+    return [
+        {
+            "q": [float(v) for v in state.supercell.qpoints[q]],
+            "model": model[q].tolist(),
+            "corrected": corrected[q].tolist(),
+            "stderr": stderr[q].tolist(),
+        }
+        for q in irreducible
+    ]
+
+
+def _thz(state: DynamicalMatrix) -> np.ndarray:
+    """Frequencies on the commensurate grid, THz; the translations at q = 0 are exactly zero."""
+    matrices = state.at_qpoints()
+    values = signed_root(np.linalg.eigvalsh(matrices)) / units.THZ
+    gamma = values[0]
+    gamma[np.argsort(np.abs(gamma))[:3]] = 0.0
+    values[0] = np.sort(gamma)
+    return np.asarray(values)
+
+
+def timings(context: Context) -> dict[str, float]:
+    """Wall seconds of each kind of work, over all sittings of the run."""
+    journal = context.journal
+    populations = [row for _, row in journal.steps("population/")]
+    labels = [row for _, row in journal.steps("labels/")]
+    parts = {
+        "start": journal.seconds("start"),
+        "label": float(sum(row["seconds"] for row in labels)),
+        "fit": journal.seconds("fit/"),
+        "validate": journal.seconds("validation/"),
+        "evaluate": float(sum(row["seconds_evaluate"] for row in populations)),
+        "minimise": float(sum(row["seconds_minimise"] for row in populations)),
+        "certificate": journal.seconds("certificate/"),
+    }
+    return {key: round(value, 3) for key, value in {**parts, "total": sum(parts.values())}.items()}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of this package and of those that its numbers come from."""
+    found = {"sscha-mlp": __version__}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,403 @@
+"""All that decides a run, as nested values: from the command line, a TOML file, or Python."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from sscha_mlp.crystal.supercell import check_supercell_size
+from sscha_mlp.ensemble.gaussian import check_temperature
+from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
+from sscha_mlp.errors import ConfigError
+from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.scha.minimiser import MinimiserSettings
+from sscha_mlp.scha.relaxation import RelaxationSettings, Tolerances
+from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
+
+EXECUTION: Final = ("workers", "label_time_limit")
+"""Settings that change how long a run takes but not its result: free to differ on resume."""
+
+ENGINES: Final = ("native", "python-sscha")
+
+
+@dataclass(frozen=True)
+class StartSettings:
+    """How the start is made.
+
+    Parameters
+    ----------
+    relax
+        Whether the structure is relaxed with the reference first.
+    fmax
+        Largest force left by that relaxation, eV/Å.
+    displacement
+        Of the finite differences, Å.
+    smallest_frequency_thz
+        Unstable and softer modes are lifted to at least this frequency, THz.
+    """
+
+    relax: bool = True
+    fmax: float = 1.0e-3
+    displacement: float = 0.01
+    smallest_frequency_thz: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Where training configurations come from, and how many.
+
+    Parameters
+    ----------
+    temperature
+        Of the first ensemble, K; that of the relaxation when left out.
+    n_start
+        Training labels drawn at the start state.
+    n_test
+        Test labels drawn at the start state; no fit ever sees them.
+    n_explored
+        Training labels drawn where a short relaxation with the first model leads.
+    n_extra
+        Labels chosen from the ensemble after a failed certificate, beside those of the check.
+    explore_configs
+        Configurations per population of the short relaxation; 0 leaves it out.
+    explore_populations
+        Its largest number of populations.
+    alarm_ratio
+        The model has left its domain when its uncertainty exceeds that on the test set this many
+        times.
+    """
+
+    temperature: float | None = None
+    n_start: int = 40
+    n_test: int = 16
+    n_explored: int = 40
+    n_extra: int = 20
+    explore_configs: int = 200
+    explore_populations: int = 5
+    alarm_ratio: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.temperature is not None:
+            check_temperature(self.temperature)
+        for name in ("n_start", "n_test"):
+            if getattr(self, name) < 4:
+                raise ConfigError(f"training.{name} = {getattr(self, name)} is less than 4.")
+        for name in ("n_explored", "n_extra", "explore_configs", "explore_populations"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"training.{name} = {getattr(self, name)} is negative.")
+
+
+@dataclass(frozen=True)
+class CertificateSettings:
+    """How the converged state is checked.
+
+    Parameters
+    ----------
+    n_labels
+        Fresh labels of the first look; more follow while noise alone decides.
+    max_rounds
+        Rounds of training and relaxation before the run gives up.
+    tolerances
+        What the reference may shift.
+    """
+
+    n_labels: int = 40
+    max_rounds: int = 5
+    tolerances: CertificateTolerances = CertificateTolerances()
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.n_labels < MIN_LABELS:
+            raise ConfigError(
+                f"certificate.n_labels = {self.n_labels} is too few; give at least {MIN_LABELS}."
+            )
+        if self.max_rounds < 1:
+            raise ConfigError("certificate.max_rounds must be at least 1.")
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How each relaxation is done; see :class:`sscha_mlp.scha.relaxation.RelaxationSettings`."""
+
+    max_populations: int = 20
+    sampler: Sampler = Sampler.RANDOM
+    antithetic: bool = True
+    minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
+    max_volume_change: float = 0.15
+    tolerances: Tolerances = Tolerances()
+    minimiser: MinimiserSettings = MinimiserSettings()
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.max_populations < 1:
+            raise ConfigError("relaxation.max_populations must be at least 1.")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """All settings of a run.
+
+    Parameters
+    ----------
+    temperature
+        K.
+    pressure
+        Target, GPa.
+    structure
+        File that ASE reads; the bundled silicon when empty.
+    dyn
+        Prefix of Quantum ESPRESSO dyn files to start from, in place of a structure.
+    supercell
+        Repetitions of the primitive cell.
+    reference
+        Name, ``package.module:function`` or TOML file of the calculator taken for the truth.
+    model
+        Kind of potential that is fitted.
+    configs
+        Configurations per population.
+    seed
+        Decides everything random.
+    max_labels
+        Budget: training, test and check together.
+    cell
+        What of the cell is free.
+    engine
+        ``native`` or ``python-sscha``: who minimises.
+    workers
+        Processes for labels and for the model; all cores when 0.
+    label_time_limit
+        Longest time for one label, s; 0 for none.
+    start, training, certificate, relaxation
+        Settings of the stages.
+    gap
+        Hyper-parameters of GAP that differ from what is chosen on held-out labels.
+    """
+
+    temperature: float
+    pressure: float = 0.0
+    structure: str = ""
+    dyn: str = ""
+    supercell: tuple[int, int, int] = (2, 2, 2)
+    reference: str = "tersoff"
+    model: str = "gap"
+    configs: int = 1000
+    seed: int = 0
+    max_labels: int = 300
+    cell: CellMode = CellMode.VARIABLE
+    engine: str = "native"
+    workers: int = 0
+    label_time_limit: float = 0.0
+    start: StartSettings = StartSettings()
+    training: TrainingSettings = TrainingSettings()
+    certificate: CertificateSettings = CertificateSettings()
+    relaxation: LoopSettings = LoopSettings()
+    gap: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check what can be checked before anything is computed."""
+        check_temperature(self.temperature)
+        object.__setattr__(self, "supercell", check_supercell_size(self.supercell))
+        if not np.isfinite(self.pressure):
+            raise ConfigError(f"The pressure {self.pressure} GPa is not a number.")
+        if self.configs < 20 or self.configs % 2:
+            raise ConfigError(
+                f"configs = {self.configs} must be an even number of at least 20: configurations "
+                "come in pairs u, -u."
+            )
+        if self.seed < 0:
+            raise ConfigError(f"seed = {self.seed} must not be negative.")
+        if self.workers < 0 or self.label_time_limit < 0:
+            raise ConfigError("workers and label_time_limit must not be negative.")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
+        if self.dyn and self.structure:
+            raise ConfigError("Give either a structure or dyn files to start from, not both.")
+        least = self.least_labels
+        if self.max_labels < least:
+            raise ConfigError(
+                f"max_labels = {self.max_labels} is less than the {least} that one round takes: "
+                f"{self.training.n_start} to train, {self.training.n_test} to test and "
+                f"{self.certificate.n_labels} to check. Raise the budget or lower these."
+            )
+
+    @property
+    def least_labels(self) -> int:
+        """Labels without which no certificate is possible."""
+        return self.training.n_start + self.training.n_test + self.certificate.n_labels
+
+    @property
+    def training_temperature(self) -> float:
+        """Temperature of the first ensemble, K."""
+        given = self.training.temperature
+        return self.temperature if given is None else given
+
+    def relaxation_settings(self) -> RelaxationSettings:
+        """Return the settings of the final relaxation."""
+        loop = self.relaxation
+        return RelaxationSettings(
+            n_configs=self.configs,
+            max_populations=loop.max_populations,
+            cell=self.cell,
+            tolerances=loop.tolerances,
+            minimiser=loop.minimiser,
+            sampler=loop.sampler,
+            antithetic=loop.antithetic,
+            minimum_distance_ratio=loop.minimum_distance_ratio,
+            max_volume_change=loop.max_volume_change,
+        )
+
+    def exploration_settings(self) -> RelaxationSettings:
+        """Return the settings of the short relaxation that finds where to label."""
+        return replace(
+            self.relaxation_settings(),
+            n_configs=min(self.configs, self.training.explore_configs),
+            max_populations=self.training.explore_populations,
+            tolerances=self.relaxation.tolerances.looser(5.0),
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Return plain values that TOML can hold."""
+        return _plain({**asdict(self), "gap": dict(self.gap)})
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> "RunSettings":
+        """Return settings from nested plain values.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown, a value has the wrong type, or is out of range.
+        """
+        if "temperature" not in values:
+            raise ConfigError("No temperature is given; write for example --T 300.")
+        return _build(cls, values, "")
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+    """Make a settings dataclass from plain values, refusing unknown keys."""
+    hints = get_type_hints(cls)
+    known = [one.name for one in fields(cls)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigError(
+            f"Unknown setting {where}{unknown[0]}; known here: {', '.join(known)}."
+        )
+    return cls(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401, PLR0911
+    """Check and convert one plain value."""
+    if is_dataclass(hint):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
+        return _build(hint, value, where + ".")  # type: ignore[arg-type]
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        choices = [member.value for member in hint]
+        if value not in choices:
+            raise ConfigError(f"{where} = {value!r} must be one of: {', '.join(choices)}.")
+        return hint(value)
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where} = {value!r} must be a list.")
+        return tuple(value)
+    allowed = tuple(one for one in (*get_args(hint), hint) if isinstance(one, type))
+    if float in allowed and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, bool) and bool not in allowed:
+        raise ConfigError(f"{where} = {value!r} must be a number or a text.")
+    if isinstance(value, allowed) or (Mapping in (hint, get_origin(hint)) and isinstance(value, dict)):
+        return value
+    names = " or ".join(one.__name__ for one in allowed)
+    raise ConfigError(f"{where} = {value!r} must be {names}.")
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Turn enums, tuples and None away: what is left fits TOML and JSON."""
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items() if one is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a settings file.
+
+    Raises
+    ------
+    ConfigError
+        If it is missing or is not TOML.
+    """
+    try:
+        with Path(path).open("rb") as stream:
+            return tomllib.load(stream)
+    except FileNotFoundError as err:
+        raise ConfigError(f"There is no settings file {path}.") from err
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise ConfigError(f"The settings file {path} cannot be read: {err}.") from err
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the values of `over` on top, tables merged."""
+    merged = dict(base)
+    for key, value in over.items():
+        mine = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(mine, Mapping)
+        merged[key] = merge(mine, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def format_toml(values: Mapping[str, Any]) -> str:
+    """Return nested plain values as TOML text."""
+    lines: list[str] = []
+    _format_table(values, "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _format_table(values: Mapping[str, Any], name: str, lines: list[str]) -> None:
+    if name:
+        lines += ["", f"[{name}]"]
+    for key, value in values.items():
+        if not isinstance(value, Mapping):
+            lines.append(f"{key} = {_format_value(value)}")
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            _format_table(value, f"{name}.{key}" if name else key, lines)
+
+
+def _format_value(value: Any) -> str:  # noqa: ANN401
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(value, list):
+        return "[" + ", ".join(_format_value(one) for one in value) + "]"
+    return repr(value)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return one line per setting that differs and decides the result."""
+    before, after = flatten(old), flatten(new)
+    keys = [key for key in {**before, **after} if key not in EXECUTION]
+    return [
+        f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
+        for key in keys
+        if before.get(key) != after.get(key)
+    ]

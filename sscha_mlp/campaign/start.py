@@ -1,0 +1,213 @@
+"""The start: structure, harmonic force constants and space group, from the reference."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS
+
+from sscha_mlp import units
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
+from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
+from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
+from sscha_mlp.reference.calculator import LabelCalculator
+from sscha_mlp.resources import bundled_file
+from sscha_mlp.scha.cell import CellMode
+
+BUNDLED = "silicon.cif"
+_MAX_STEPS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Where the relaxation begins.
+
+    Parameters
+    ----------
+    dynamical_matrix
+        Positive-definite force constants of the relaxed structure.
+    payload
+        What the journal keeps: energies, calls, space group, modes changed.
+    """
+
+    dynamical_matrix: DynamicalMatrix
+    payload: Payload
+
+
+def make_start(context: Context) -> Start:
+    """Make the start or find it finished; sets the space group of the context.
+
+    Raises
+    ------
+    StructureError
+        If the structure cannot be used.
+    ReferenceFailedError
+        If the reference fails on the structure or its displacements.
+    """
+    state_file = context.directory.state("start")
+    payload = context.journal.once("start", lambda: _compute(context, state_file))
+    dynamical_matrix = load_state(state_file)
+    context.group = find_space_group(dynamical_matrix.supercell)
+    return Start(dynamical_matrix, payload)
+
+
+def read_input(context: Context) -> Crystal:
+    """Read the structure that the settings name; the primitive cell of what they hold."""
+    settings = context.settings
+    path = Path(settings.structure) if settings.structure else bundled_file(BUNDLED)
+    return read_structure(path)
+
+
+def _compute(context: Context, state_file: Path) -> Payload:
+    settings = context.settings
+    context.observer.stage("start: structure and harmonic force constants from the reference")
+    calls = 0
+    energy = None
+    if settings.dyn:
+        state, group = _from_dyn(context)
+    else:
+        crystal, energy, calls = _relaxed(context)
+        supercell = Supercell(crystal, settings.supercell)
+        group = find_space_group(supercell)
+        state, displaced = _finite_displacements(context, supercell, group)
+        calls += displaced
+    harmonic = state.modes.frequencies_thz
+    state, changed = make_positive(
+        state, smallest_thz=settings.start.smallest_frequency_thz
+    )
+    if changed:
+        state = state.with_force_constants(symmetrise(group, state.force_constants))
+        context.observer.note(
+            f"{changed} of {len(harmonic)} modes were unstable or softer than "
+            f"{settings.start.smallest_frequency_thz:g} THz (lowest {harmonic.min():.3f} THz); they were "
+            "made positive as a start for the SSCHA"
+        )
+    context.observer.note(
+        f"{group.international} with {group.n_operations} operations, "
+        f"{state.crystal.volume / state.crystal.n_atoms:.4f} Å³/atom, modes {harmonic.min():.3f} to "
+        f"{harmonic.max():.3f} THz, {calls} reference calls"
+    )
+    save_state(state_file, state)
+    _export(context, state)
+    return {
+        "n_calls": calls,
+        "energy_eV_per_atom": energy,
+        "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
+        "space_group": group.international,
+        "n_operations": group.n_operations,
+        "formula": state.crystal.to_ase().get_chemical_formula(),
+        "frequencies_THz": [float(v) for v in harmonic],
+        "modes_changed": changed,
+    }
+
+
+def _export(context: Context, state: DynamicalMatrix) -> None:
+    from sscha_mlp.scha.python_sscha import write_dyn  # noqa: PLC0415 - slow to import
+
+    write_dyn(context.directory.dyn / "start_dyn", state)
+
+
+def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
+    """Read dyn files; the supercell is theirs."""
+    from sscha_mlp.scha.python_sscha import read_dyn  # noqa: PLC0415 - slow to import
+
+    state = read_dyn(context.settings.dyn)
+    if state.supercell.size != context.settings.supercell:
+        raise InputError(
+            f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, but "
+            f"--supercell asks for {context.settings.supercell}; give theirs."
+        )
+    crystal = symmetrise_structure(state.crystal)
+    context.reference.check_elements(crystal.to_ase())
+    supercell = Supercell(crystal, state.supercell.size)
+    group = find_space_group(supercell)
+    symmetric = symmetrise(group, state.force_constants)
+    return DynamicalMatrix(supercell, symmetric), group
+
+
+def _relaxed(context: Context) -> tuple[Crystal, float, int]:
+    """Relax the structure with the reference; returns energy per atom and reference calls."""
+    settings = context.settings
+    crystal = symmetrise_structure(read_input(context))
+    context.reference.check_elements(crystal.to_ase())
+    calculator = LabelCalculator(
+        context.reference,
+        context.store,
+        size=settings.supercell,
+        time_limit=settings.label_time_limit or None,
+    )
+    atoms = crystal.to_ase()
+    atoms.calc = calculator
+    if settings.start.relax:
+        mask = None if settings.cell is CellMode.VARIABLE else [False] * 6
+        target = FrechetCellFilter(
+            atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
+        )
+        optimiser = BFGS(target, logfile=None)  # type: ignore[arg-type]
+        for _ in optimiser.irun(fmax=settings.start.fmax, steps=_MAX_STEPS):
+            context.observer.progress("relaxing the structure", calculator.n_calls, _MAX_STEPS)
+        if not optimiser.converged(optimiser.optimizable.get_gradient()):
+            raise ReferenceFailedError(
+                f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} steps; "
+                "give a better structure, or start.relax = false to use it as it is."
+            )
+    energy = float(atoms.get_potential_energy()) / len(atoms)
+    relaxed = Crystal(atoms.cell.array, atoms.positions, crystal.numbers, crystal.masses)
+    change = relaxed.volume / crystal.volume
+    if not 0.5 < change < 2.0:
+        raise StructureError(
+            f"The reference changed the volume of the structure by a factor of {change:.2f}; it is not "
+            "near a minimum. Check that structure and reference belong together."
+        )
+    return symmetrise_structure(relaxed), energy, calculator.n_calls
+
+
+def _finite_displacements(
+    context: Context, supercell: Supercell, group: SpaceGroup
+) -> tuple[DynamicalMatrix, int]:
+    """Harmonic force constants by central differences of one atom of each orbit."""
+    distance = context.settings.start.displacement
+    atoms = _orbit_representatives(group)
+    frames = []
+    for atom in atoms:
+        for direction in range(3):
+            for sign in (1, -1):
+                frame = supercell.crystal.to_ase()
+                frame.positions[atom, direction] += sign * distance
+                frames.append(frame)
+    done = context.label(frames, "finite displacements")
+    if done.failures:
+        raise ReferenceFailedError(
+            f"The reference failed on a finite displacement: {done.failures[0].reason}"
+        )
+    forces = np.array([one.forces for one in done.labels if one is not None])
+    forces = forces.reshape(len(atoms), 3, 2, supercell.n_atoms, 3)
+    rows = -(forces[:, :, 0] - forces[:, :, 1]) / (2 * distance)  # atom, i, J, j
+    constants = np.zeros((supercell.primitive.n_atoms, supercell.n_atoms, 3, 3))
+    constants[atoms] = rows.transpose(0, 2, 1, 3)
+    counts = _orbit_sizes(group, atoms)
+    filled = group.symmetrise_force_constants(constants) * counts[:, None, None, None]
+    return DynamicalMatrix(supercell, symmetrise(group, filled)), len(frames)
+
+
+def _orbit_representatives(group: SpaceGroup) -> list[int]:
+    """One primitive atom of each orbit of the group."""
+    n_primitive = group.supercell.primitive.n_atoms
+    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
+    return sorted({int(images[:, atom].min()) for atom in range(n_primitive)})
+
+
+def _orbit_sizes(group: SpaceGroup, atoms: list[int]) -> np.ndarray:
+    """Factor by which an average over the group misses rows that were not computed."""
+    n_primitive = group.supercell.primitive.n_atoms
+    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
+    hits = np.zeros(n_primitive)
+    for atom in atoms:
+        hits += np.bincount(images[:, atom], minlength=n_primitive)
+    return np.asarray(group.n_operations / hits)
