@@ -13,8 +13,47 @@ from typing import Any, Final
 __version__ = "0.1.0"
 
 _PUBLIC: Final[dict[str, str]] = {
+    # crystals and dynamical matrices
+    "read_structure": "sscha_mlp.crystal.structure",
+    "Crystal": "sscha_mlp.crystal.structure",
+    "Supercell": "sscha_mlp.crystal.supercell",
+    "DynamicalMatrix": "sscha_mlp.crystal.dynamical_matrix",
+    "find_space_group": "sscha_mlp.crystal.symmetry",
+    "load_state": "sscha_mlp.data.states",
+    "save_state": "sscha_mlp.data.states",
+    "read_dyn": "sscha_mlp.scha.python_sscha",
+    "write_dyn": "sscha_mlp.scha.python_sscha",
+    # ensembles
+    "sample": "sscha_mlp.ensemble.sampling",
+    "Ensemble": "sscha_mlp.ensemble.sampling",
+    # labels and data
     "get_reference": "sscha_mlp.reference.registry",
+    "Reference": "sscha_mlp.reference.registry",
     "label": "sscha_mlp.reference.label",
+    "labelled_configurations": "sscha_mlp.reference.label",
+    "LabelStore": "sscha_mlp.reference.store",
+    "LabelledConfiguration": "sscha_mlp.data.labels",
+    "Dataset": "sscha_mlp.data.dataset",
+    "read_extxyz": "sscha_mlp.data.extxyz",
+    "write_extxyz": "sscha_mlp.data.extxyz",
+    # potentials
+    "fit": "sscha_mlp.potentials.registry",
+    "load": "sscha_mlp.potentials.registry",
+    # the SSCHA
+    "Samples": "sscha_mlp.scha.estimators",
+    "estimate": "sscha_mlp.scha.estimators",
+    "minimise": "sscha_mlp.scha.minimiser",
+    "relax": "sscha_mlp.scha.relaxation",
+    "RelaxationSettings": "sscha_mlp.scha.relaxation",
+    "evaluate_ensemble": "sscha_mlp.scha.relaxation",
+    # what it is worth
+    "validate": "sscha_mlp.validation.metrics",
+    "certify": "sscha_mlp.validation.certificate",
+    # a whole run
+    "run": "sscha_mlp.campaign.loop",
+    "RunSettings": "sscha_mlp.campaign.settings",
+    "report_data": "sscha_mlp.report.from_run",
+    "write_run_report": "sscha_mlp.report.from_run",
 }
 """Public name -> module that defines it.  No name may be that of a room."""
 

@@ -18,9 +18,7 @@ KB: Final = constants.k / constants.e
 GPA: Final = 1.0e9 * constants.angstrom**3 / constants.e
 """One GPa in eV/Å³."""
 
-_ANGULAR: Final = float(
-    np.sqrt(constants.e / (constants.atomic_mass * constants.angstrom**2))
-)
+_ANGULAR: Final = float(np.sqrt(constants.e / (constants.atomic_mass * constants.angstrom**2)))
 """One internal angular frequency, ``sqrt(eV/(amu Å²))``, in rad/s."""
 
 HBAR: Final = constants.hbar / constants.e * _ANGULAR

@@ -19,6 +19,8 @@ from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
 from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
 
+_MAX_BATCHES = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Checked:
@@ -66,16 +68,20 @@ def check_state(
         spent += wanted
         certificate = _certify(context, state, potential, batches)
         context.observer.note(f"certificate {number}: {certificate.reason}")
-        more = int(np.ceil(1.1 * certificate.labels_wanted)) - certificate.n_labels \
-            if certificate.verdict is Verdict.MORE_LABELS else 0
-        wanted = min(max(more, MIN_LABELS), budget - spent)
-        if more <= 0 or wanted < MIN_LABELS:
+        wanted = min(_more_labels(certificate), budget - spent)
+        if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
             break
-    context.journal.once(
-        f"certificate/{number}", lambda: certificate_payload(certificate, number)
-    )
+    context.journal.once(f"certificate/{number}", lambda: certificate_payload(certificate, number))
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
+
+
+def _more_labels(certificate: Certificate) -> int:
+    """How many labels to add: enough to decide, at most as many as there are; 0 if decided."""
+    if certificate.verdict is not Verdict.MORE_LABELS:
+        return 0
+    wanted = 1.1 * min(certificate.labels_wanted, 2.0 * certificate.n_labels)
+    return max(int(np.ceil(wanted)) - certificate.n_labels, MIN_LABELS)
 
 
 def _certify(
@@ -97,9 +103,7 @@ def _certify(
         np.concatenate([part.stresses for part in parts]),
     )
     model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
-    return certify(
-        reference, model, context.group, context.settings.certificate.tolerances
-    )
+    return certify(reference, model, context.group, context.settings.certificate.tolerances)
 
 
 def certificate_payload(certificate: Certificate, number: int) -> Payload:

@@ -68,13 +68,19 @@ class Context:
     def engine(self) -> Minimise:
         """Return the minimiser that the settings name."""
         if self.settings.engine == "python-sscha":
-            from sscha_mlp.scha import python_sscha  # noqa: PLC0415 - slow to import
+            from sscha_mlp.scha import python_sscha
 
             return python_sscha.minimise
         return minimiser.minimise
 
-    def label(self, configurations: Sequence[Atoms], what: str) -> LabelReport:
-        """Label configurations with the reference, with progress; failures are not tried twice."""
+    def label(
+        self, configurations: Sequence[Atoms], what: str, *, retry_failures: bool = True
+    ) -> LabelReport:
+        """Label configurations with the reference, with progress.
+
+        What failed in a sitting that was cut short is tried again unless told otherwise: the cause
+        may be gone.
+        """
         limit = self.settings.label_time_limit or None
         return label(
             configurations,
@@ -83,7 +89,7 @@ class Context:
             n_workers=self.n_workers,
             time_limit=limit,
             isolate=True,
-            retry_failures=False,
+            retry_failures=retry_failures,
             progress=lambda done, total: self.observer.progress(what, done, total),
         )
 

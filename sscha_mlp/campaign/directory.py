@@ -1,10 +1,12 @@
 """The run directory: where each file of a run lies, and who may write there."""
 
 import fcntl
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sscha_mlp.campaign.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.data.files import write_atomic
@@ -79,6 +81,23 @@ class RunDirectory:
         """What was said while it ran."""
         return self.path / "log.txt"
 
+    def read_result(self) -> dict[str, Any]:
+        """Read the result of a finished run.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as err:
+            raise InputError(
+                f"{self.result} cannot be read ({err}); remove it and run the same command again, "
+                "which writes it anew."
+            ) from err
+        return content
+
     def settings(self) -> RunSettings:
         """Read the settings of an existing run.
 
@@ -93,6 +112,11 @@ class RunDirectory:
                 "sscha-mlp relax --run-dir."
             )
         return RunSettings.from_mapping(read_toml(self.settings_file))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step is finished; before that other settings lose nothing."""
+        return self.journal.is_file() and self.journal.stat().st_size > 0
 
     def prepare(self, settings: RunSettings) -> None:
         """Make the directory for these settings, or check that it was made for them.
@@ -110,8 +134,8 @@ class RunDirectory:
                 f"The run directory {self.path} cannot be made ({err.strerror}); choose another "
                 "with --run-dir."
             ) from err
-        if not self.settings_file.exists():
-            if self.journal.exists():
+        if not self.settings_file.exists() or not (self.has_begun or self.is_locked()):
+            if self.has_begun:
                 raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
             write_atomic(self.settings_file, format_toml(settings.to_mapping()))
             return
@@ -121,6 +145,17 @@ class RunDirectory:
                 f"{self.path} holds a run with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+
+    def is_locked(self) -> bool:
+        """Whether a run is working in the directory."""
+        try:
+            with (self.path / ".lock").open("r") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -21,10 +21,13 @@ class Journal:
     ----------
     path
         The file; made if needed.
+    read_only
+        Leave the file as it is: a run may be writing the line that looks cut off.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
+        self.read_only = read_only
         self._steps: dict[str, Payload] = {}
         self._seconds: dict[str, float] = {}
         self._read()
@@ -51,7 +54,7 @@ class Journal:
             self._steps[key] = payload
             self._seconds[key] = seconds
             kept += len(line)
-        if kept < len(content):
+        if kept < len(content) and not self.read_only:
             with self.path.open("r+b") as stream:
                 stream.truncate(kept)
 
@@ -77,7 +80,7 @@ class Journal:
         SschaMlpError
             If it cannot be written, for example because the disk is full.
         """
-        entry = {"step": key, "seconds": round(seconds, 3), "payload": payload}
+        entry: dict[str, Any] = {"step": key, "seconds": round(seconds, 3), "payload": payload}
         line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
         try:
             with self.path.open("ab") as stream:

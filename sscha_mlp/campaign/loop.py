@@ -7,12 +7,15 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sscha_mlp import units
 from sscha_mlp.campaign.checking import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
@@ -20,21 +23,32 @@ from sscha_mlp.campaign.fitting import alarm_threshold, fit_model, validate
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.labelling import label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
+from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import make_result
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
+from sscha_mlp.data.states import save_state
 from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.potentials.selection import select
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
-from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
+from sscha_mlp.scha.cell import cell_strain, stiffness
+from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict
 
 logger = logging.getLogger(__name__)
+
+_LINEAR_STRAIN = 1.0e-3
+"""A last cell step no longer than this is taken by linear response, without a population."""
+
+_CANDIDATES = 10
+"""Configurations that each rare one is chosen from."""
 
 
 def run(
@@ -63,6 +77,8 @@ def run(
         If the run fails; what is finished stays, and the same command goes on.
     """
     place = RunDirectory(Path(directory))
+    if not place.has_begun:
+        check_input(settings)
     place.prepare(settings)
     with place.locked(), _open(settings, place, observer) as context:
         started = time.perf_counter()
@@ -138,13 +154,13 @@ class _Run:
             potential = self.fit()
             with potential:
                 relaxed = self.relax(potential, f"round-{number}")
-                if relaxed.left_domain and self.learn_where_it_failed(number):
+                if relaxed.left_domain and self.learn_where_it_failed(potential, number):
                     continue
                 checked = self.check(potential)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
                     return self.finish(potential, relaxed, checked)
-            self.learn(checked, number)
+                self.learn(potential, checked, number)
         raise AssertionError("the last round finishes the run")
 
     def can_go_on(self, number: int) -> bool:
@@ -162,9 +178,7 @@ class _Run:
             f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K"
         )
         for name, count in (("train-start", training.n_start), ("test-start", training.n_test)):
-            batch = label_batch(
-                self.context, self.at.state, name, count, temperature=temperature
-            )
+            batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
             self.at.spent += count
             if name.startswith("train"):
                 self.at.dataset = self.at.dataset.with_train(batch.configurations)
@@ -188,15 +202,13 @@ class _Run:
                 alarm=self.alarm(),
                 reference_volume=self.start_volume,
             )
-        self.at.state = relaxed.state
-        self.add_training("train-explored", count)
+            self.at.state = relaxed.state
+            self.add_training("train-explored", count, potential)
 
     def fit(self) -> Potential:
         """Fit the next model and validate it on the test set."""
         number = self.at.fits
-        potential = fit_model(
-            self.context, self.at.dataset, self.start.dynamical_matrix, number
-        )
+        potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
         self.at.fits += 1
         validate(
             self.context,
@@ -211,8 +223,18 @@ class _Run:
         """Uncertainty that the newest model must not exceed."""
         return alarm_threshold(self.context, f"test-{self.at.fits - 1}")
 
-    def relax(self, potential: Potential, phase: str, offset: Any = None) -> Relaxed:  # noqa: ANN401
+    def relax(
+        self,
+        potential: Potential,
+        phase: str,
+        *,
+        offset: FloatArray | None = None,
+        previous: Mapping[str, Any] | None = None,
+    ) -> Relaxed:
         """Relax with a model at the full number of configurations."""
+        before = None
+        if previous is not None:
+            before = previous["free_energy"], previous["free_energy_stderr"]
         relaxed = run_relaxation(
             self.context,
             self.at.state,
@@ -222,6 +244,7 @@ class _Run:
             alarm=self.alarm(),
             reference_volume=self.start_volume,
             stress_offset=offset,
+            previous=before,
         )
         self.at.state = relaxed.state
         return relaxed
@@ -231,12 +254,12 @@ class _Run:
         """Volume of the primitive cell of the start, Å³."""
         return self.start.dynamical_matrix.crystal.volume
 
-    def learn_where_it_failed(self, number: int) -> bool:
+    def learn_where_it_failed(self, potential: Potential, number: int) -> bool:
         """Label the ensemble on which the model left its domain; False if the budget is spent."""
         count = self.affordable(max(self.settings.training.n_explored, MIN_LABELS))
         if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
             return False
-        self.add_training(f"train-left-{number}", count)
+        self.add_training(f"train-left-{number}", count, potential)
         return True
 
     def check(self, potential: Potential) -> Checked:
@@ -259,31 +282,39 @@ class _Run:
         )
         return checked
 
-    def learn(self, checked: Checked, number: int) -> None:
-        """Add the labels of a failed check, and others chosen from the ensemble, to the training."""
+    def learn(self, potential: Potential, checked: Checked, number: int) -> None:
+        """Add the labels of a failed check, and others of the same state, to the training."""
         self.context.observer.note(
             f"training again with {len(checked.configurations)} labels of the check"
         )
         count = self.affordable(self.settings.training.n_extra)
         self.at.dataset = self.at.dataset.promote_check()
         if count:
-            self.add_training(f"train-extra-{number}", count, spread=True)
+            self.add_training(f"train-extra-{number}", count, potential)
         self.write_dataset()
 
-    def add_training(self, name: str, count: int, *, spread: bool = False) -> None:
-        """Label configurations of the present state for training."""
-        known = [one.atoms for one in self.at.dataset.train]
+    def add_training(self, name: str, count: int, potential: Potential) -> None:
+        """Label configurations of the present state for training.
 
-        def farthest(ensemble: Ensemble) -> Sequence[int]:
+        Half are drawn at random, for what is typical; half are those of a larger ensemble that the
+        model is least certain of: the rare ones, which dominate its errors.
+        """
+
+        def uncertain(ensemble: Ensemble) -> Sequence[int]:
             rng = self.context.rng("select", name)
-            return select(ensemble.configurations(), count, method="fps", rng=rng, known=known)
+            frames = ensemble.configurations()
+            return select(frames, count // 2, method="variance", potential=potential, rng=rng)
 
-        choose: Callable[[Ensemble], Sequence[int]] | None = farthest if spread else None
-        batch = label_batch(
-            self.context, self.at.state, name, count, choose=choose, n_candidates=10 * count
-        )
+        half = count - count // 2
+        batches = [label_batch(self.context, self.at.state, name, half)]
+        if count // 2:
+            wanted = {"choose": uncertain, "n_candidates": _CANDIDATES * (count // 2)}
+            batches.append(
+                label_batch(self.context, self.at.state, f"{name}-rare", count // 2, **wanted)
+            )
         self.at.spent += count
-        self.at.dataset = self.at.dataset.with_train(batch.configurations)
+        for batch in batches:
+            self.at.dataset = self.at.dataset.with_train(batch.configurations)
         self.write_dataset()
 
     def write_dataset(self) -> None:
@@ -297,13 +328,21 @@ class _Run:
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
         final = relaxed
-        if not relaxed.left_domain:
-            final = self.relax(potential, "final", certificate.stress.value)
+        strain = self.missing_strain(potential, relaxed, certificate)
+        if not relaxed.left_domain and np.abs(strain).max() > _LINEAR_STRAIN:
+            final = self.relax(
+                potential, "final", offset=certificate.stress.value, previous=relaxed.last
+            )
+            strain = self.missing_strain(potential, final, certificate)
+        if np.abs(strain).max() > _LINEAR_STRAIN:
+            strain = np.zeros((3, 3))
+        last = self.last_row(final, relaxed)
         converged = passed and relaxed.converged and final.converged
         result = make_result(
             self.context,
             state=self.at.state,
-            last=self.last_row(final, relaxed),
+            strain=strain,
+            last=last,
             certificate=certificate,
             dataset=self.at.dataset,
             potential=potential,
@@ -311,17 +350,35 @@ class _Run:
             stop_reason=self.stop_reason(relaxed, final, checked),
             fits=self.at.fits,
         )
-        self.export()
+        self.export(self.at.state.strained(strain))
         write_json_atomic(self.context.directory.result, result)
         self.context.observer.note(result["stop_reason"])
         return result
+
+    def missing_strain(
+        self, potential: Potential, relaxed: Relaxed, certificate: Certificate
+    ) -> FloatArray:
+        """Strain that brings the corrected stress of the last population on target, (3, 3)."""
+        if relaxed.last is None or relaxed.left_domain:
+            return np.zeros((3, 3))
+        stress = np.array(relaxed.last["stress_GPa"]) * units.GPA + certificate.stress.value
+        return cell_strain(
+            stress,
+            self.settings.pressure * units.GPA,
+            stiffness(potential, relaxed.state.supercell.crystal),
+            self.context.group,
+            mode=self.settings.cell,
+        )
 
     def last_row(self, final: Relaxed, relaxed: Relaxed) -> Mapping[str, Any]:
         """Return the row of the last population that there is."""
         for one in (final, relaxed):
             if one.last is not None:
                 return one.last
-        return self.context.journal.steps("population/")[-1][1]
+        rows = self.context.journal.steps("population/")
+        if not rows:
+            raise RelaxationError(f"No population could be finished: {relaxed.reason}")
+        return rows[-1][1]
 
     def stop_reason(self, relaxed: Relaxed, final: Relaxed, checked: Checked) -> str:
         """Say in words why the run ended."""
@@ -339,12 +396,11 @@ class _Run:
             )
         if not final.converged:
             return f"certified, but the last cell step did not converge: {final.reason}"
-        return (
-            f"converged: gradient, stress and free energy are within tolerance, and {certificate.reason}"
-        )
+        return f"converged: gradient, stress and free energy are within tolerance, and {certificate.reason}"
 
-    def export(self) -> None:
-        """Write the final dynamical matrices in Quantum ESPRESSO format."""
+    def export(self, state: DynamicalMatrix) -> None:
+        """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
         from sscha_mlp.scha.python_sscha import write_dyn  # noqa: PLC0415 - slow to import
 
-        write_dyn(self.context.directory.dyn / "final_dyn", self.at.state)
+        save_state(self.context.directory.state("final"), state)
+        write_dyn(self.context.directory.dyn / "final_dyn", state)

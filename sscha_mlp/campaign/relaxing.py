@@ -54,6 +54,7 @@ def run_relaxation(
     alarm: float | None,
     reference_volume: float,
     stress_offset: FloatArray | None = None,
+    previous: tuple[float, float] | None = None,
 ) -> Relaxed:
     """Relax with a model, going on after the last population that the journal knows.
 
@@ -69,9 +70,10 @@ def run_relaxation(
         Volume of the start of the run, Å³.
     stress_offset
         Shift from the model's stress to the reference's, eV/Å³.
+    previous
+        Free energy and error (eV/atom) that an earlier relaxation with this model ended with.
     """
     done = context.journal.steps(f"population/{phase}/")
-    previous = None
     for key, row in done:
         state = load_state(context.directory.state(key.replace("/", "-")))
         previous = (row["free_energy"], row["free_energy_stderr"])
@@ -139,7 +141,10 @@ class _Watch:
         left_volume = "volume has changed" in population.reason
         # Labels that teach the model belong where it began to fail, not where it led.
         start = population.ensemble.dynamical_matrix
-        save_state(self.context.directory.state(name), start if left or left_volume else population.following)
+        save_state(
+            self.context.directory.state(name),
+            start if left or left_volume else population.following,
+        )
         row = {
             **population_row(population),
             "phase": self.phase,

@@ -8,7 +8,9 @@ import numpy as np
 
 from sscha_mlp import __version__, units
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
+from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.validation.certificate import Certificate
@@ -36,6 +38,7 @@ def make_result(
     context: Context,
     *,
     state: DynamicalMatrix,
+    strain: FloatArray,
     last: Mapping[str, Any],
     certificate: Certificate,
     dataset: Dataset,
@@ -49,7 +52,10 @@ def make_result(
     Parameters
     ----------
     state
-        Minimum at the final cell.
+        Minimum at the cell of the last population.
+    strain
+        Last step of the cell, shape (3, 3), taken by linear response: it brings the corrected
+        stress of the last population on target.
     last
         Journal's row of the population that it was found on.
     certificate
@@ -62,14 +68,18 @@ def make_result(
         Number of fits so far.
     """
     settings = context.settings
+    bulk = last["bulk_modulus_GPa"]
+    before = state.crystal.volume / state.crystal.n_atoms
+    state = state.strained(strain)
+    volume = state.crystal.volume / state.crystal.n_atoms
+    step = -bulk * float(np.trace(strain))
     pressure = _with_correction(
-        last["pressure_GPa"],
+        last["pressure_GPa"] + step,
         last["pressure_stderr_GPa"],
         float(certificate.pressure.value) / units.GPA,
         float(certificate.pressure.stderr) / units.GPA,
     )
-    volume = state.crystal.volume / state.crystal.n_atoms
-    bulk = last["bulk_modulus_GPa"]
+    work = (pressure["corrected"] - 0.5 * step) * units.GPA * (volume - before)
     fixed = settings.cell.value != "variable"
     shift = certificate.free_energy_shift
     return {
@@ -90,7 +100,7 @@ def make_result(
             "stderr": 0.0 if fixed else volume * pressure["stderr"] / bulk,
         },
         "free_energy_eV_per_atom": _with_correction(
-            last["free_energy"],
+            last["free_energy"] - work,
             last["free_energy_stderr"],
             1.0e-3 * shift.delta,
             1.0e-3 * shift.stderr,
@@ -110,13 +120,19 @@ def make_result(
             "path": str(potential.path),
             "sha256": potential.sha256,
             "settings": dict(potential.settings),
-            "choice": context.journal["fit/settings"]["name"],
+            "choice": _choice(context),
         },
-        "timings_s": timings(context),
+        "timings_s": timings(context.journal),
         "versions": versions(),
         "seed": settings.seed,
         "left_out": LEFT_OUT,
     }
+
+
+def _choice(context: Context) -> str:
+    """Name of the hyper-parameters in use."""
+    rows = context.journal.steps("choice/")
+    return str(rows[-1][1]["name"]) if rows else "given"
 
 
 def _with_correction(
@@ -167,15 +183,14 @@ def _thz(state: DynamicalMatrix) -> np.ndarray:
     return np.asarray(values)
 
 
-def timings(context: Context) -> dict[str, float]:
+def timings(journal: Journal) -> dict[str, float]:
     """Wall seconds of each kind of work, over all sittings of the run."""
-    journal = context.journal
     populations = [row for _, row in journal.steps("population/")]
     labels = [row for _, row in journal.steps("labels/")]
     parts = {
         "start": journal.seconds("start"),
         "label": float(sum(row["seconds"] for row in labels)),
-        "fit": journal.seconds("fit/"),
+        "fit": journal.seconds("fit/") + journal.seconds("choice/"),
         "validate": journal.seconds("validation/"),
         "evaluate": float(sum(row["seconds_evaluate"] for row in populations)),
         "minimise": float(sum(row["seconds_minimise"] for row in populations)),

@@ -1,5 +1,6 @@
 """All that decides a run, as nested values: from the command line, a TOML file, or Python."""
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
@@ -45,6 +46,12 @@ class StartSettings:
     displacement: float = 0.01
     smallest_frequency_thz: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("fmax", "displacement", "smallest_frequency_thz"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ConfigError(f"start.{name} = {getattr(self, name)} is not a number above 0.")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -87,9 +94,18 @@ class TrainingSettings:
         for name in ("n_start", "n_test"):
             if getattr(self, name) < 4:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is less than 4.")
+        if not self.alarm_ratio > 0:
+            raise ConfigError(f"training.alarm_ratio = {self.alarm_ratio} is not above 0.")
         for name in ("n_explored", "n_extra", "explore_configs", "explore_populations"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is negative.")
+        if self.explore_configs % 2:
+            raise ConfigError(f"training.explore_configs = {self.explore_configs} must be even.")
+        if self.explore_configs and self.explore_populations < 1:
+            raise ConfigError(
+                "training.explore_populations must be at least 1; explore_configs = 0 leaves the "
+                "exploration out."
+            )
 
 
 @dataclass(frozen=True)
@@ -108,7 +124,7 @@ class CertificateSettings:
 
     n_labels: int = 40
     max_rounds: int = 5
-    tolerances: CertificateTolerances = CertificateTolerances()
+    tolerances: CertificateTolerances = field(default_factory=CertificateTolerances)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -129,13 +145,22 @@ class LoopSettings:
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
     max_volume_change: float = 0.15
-    tolerances: Tolerances = Tolerances()
-    minimiser: MinimiserSettings = MinimiserSettings()
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    minimiser: MinimiserSettings = field(default_factory=MinimiserSettings)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.max_populations < 1:
             raise ConfigError("relaxation.max_populations must be at least 1.")
+        if not self.max_volume_change > 0:
+            raise ConfigError(
+                f"relaxation.max_volume_change = {self.max_volume_change} is not above 0."
+            )
+        if not 0 <= self.minimum_distance_ratio < 1:
+            raise ConfigError(
+                f"relaxation.minimum_distance_ratio = {self.minimum_distance_ratio} is not between "
+                "0 and 1."
+            )
 
 
 @dataclass(frozen=True)
@@ -192,10 +217,10 @@ class RunSettings:
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
-    start: StartSettings = StartSettings()
-    training: TrainingSettings = TrainingSettings()
-    certificate: CertificateSettings = CertificateSettings()
-    relaxation: LoopSettings = LoopSettings()
+    start: StartSettings = field(default_factory=StartSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    certificate: CertificateSettings = field(default_factory=CertificateSettings)
+    relaxation: LoopSettings = field(default_factory=LoopSettings)
     gap: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -262,7 +287,8 @@ class RunSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values that TOML can hold."""
-        return _plain({**asdict(self), "gap": dict(self.gap)})
+        plain: dict[str, Any] = _plain({**asdict(self), "gap": dict(self.gap)})
+        return plain
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> "RunSettings":
@@ -275,48 +301,54 @@ class RunSettings:
         """
         if "temperature" not in values:
             raise ConfigError("No temperature is given; write for example --T 300.")
-        return _build(cls, values, "")
+        settings: RunSettings = _build(cls, values, "")
+        return settings
 
 
-def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:  # noqa: ANN401
+def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
     """Make a settings dataclass from plain values, refusing unknown keys."""
     hints = get_type_hints(cls)
     known = [one.name for one in fields(cls)]
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise ConfigError(
-            f"Unknown setting {where}{unknown[0]}; known here: {', '.join(known)}."
-        )
+        raise ConfigError(f"Unknown setting {where}{unknown[0]}; known here: {', '.join(known)}.")
     return cls(**{key: _convert(hints[key], value, where + key) for key, value in values.items()})
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:  # noqa: ANN401, PLR0911
+def _convert(hint: Any, value: Any, where: str) -> Any:
     """Check and convert one plain value."""
     if is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
         return _build(hint, value, where + ".")  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, Enum):
-        choices = [member.value for member in hint]
-        if value not in choices:
-            raise ConfigError(f"{where} = {value!r} must be one of: {', '.join(choices)}.")
-        return hint(value)
+        return _choice(hint, value, where)
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where} = {value!r} must be a list.")
         return tuple(value)
+    if get_origin(hint) is Mapping:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
+        return value
     allowed = tuple(one for one in (*get_args(hint), hint) if isinstance(one, type))
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, bool) and bool not in allowed:
-        raise ConfigError(f"{where} = {value!r} must be a number or a text.")
-    if isinstance(value, allowed) or (Mapping in (hint, get_origin(hint)) and isinstance(value, dict)):
+    if isinstance(value, allowed) and (bool in allowed or not isinstance(value, bool)):
         return value
     names = " or ".join(one.__name__ for one in allowed)
     raise ConfigError(f"{where} = {value!r} must be {names}.")
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _choice(kind: type[Enum], value: Any, where: str) -> Enum:
+    """Return the member of an enumeration that a value names."""
+    choices = [member.value for member in kind]
+    if value not in choices:
+        raise ConfigError(f"{where} = {value!r} must be one of: {', '.join(choices)}.")
+    return kind(value)
+
+
+def _plain(value: Any) -> Any:
     """Turn enums, tuples and None away: what is left fits TOML and JSON."""
     if isinstance(value, Mapping):
         return {key: _plain(one) for key, one in value.items() if one is not None}
@@ -335,7 +367,8 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     """
     try:
         with Path(path).open("rb") as stream:
-            return tomllib.load(stream)
+            values: dict[str, Any] = tomllib.load(stream)
+            return values
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
@@ -370,12 +403,11 @@ def _format_table(values: Mapping[str, Any], name: str, lines: list[str]) -> Non
             _format_table(value, f"{name}.{key}" if name else key, lines)
 
 
-def _format_value(value: Any) -> str:  # noqa: ANN401
+def _format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        return json.dumps(value, ensure_ascii=False)  # JSON's escapes are also TOML's
     if isinstance(value, list):
         return "[" + ", ".join(_format_value(one) for one in value) + "]"
     return repr(value)

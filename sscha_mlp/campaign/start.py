@@ -1,7 +1,6 @@
 """The start: structure, harmonic force constants and space group, from the reference."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from ase.filters import FrechetCellFilter
@@ -10,6 +9,7 @@ from ase.optimize import BFGS
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.campaign.preflight import structure_file
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.crystal.supercell import Supercell
@@ -17,10 +17,8 @@ from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.reference.calculator import LabelCalculator
-from sscha_mlp.resources import bundled_file
 from sscha_mlp.scha.cell import CellMode
 
-BUNDLED = "silicon.cif"
 _MAX_STEPS = 200
 
 
@@ -59,9 +57,7 @@ def make_start(context: Context) -> Start:
 
 def read_input(context: Context) -> Crystal:
     """Read the structure that the settings name; the primitive cell of what they hold."""
-    settings = context.settings
-    path = Path(settings.structure) if settings.structure else bundled_file(BUNDLED)
-    return read_structure(path)
+    return read_structure(structure_file(context.settings))
 
 
 def _compute(context: Context, state_file: Path) -> Payload:
@@ -78,20 +74,18 @@ def _compute(context: Context, state_file: Path) -> Payload:
         state, displaced = _finite_displacements(context, supercell, group)
         calls += displaced
     harmonic = state.modes.frequencies_thz
-    state, changed = make_positive(
-        state, smallest_thz=settings.start.smallest_frequency_thz
-    )
+    state, changed = make_positive(state, smallest_thz=settings.start.smallest_frequency_thz)
     if changed:
         state = state.with_force_constants(symmetrise(group, state.force_constants))
         context.observer.note(
             f"{changed} of {len(harmonic)} modes were unstable or softer than "
-            f"{settings.start.smallest_frequency_thz:g} THz (lowest {harmonic.min():.3f} THz); they were "
-            "made positive as a start for the SSCHA"
+            f"{settings.start.smallest_frequency_thz:g} THz (lowest {harmonic.min():.3f} THz); "
+            "they were made positive as a start for the SSCHA"
         )
     context.observer.note(
         f"{group.international} with {group.n_operations} operations, "
-        f"{state.crystal.volume / state.crystal.n_atoms:.4f} Å³/atom, modes {harmonic.min():.3f} to "
-        f"{harmonic.max():.3f} THz, {calls} reference calls"
+        f"{state.crystal.volume / state.crystal.n_atoms:.4f} Å³/atom, modes {harmonic.min():.3f} "
+        f"to {harmonic.max():.3f} THz, {calls} reference calls"
     )
     save_state(state_file, state)
     _export(context, state)
@@ -108,20 +102,20 @@ def _compute(context: Context, state_file: Path) -> Payload:
 
 
 def _export(context: Context, state: DynamicalMatrix) -> None:
-    from sscha_mlp.scha.python_sscha import write_dyn  # noqa: PLC0415 - slow to import
+    from sscha_mlp.scha.python_sscha import write_dyn
 
     write_dyn(context.directory.dyn / "start_dyn", state)
 
 
 def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
     """Read dyn files; the supercell is theirs."""
-    from sscha_mlp.scha.python_sscha import read_dyn  # noqa: PLC0415 - slow to import
+    from sscha_mlp.scha.python_sscha import read_dyn
 
     state = read_dyn(context.settings.dyn)
     if state.supercell.size != context.settings.supercell:
         raise InputError(
-            f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, but "
-            f"--supercell asks for {context.settings.supercell}; give theirs."
+            f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, "
+            f"but --supercell asks for {context.settings.supercell}; give theirs."
         )
     crystal = symmetrise_structure(state.crystal)
     context.reference.check_elements(crystal.to_ase())
@@ -149,21 +143,21 @@ def _relaxed(context: Context) -> tuple[Crystal, float, int]:
         target = FrechetCellFilter(
             atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
         )
-        optimiser = BFGS(target, logfile=None)  # type: ignore[arg-type]
+        optimiser = BFGS(target, logfile=None)
         for _ in optimiser.irun(fmax=settings.start.fmax, steps=_MAX_STEPS):
             context.observer.progress("relaxing the structure", calculator.n_calls, _MAX_STEPS)
         if not optimiser.converged(optimiser.optimizable.get_gradient()):
             raise ReferenceFailedError(
-                f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} steps; "
-                "give a better structure, or start.relax = false to use it as it is."
+                f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} "
+                "steps; give a better structure, or start.relax = false to use it as it is."
             )
     energy = float(atoms.get_potential_energy()) / len(atoms)
     relaxed = Crystal(atoms.cell.array, atoms.positions, crystal.numbers, crystal.masses)
     change = relaxed.volume / crystal.volume
     if not 0.5 < change < 2.0:
         raise StructureError(
-            f"The reference changed the volume of the structure by a factor of {change:.2f}; it is not "
-            "near a minimum. Check that structure and reference belong together."
+            f"The reference changed the volume of the structure by a factor of {change:.2f}; it is "
+            "not near a minimum. Check that structure and reference belong together."
         )
     return symmetrise_structure(relaxed), energy, calculator.n_calls
 

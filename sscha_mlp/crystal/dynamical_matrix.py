@@ -1,7 +1,8 @@
-"""Harmonic force constants of a crystal: modes, frequencies and the projections that keep them physical."""
+"""Force constants of a crystal: modes, frequencies, and projections onto what is physical."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,7 +94,9 @@ class DynamicalMatrix:
 
     def strained(self, strain: ArrayLike) -> "DynamicalMatrix":
         """Return the strained crystal with unchanged force constants."""
-        return replace(self, supercell=Supercell(self.crystal.strained(strain), self.supercell.size))
+        return replace(
+            self, supercell=Supercell(self.crystal.strained(strain), self.supercell.size)
+        )
 
     def moved(self, displacements: ArrayLike) -> "DynamicalMatrix":
         """Return the crystal with moved centroids, displacements (n_primitive, 3) in Å."""
@@ -116,7 +119,7 @@ class DynamicalMatrix:
         return signed_root(values)
 
 
-def signed_root(values: NDArray[np.float64]) -> FloatArray:
+def signed_root(values: NDArray[np.floating[Any]]) -> FloatArray:
     """Square root that keeps the sign: unstable modes get negative frequencies."""
     return np.asarray(np.sign(values) * np.sqrt(np.abs(values)))
 
@@ -150,9 +153,7 @@ def contract(supercell: Supercell, matrix: NDArray[np.float64]) -> FloatArray:
     result = np.zeros((n_cells, n_primitive, n_primitive, 3, 3))
     np.add.at(result, supercell.difference_index.ravel(), blocks.reshape(-1, *blocks.shape[2:]))
     result /= n_cells
-    return np.asarray(
-        result.transpose(1, 0, 2, 3, 4).reshape(n_primitive, supercell.n_atoms, 3, 3)
-    )
+    return np.asarray(result.transpose(1, 0, 2, 3, 4).reshape(n_primitive, supercell.n_atoms, 3, 3))
 
 
 def mass_weighted_at_qpoints(
@@ -184,9 +185,7 @@ def normal_modes(supercell: Supercell, matrix: NDArray[np.float64]) -> Modes:
     return Modes(read_only(signed_root(values[:-3])), read_only(vectors[:, :-3]))
 
 
-def apply_sum_rule(
-    supercell: Supercell, force_constants: NDArray[np.float64]
-) -> FloatArray:
+def apply_sum_rule(supercell: Supercell, force_constants: NDArray[np.float64]) -> FloatArray:
     """Project compact force constants onto those without force under a uniform translation.
 
     The projection ``P Phi P`` with ``P = 1 - sum |t><t|`` keeps every symmetry.
@@ -213,9 +212,7 @@ def permute(supercell: Supercell, force_constants: NDArray[np.float64]) -> Float
     return np.asarray(0.5 * (blocks + swapped).reshape(force_constants.shape))
 
 
-def symmetrise(
-    group: SpaceGroup, force_constants: NDArray[np.float64]
-) -> FloatArray:
+def symmetrise(group: SpaceGroup, force_constants: NDArray[np.float64]) -> FloatArray:
     """Impose the space group, Phi_IJ = Phi_JI^T and the acoustic sum rule on force constants.
 
     Parameters

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -18,9 +19,9 @@ SHORTEST_DISTANCE: float = 0.5
 """Atoms closer than this (Å) cannot be a crystal that anybody means."""
 
 
-def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray:
+def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only copy of an array with the given type."""
-    copy = np.array(array, dtype=dtype)
+    copy: NDArray[Any] = np.array(array, dtype=dtype)
     copy.flags.writeable = False
     return copy
 
@@ -71,8 +72,8 @@ class Crystal:
             raise StructureError("The structure has a cell or a position that is not a number.")
         if abs(np.linalg.det(self.cell)) < 1.0e-3:
             raise StructureError(
-                "The structure has no periodic cell in three dimensions; SSCHA needs a bulk crystal "
-                "(give the file three lattice vectors)."
+                "The structure has no periodic cell in three dimensions; SSCHA needs a bulk "
+                "crystal (give the file three lattice vectors)."
             )
 
     @classmethod
@@ -119,9 +120,7 @@ class Crystal:
             Symmetric strain tensor, shape (3, 3); lattice vectors become ``a (1 + strain)``.
         """
         deformation = np.eye(3) + np.asarray(strain, dtype=np.float64)
-        return replace(
-            self, cell=self.cell @ deformation, positions=self.positions @ deformation
-        )
+        return replace(self, cell=self.cell @ deformation, positions=self.positions @ deformation)
 
     def moved(self, displacements: ArrayLike) -> "Crystal":
         """Return the crystal with its atoms moved by ``displacements``, shape (n_atoms, 3), Å."""
@@ -133,10 +132,10 @@ class Crystal:
 
 
 def shortest_distance(atoms: Atoms) -> float:
-    """Shortest distance between two atoms, images included, Å (infinite above 4 Å)."""
-    from ase.neighborlist import neighbor_list  # noqa: PLC0415 - slow to import
+    """Shortest distance between two atoms, images included, Å (infinite above 16 Å)."""
+    from ase.neighborlist import neighbor_list
 
-    for cutoff in (2.0, 4.0):
+    for cutoff in (2.0, 4.0, 8.0, 16.0):
         distances = neighbor_list("d", atoms, cutoff)
         if len(distances):
             return float(distances.min())

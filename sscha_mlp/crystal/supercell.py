@@ -101,9 +101,16 @@ class Supercell:
 def check_supercell_size(size: tuple[int, ...] | list[int]) -> tuple[int, int, int]:
     """Return the size as three positive whole numbers, or raise :class:`InputError`."""
     values = tuple(size)
-    if len(values) != 3 or any(int(v) != v or v < 1 for v in values):
+    if len(values) != 3 or not all(_is_count(v) for v in values):
         raise InputError(
             f"The supercell {values} is not three positive whole numbers; write for example "
             "--supercell 2 2 2."
         )
     return int(values[0]), int(values[1]), int(values[2])
+
+
+def _is_count(value: object) -> bool:
+    """Whether a value is a positive whole number; ``True`` and texts are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer):
+        return False
+    return bool(value >= 1) and float(value).is_integer()

@@ -82,9 +82,7 @@ class SpaceGroup:
         """
         n_primitive = self.supercell.primitive.n_atoms
         result = np.zeros_like(vectors)
-        for rotation, permutation in zip(
-            self.cartesian_rotations, self.permutations, strict=True
-        ):
+        for rotation, permutation in zip(self.cartesian_rotations, self.permutations, strict=True):
             image = self.supercell.primitive_index[permutation[:n_primitive]]
             result[..., image, :] += vectors @ rotation.T
         return result / self.n_operations
@@ -166,9 +164,7 @@ def _permutations(group: SpaceGroup) -> NDArray[np.int64]:
     return result
 
 
-def find_space_group(
-    supercell: Supercell, *, tolerance: float = SYMMETRY_TOLERANCE
-) -> SpaceGroup:
+def find_space_group(supercell: Supercell, *, tolerance: float = SYMMETRY_TOLERANCE) -> SpaceGroup:
     """Find the space group of a crystal with spglib.
 
     Parameters

@@ -39,7 +39,7 @@ def write_extxyz(path: str | Path, configurations: Sequence[LabelledConfiguratio
 def format_frame(configuration: LabelledConfiguration | Atoms) -> str:
     """Return one configuration as a frame of extended XYZ."""
     if isinstance(configuration, Atoms):
-        return _frame(configuration, {}, None)
+        return _frame(configuration, _ensemble_info(configuration), None)
     label = configuration.label
     info: dict[str, str] = {
         "energy": repr(label.energy),
@@ -123,6 +123,12 @@ def _results(atoms: Atoms) -> dict[str, Any]:
         full = stress.reshape(3, 3) if stress.size == 9 else voigt_6_to_full_3x3_stress(stress)
         found["stress"] = full
     return {name: found[name] for name in ("energy", "forces", "stress") if name in found}
+
+
+def _ensemble_info(atoms: Atoms) -> dict[str, str]:
+    """Return what unlabelled configurations know of the ensemble that they come from."""
+    names = ("temperature", "displacement_rms")
+    return {name: repr(float(atoms.info[name])) for name in names if name in atoms.info}
 
 
 def _optional_float(atoms: Atoms, name: str) -> float | None:

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sscha_mlp.errors import SschaMlpError
+from sscha_mlp.errors import InputError, SschaMlpError
 
 
 def write_atomic(path: str | Path, content: str | bytes) -> None:
@@ -30,6 +30,24 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             f"{path} cannot be written ({err.strerror or err}); "
             "free some space or check the permissions. What was there before is unchanged."
         ) from err
+
+
+def make_directory(path: str | Path) -> Path:
+    """Make a directory and those above it, where they are not there yet.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, for example because a file has its name.
+    """
+    directory = Path(path)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise InputError(
+            f"The directory {directory} cannot be made ({err.strerror}); choose another."
+        ) from err
+    return directory
 
 
 def write_json_atomic(path: str | Path, value: Any) -> None:

@@ -16,14 +16,13 @@ def check_temperature(temperature: float) -> float:
     """Return the temperature, or raise :class:`InputError` when it is not a number >= 0 K."""
     if not np.isfinite(temperature) or temperature < 0:
         raise InputError(
-            f"The temperature {temperature} K is not a number of at least 0; write for example --T 300."
+            f"The temperature {temperature} K is not a number of at least 0; write for example "
+            "--T 300."
         )
     return float(temperature)
 
 
-def mean_square_amplitudes(
-    frequencies: NDArray[np.float64], temperature: float
-) -> FloatArray:
+def mean_square_amplitudes(frequencies: NDArray[np.float64], temperature: float) -> FloatArray:
     """Mean square mass-weighted amplitude of quantum oscillators.
 
     ``a² = hbar / (2 omega) coth(hbar omega / (2 k T))``, zero-point motion included.
@@ -42,9 +41,7 @@ def mean_square_amplitudes(
     zero_point = units.HBAR / (2 * frequencies)
     if temperature == 0:
         return np.asarray(zero_point)
-    return np.asarray(
-        zero_point / np.tanh(units.HBAR * frequencies / (2 * units.KB * temperature))
-    )
+    return np.asarray(zero_point / np.tanh(units.HBAR * frequencies / (2 * units.KB * temperature)))
 
 
 def harmonic_free_energy(frequencies: NDArray[np.float64], temperature: float) -> float:
@@ -56,7 +53,9 @@ def harmonic_free_energy(frequencies: NDArray[np.float64], temperature: float) -
     if temperature == 0:
         return float(zero_point)
     thermal = units.KB * temperature
-    return float(zero_point + thermal * np.log(-np.expm1(-units.HBAR * frequencies / thermal)).sum())
+    return float(
+        zero_point + thermal * np.log(-np.expm1(-units.HBAR * frequencies / thermal)).sum()
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +106,7 @@ class Gaussian:
         return len(self.mean_squares)
 
     def displacements(self, normal: NDArray[np.float64]) -> FloatArray:
-        """Turn standard normal numbers (n_configs, n_modes) into displacements (n_configs, 3 n_atoms), Å."""
+        """Turn normal numbers (n_configs, n_modes) into displacements (n_configs, 3 n_atoms), Å."""
         return np.asarray((normal * np.sqrt(self.mean_squares)) @ self._vectors.T)
 
     @cached_property
@@ -117,7 +116,7 @@ class Gaussian:
 
     @cached_property
     def inverse_covariance(self) -> FloatArray:
-        """Inverse of the covariance without translations (Upsilon), (3 n_atoms, 3 n_atoms), 1/Å²."""
+        """Upsilon, the inverse covariance without translations, (3 n_atoms, 3 n_atoms), 1/Å²."""
         mass = self.dynamical_matrix.supercell.masses3
         weighted = self._vectors * mass[:, None]
         return np.asarray((weighted / self.mean_squares) @ weighted.T)
@@ -133,7 +132,7 @@ class Gaussian:
         return harmonic_free_energy(self.dynamical_matrix.modes.frequencies, self.temperature)
 
     def log_density(self, displacements: NDArray[np.float64]) -> FloatArray:
-        """Log of the density up to a constant of the crystal, for displacements (n_configs, 3 n_atoms)."""
+        """Log density of displacements (n_configs, 3 n_atoms), up to a constant of the crystal."""
         amplitudes = displacements @ (
             self._vectors * self.dynamical_matrix.supercell.masses3[:, None]
         )

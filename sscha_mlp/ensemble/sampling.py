@@ -143,9 +143,9 @@ def sample(
             rejected += step
             if rejected > _MAX_REJECTED_PART * n_configs + 100:
                 raise RelaxationError(
-                    f"{rejected} of {rejected + step * len(kept)} configurations at {temperature:g} K "
-                    f"have atoms closer than {limit:.2f} Å: the harmonic state is not that of a "
-                    "crystal at this temperature. Start from a lower temperature."
+                    f"{rejected} of {rejected + step * len(kept)} configurations at "
+                    f"{temperature:g} K have atoms closer than {limit:.2f} Å: the harmonic state "
+                    "is not that of a crystal at this temperature. Start from a lower temperature."
                 )
             continue
         kept.append(group)
@@ -167,9 +167,7 @@ def _normal_numbers(
         yield from special.ndtri(np.clip(uniform, 1.0e-12, 1 - 1.0e-12))
 
 
-def _is_physical(
-    dynamical_matrix: DynamicalMatrix, group: FloatArray, limit: float
-) -> bool:
+def _is_physical(dynamical_matrix: DynamicalMatrix, group: FloatArray, limit: float) -> bool:
     """Whether no two atoms are closer than the limit in any configuration of the group."""
     crystal = dynamical_matrix.supercell.crystal
     inverse = np.linalg.inv(crystal.cell)

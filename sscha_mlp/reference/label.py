@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from ase import Atoms
 
-from sscha_mlp.data.labels import Label, configuration_key
-from sscha_mlp.errors import ReferenceFailedError
+from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key
+from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.parallel import Done, Failed, WorkerPool, WorkerStartError
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.registry import Reference
@@ -127,6 +127,44 @@ def label(
                     f"The reference {reference.name!r} cannot be set up: {err}"
                 ) from err
     return task.result(time.perf_counter() - start)
+
+
+def labelled_configurations(
+    configurations: Sequence[Atoms], report: LabelReport, *, origin: str | None = None
+) -> tuple[LabelledConfiguration, ...]:
+    """Pair configurations with their labels; those without a label are left out.
+
+    Parameters
+    ----------
+    configurations
+        What was labelled; ``temperature`` (K) and ``displacement_rms`` (Å) are taken from their
+        ``info``.
+    report
+        What :func:`label` returned for them.
+    origin
+        Where they come from; their ``config_type`` when left out.
+
+    Raises
+    ------
+    InputError
+        If the report is not of these configurations.
+    """
+    if len(configurations) != len(report.labels):
+        raise InputError(
+            f"{len(configurations)} configurations and {len(report.labels)} labels do not belong "
+            "together; give the report of exactly these configurations."
+        )
+    return tuple(
+        LabelledConfiguration(
+            atoms,
+            one,
+            temperature=atoms.info.get("temperature"),
+            displacement_rms=atoms.info.get("displacement_rms"),
+            origin=origin or str(atoms.info.get("config_type", "unknown")),
+        )
+        for atoms, one in zip(configurations, report.labels, strict=True)
+        if one is not None
+    )
 
 
 @dataclass

@@ -117,8 +117,8 @@ def cell_strain(
         return np.zeros((3, 3))
     if not bulk_modulus(constants) > 0:
         raise RelaxationError(
-            f"The bulk modulus of the model is {bulk_modulus(constants) / units.GPA:.1f} GPa at this "
-            "cell: the model has left its domain. Train it on configurations of this volume."
+            f"The bulk modulus of the model is {bulk_modulus(constants) / units.GPA:.1f} GPa at "
+            "this cell: the model has left its domain. Train it on configurations of this volume."
         )
     missing = -target_pressure * np.eye(3) - stress
     if mode is CellMode.FIXED_VOLUME:
@@ -129,10 +129,11 @@ def cell_strain(
     for value, (i, j) in zip(solved, _VOIGT, strict=True):
         strain[i, j] = strain[j, i] = value if i == j else 0.5 * value
     strain = group.symmetrise_tensor(strain)
-    if mode is CellMode.FIXED_VOLUME:
-        strain = strain - np.trace(strain) / 3 * np.eye(3)
     size = float(np.abs(strain).max())
-    return np.asarray(strain * min(1.0, largest / size) if size > 0 else strain)
+    strain = np.asarray(strain * min(1.0, largest / size) if size > 0 else strain)
+    if mode is CellMode.FIXED_VOLUME:  # exactly: removing the trace keeps it to first order alone
+        strain = (np.eye(3) + strain) / np.cbrt(np.linalg.det(np.eye(3) + strain)) - np.eye(3)
+    return strain
 
 
 def _stable(constants: NDArray[np.float64]) -> FloatArray:

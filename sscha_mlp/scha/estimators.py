@@ -79,7 +79,9 @@ class Samples:
         for name, shape in expected.items():
             values = getattr(self, name)
             if values.shape != shape:
-                raise InputError(f"The {name} of the ensemble have shape {values.shape}, not {shape}.")
+                raise InputError(
+                    f"The {name} of the ensemble have shape {values.shape}, not {shape}."
+                )
             if not np.all(np.isfinite(values)):
                 raise InputError(f"The {name} of the ensemble hold a value that is not finite.")
 
@@ -205,9 +207,7 @@ class Estimators:
         )
 
 
-def estimate(
-    samples: Samples, group: SpaceGroup, *, trial: Gaussian | None = None
-) -> Estimators:
+def estimate(samples: Samples, group: SpaceGroup, *, trial: Gaussian | None = None) -> Estimators:
     """Return the SSCHA estimators of samples at a trial state (their own when left out)."""
     return Estimators(samples, samples.ensemble.gaussian if trial is None else trial, group)
 
@@ -299,9 +299,7 @@ class ModeProjection:
         full = np.einsum("Tq,qib->Tiqb", phases, scaled)
         return cls(labels, means, full.reshape(3 * supercell.n_atoms, *labels.shape))
 
-    def shifts(
-        self, scaled: NDArray[np.float64], forces: NDArray[np.float64]
-    ) -> FloatArray:
+    def shifts(self, scaled: NDArray[np.float64], forces: NDArray[np.float64]) -> FloatArray:
         """Frequency shift that each configuration contributes.
 
         Parameters
@@ -327,9 +325,12 @@ class ModeProjection:
 
 
 def degenerate_sets(
-    frequencies: NDArray[np.float64], stars: NDArray[np.int64], *, tolerance: float = 1.0e-3
+    frequencies: NDArray[np.float64], stars: NDArray[np.int64], *, tolerance: float = 1.0e-5
 ) -> tuple[NDArray[np.int64], FloatArray]:
     """Label modes that are equal by symmetry: same star, frequencies within a relative tolerance.
+
+    The tolerance is that of rounding: modes that are close by accident move apart, and their mean
+    would hide it.
 
     Parameters
     ----------

@@ -176,9 +176,7 @@ def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
     if not settings.relax_centroids:
         return True
     forces = estimators.centroid_forces
-    return bool(
-        np.all(np.abs(forces.value) <= settings.meaningful_factor * forces.stderr + 1.0e-7)
-    )
+    return bool(np.all(np.abs(forces.value) <= settings.meaningful_factor * forces.stderr + 1.0e-7))
 
 
 def _positive_step(
@@ -195,8 +193,8 @@ def _positive_step(
             return following
         part /= 2
     raise RelaxationError(
-        "No step of the force constants keeps all modes stable: the model may have left its domain, "
-        "or the crystal may be unstable at this temperature and pressure."
+        "No step of the force constants keeps all modes stable: the model may have left its "
+        "domain, or the crystal may be unstable at this temperature and pressure."
     )
 
 
@@ -234,9 +232,7 @@ def _last_supported(
     return best
 
 
-def _interpolate(
-    first: DynamicalMatrix, second: DynamicalMatrix, part: float
-) -> DynamicalMatrix:
+def _interpolate(first: DynamicalMatrix, second: DynamicalMatrix, part: float) -> DynamicalMatrix:
     """State a part of the way from the first to the second, same cell."""
     constants = (1 - part) * first.force_constants + part * second.force_constants
     shift = second.crystal.positions - first.crystal.positions

@@ -42,15 +42,15 @@ _MAX_QPOINT_FILES = 10_000
 def _upstream() -> SimpleNamespace:
     """Import both packages once, quietly; their ComplexWarnings are noise."""
     with _quiet():
-        import cellconstructor  # noqa: PLC0415
-        import cellconstructor.Methods  # noqa: PLC0415
-        import cellconstructor.Phonons  # noqa: PLC0415
-        import cellconstructor.Structure  # noqa: PLC0415
-        import cellconstructor.symmetries  # noqa: PLC0415
-        import cellconstructor.Units  # noqa: PLC0415
-        import sscha  # noqa: PLC0415
-        import sscha.Ensemble  # noqa: PLC0415
-        import sscha.SchaMinimizer  # noqa: PLC0415
+        import cellconstructor
+        import cellconstructor.Methods
+        import cellconstructor.Phonons
+        import cellconstructor.Structure
+        import cellconstructor.symmetries
+        import cellconstructor.Units
+        import sscha
+        import sscha.Ensemble
+        import sscha.SchaMinimizer
     return SimpleNamespace(cc=cellconstructor, sscha=sscha, units=_units(cellconstructor.Units))
 
 
@@ -93,7 +93,7 @@ def _scratch_directory() -> Iterator[None]:
 # --- values ------------------------------------------------------------------------------------
 
 
-def to_structure(crystal: Crystal) -> Any:  # noqa: ANN401 - a CellConstructor Structure
+def to_structure(crystal: Crystal) -> Any:
     """Return a CellConstructor structure of a crystal."""
     up = _upstream()
     structure = up.cc.Structure.Structure(crystal.n_atoms)
@@ -114,26 +114,28 @@ def _species_labels(crystal: Crystal) -> list[str]:
     for symbol, mass in zip(crystal.symbols, crystal.masses, strict=True):
         if abs(seen.setdefault(symbol, float(mass)) - mass) > 1.0e-9:
             raise InputError(
-                f"Atoms of {symbol} have different masses ({seen[symbol]:g} and {mass:g} amu); Quantum "
-                "ESPRESSO files and python-sscha keep one mass per element."
+                f"Atoms of {symbol} have different masses ({seen[symbol]:g} and {mass:g} amu); "
+                "Quantum ESPRESSO files and python-sscha keep one mass per element."
             )
     return crystal.symbols
 
 
-def from_structure(structure: Any) -> Crystal:  # noqa: ANN401
+def from_structure(structure: Any) -> Crystal:
     """Return the crystal of a CellConstructor structure."""
-    from ase.data import atomic_numbers  # noqa: PLC0415
+    from ase.data import atomic_numbers
 
     up = _upstream()
     try:
         numbers = [atomic_numbers[label.strip().rstrip("0123456789")] for label in structure.atoms]
     except KeyError as err:
-        raise InputError(f"The dynamical matrix names the species {err}, which is no element.") from err
+        raise InputError(
+            f"The dynamical matrix names the species {err}, which is no element."
+        ) from err
     masses = [structure.masses[label] * up.units.mass for label in structure.atoms]
     return Crystal(structure.unit_cell, structure.coords, np.array(numbers), np.array(masses))
 
 
-def _supercell_order(supercell: Supercell, theirs: Any) -> NDArray[np.int64]:  # noqa: ANN401
+def _supercell_order(supercell: Supercell, theirs: Any) -> NDArray[np.int64]:
     """For each of their supercell atoms, the index of ours at the same place."""
     scaled = theirs.coords @ np.linalg.inv(supercell.primitive.cell)
     order = np.empty(supercell.n_atoms, dtype=np.int64)
@@ -150,7 +152,7 @@ def _coordinates(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((3 * order[:, None] + np.arange(3)).ravel())
 
 
-def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:  # noqa: ANN401
+def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:
     """Return CellConstructor phonons with the same force constants."""
     up = _upstream()
     supercell = dynamical_matrix.supercell
@@ -169,7 +171,7 @@ def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:  # noqa: ANN401
     return phonons
 
 
-def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:  # noqa: ANN401
+def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:
     """Return the force constants of CellConstructor phonons on a supercell of ours."""
     up = _upstream()
     with _quiet():
@@ -216,7 +218,9 @@ def read_dyn(prefix: str | Path, *, n_files: int | None = None) -> DynamicalMatr
     up = _upstream()
     count = n_files or _count_files(prefix)
     if count == 0:
-        raise InputError(f"There is no file {prefix}1; give the path of the dyn files without number.")
+        raise InputError(
+            f"There is no file {prefix}1; give the path of the dyn files without number."
+        )
     try:
         with _quiet():
             phonons = up.cc.Phonons.Phonons(str(prefix), count)
@@ -292,7 +296,7 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     supercell = samples.ensemble.dynamical_matrix.supercell
     steps: list[MinimisationStep] = []
     with _quiet(), _scratch_directory():
-        ensemble, order = to_ensemble(samples)
+        ensemble, _ = to_ensemble(samples)
         minimizer = _upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
         minimizer.neglect_symmetries = True
         minimizer.min_step_dyn = 0.5 * settings.step
@@ -301,9 +305,9 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
         minimizer.kong_liu_ratio = settings.min_sample_ratio
         minimizer.meaningful_factor = settings.meaningful_factor
         minimizer.max_ka = settings.max_steps
-        symmetriser = _GradientSymmetriser(group, minimizer.dyn, order)
+        symmetriser = _GradientSymmetriser(group, minimizer.dyn)
 
-        def note(_minimizer: Any) -> None:  # noqa: ANN401
+        def note(_minimizer: Any) -> None:
             state = from_phonons(_minimizer.dyn, _current_supercell(_minimizer.dyn, supercell))
             trial = Gaussian(state, samples.ensemble.temperature)
             steps.append(record_step(estimate(samples, group, trial=trial)))
@@ -328,7 +332,7 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     return Minimisation(final, estimators, tuple(steps), reason)
 
 
-def _current_supercell(phonons: Any, supercell: Supercell) -> Supercell:  # noqa: ANN401
+def _current_supercell(phonons: Any, supercell: Supercell) -> Supercell:
     """Our supercell with the centroids that their minimiser has reached."""
     shift = phonons.structure.coords - supercell.primitive.positions
     return Supercell(supercell.primitive.moved(shift), supercell.size)
@@ -343,11 +347,9 @@ class _GradientSymmetriser:
         Operations of the supercell.
     phonons
         Their dynamical matrix, for the order of its wave vectors.
-    order
-        For each of their supercell atoms, the index of ours.
     """
 
-    def __init__(self, group: SpaceGroup, phonons: Any, order: NDArray[np.int64]) -> None:  # noqa: ANN401
+    def __init__(self, group: SpaceGroup, phonons: Any) -> None:
         supercell = group.supercell
         self.group = group
         qpoints = np.array(phonons.q_tot) @ supercell.primitive.cell.T
@@ -374,7 +376,8 @@ def sscha_averages(samples: Samples) -> dict[str, FloatArray]:
 
     Returns
     -------
-    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, both unsymmetrised, ASE sign.
+    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, ASE's sign; neither is
+    symmetrised.
     """
     up = _upstream()
     with _quiet():

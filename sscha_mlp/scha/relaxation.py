@@ -6,7 +6,7 @@ it, stop, or go on later from the state that it holds.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator, bulk_modulus, cell_strain, stiffness
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
-from sscha_mlp.scha.minimiser import Minimisation, MinimisationStep, MinimiserSettings, Minimise
+from sscha_mlp.scha.minimiser import Minimisation, MinimisationStep, Minimise, MinimiserSettings
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Tolerances:
     """When a relaxation counts as converged.
 
     A quantity x with standard error s is converged when ``|x| <= tolerance + 2 s`` *and*
-    ``s <= largest error``: few configurations cannot converge anything.
+    ``s <= largest error``: few configurations cannot converge anything.  The gradient and the
+    change of the free energy compare two independent ensembles (the fresh one, and the one that
+    the state was minimised on), so that their s is that of the difference.
 
     Parameters
     ----------
@@ -39,7 +41,7 @@ class Tolerances:
         Largest standard errors.
     """
 
-    frequency_thz: float = 0.02
+    frequency_thz: float = 0.05
     pressure_gpa: float = 0.03
     free_energy_mev: float = 0.2
     max_frequency_stderr_thz: float = 0.15
@@ -83,8 +85,8 @@ class RelaxationSettings:
     n_configs: int = 1000
     max_populations: int = 20
     cell: CellMode = CellMode.VARIABLE
-    tolerances: Tolerances = Tolerances()
-    minimiser: MinimiserSettings = MinimiserSettings()
+    tolerances: Tolerances = field(default_factory=Tolerances)
+    minimiser: MinimiserSettings = field(default_factory=MinimiserSettings)
     sampler: Sampler = Sampler.RANDOM
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
@@ -221,8 +223,8 @@ def relax(
         left = abs(change) > settings.max_volume_change
         if left:
             judged.append(
-                f"stopped: the volume has changed by {100 * change:+.0f} % since the start, more than "
-                f"the {100 * settings.max_volume_change:.0f} % allowed"
+                f"stopped: the volume has changed by {100 * change:+.0f} % since the start, more "
+                f"than the {100 * settings.max_volume_change:.0f} % allowed"
             )
         last = index == settings.max_populations
         yield Population(
@@ -322,7 +324,7 @@ def judge(
 def _judge_gradient(fresh: Estimators, tolerances: Tolerances) -> list[str]:
     shifts = fresh.frequency_shifts()
     value, error = np.abs(shifts.value) / units.THZ, shifts.stderr / units.THZ
-    excess = value - 2 * error
+    excess = value - 2 * np.sqrt(2) * error
     worst = np.unravel_index(np.argmax(excess), excess.shape)
     if error.max() > tolerances.max_frequency_stderr_thz:
         return [
@@ -352,7 +354,9 @@ def _judge_free_energy(
 ) -> list[str]:
     error = 1.0e3 * step.free_energy_stderr
     if error > tolerances.max_free_energy_stderr_mev:
-        return [f"the free energy is uncertain by {error:.2f} meV/atom; more configurations are needed"]
+        return [
+            f"the free energy is uncertain by {error:.2f} meV/atom; more configurations are needed"
+        ]
     if previous is None:
         return ["the first population has no free energy to compare with"]
     change = 1.0e3 * (step.free_energy - previous[0])

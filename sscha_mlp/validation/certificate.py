@@ -31,8 +31,8 @@ from sscha_mlp.scha.estimators import Samples, force_constant_average, frequency
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
 
-_MORE_LABELS_WORTH: float = 4.0
-"""More labels are preferred to a refit while they need at most this times those there are."""
+_FEW_MORE: float = 1.5
+"""More labels are preferred to a refit when they need at most this times those there are."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Shift:
     def biased(self) -> bool:
         """Whether the shift alone is outside, two standard errors granted."""
         return abs(self.delta) - 2 * self.stderr > self.tolerance
+
+    @property
+    def noisy(self) -> bool:
+        """Whether two standard errors alone exceed the tolerance: no fit could be judged."""
+        return 2 * self.stderr > self.tolerance
 
     @property
     def labels_factor(self) -> float:
@@ -187,7 +192,8 @@ class Certificate:
             return Verdict.PASSED
         if any(shift.biased for shift in shifts):
             return Verdict.RETRAIN
-        if self.labels_wanted <= _MORE_LABELS_WORTH * self.n_labels:
+        few = self.labels_wanted <= _FEW_MORE * self.n_labels
+        if few or any(shift.noisy for shift in shifts):
             return Verdict.MORE_LABELS
         return Verdict.RETRAIN
 
@@ -211,8 +217,8 @@ class Certificate:
         tail = "the model is to be trained again"
         if self.verdict is Verdict.MORE_LABELS:
             tail = (
-                f"the noise of {self.n_labels} labels alone decides: about {self.labels_wanted:.0f} "
-                "are needed, not a new fit"
+                f"the noise of {self.n_labels} labels alone decides: about "
+                f"{self.labels_wanted:.0f} are needed, not a new fit"
             )
         return f"outside: {'; '.join(outside)}; {tail}"
 

@@ -19,7 +19,7 @@ from sscha_mlp import units
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import InputError
-from sscha_mlp.potentials.protocol import Predictions
+from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.validation.breakdown import (
     DisplacementBin,
     ElementErrors,
@@ -344,6 +344,40 @@ def compare(
         temperature=None if temperature is None else float(temperature),
         uncertainties=_optional_array(predictions.uncertainty),
     )
+
+
+def validate(
+    model: Potential,
+    configurations: Sequence[LabelledConfiguration],
+    *,
+    name: str = "test",
+    temperature: float | None = None,
+) -> ValidationSet:
+    """Evaluate a model on labelled configurations and compare.
+
+    Parameters
+    ----------
+    model
+        A fitted potential.
+    configurations
+        Labelled configurations that the model was not fitted to.
+    name
+        What the set is called in tables and legends.
+    temperature
+        Of their ensemble, K; by default that which all of them carry.
+
+    Raises
+    ------
+    InputError
+        If there is no configuration, or the model does not know one of its elements.
+    """
+    if not configurations:
+        raise InputError(f"validation set '{name}' has no configurations; give it at least one")
+    known = {one.temperature for one in configurations}
+    if temperature is None and len(known) == 1:
+        temperature = known.pop()
+    predictions = model.evaluate([one.atoms for one in configurations], uncertainty=True)
+    return compare(name, configurations, predictions, temperature)
 
 
 def _voigt(stresses: FloatArray) -> FloatArray:

@@ -49,10 +49,9 @@ class Box:
     n_atoms: tuple[int, ...]
 
     def energies(self, local: FloatArray) -> FloatArray:
-        """Sum local energies (n,) over each crystal, eV."""
-        own = self.atoms.arrays[MASK]
+        """Sum local energies (n,) over each crystal, eV; images carry their half of pair terms."""
         total = np.zeros(len(self.n_atoms))
-        np.add.at(total, self.owner[own], local[own])
+        np.add.at(total, self.owner, local)
         return total
 
     def forces(self, forces: FloatArray) -> list[FloatArray]:
@@ -68,11 +67,11 @@ class Box:
         return total.reshape(-1, 3, 3)
 
     def largest(self, local: FloatArray) -> FloatArray:
-        """Return the largest local value (n,) of the atoms of each crystal."""
-        own = self.atoms.arrays[MASK]
-        total = np.full(len(self.n_atoms), -np.inf)
-        np.maximum.at(total, self.owner[own], local[own])
-        return total
+        """Largest value of an atom of each crystal; images add theirs (n,) to their atom."""
+        per_atom = np.zeros(sum(self.n_atoms))
+        np.add.at(per_atom, self.original, local)
+        ends = np.cumsum(self.n_atoms)
+        return np.array([part.max() for part in np.split(per_atom, ends[:-1])])
 
 
 def pack(crystals: Sequence[Atoms], cutoff: float) -> Box:

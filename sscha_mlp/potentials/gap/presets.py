@@ -12,6 +12,7 @@ TUTORIAL: Final = "tutorial"
 _SEARCH: Final = 8.0
 _SHELL_GAP: Final = 0.3
 _TIGHT: Final = {"default_sigma": [0.0005, 0.03, 0.02, 0.0]}
+_WIDE: Final = {"default_sigma": [0.002, 0.1, 0.05, 0.0]}
 
 
 def presets(atoms: Atoms) -> dict[str, dict[str, Any]]:
@@ -37,7 +38,7 @@ def presets(atoms: Atoms) -> dict[str, dict[str, Any]]:
         "zeta": 4,
         "n_sparse": 400,
     }
-    return {TUTORIAL: {}, "pair": {**pair, **_TIGHT}, "first-shell": {**pair, **sharp, **_TIGHT}}
+    return {TUTORIAL: {}, "pair": {**pair, **_WIDE}, "first-shell": {**pair, **sharp, **_TIGHT}}
 
 
 def shells(atoms: Atoms) -> tuple[float, float]:

@@ -1,0 +1,35 @@
+"""What can be found wrong before anything is written or computed."""
+
+from pathlib import Path
+
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.crystal.structure import read_structure
+from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.registry import KINDS
+from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.resources import bundled_file
+
+BUNDLED = "silicon.cif"
+
+
+def structure_file(settings: RunSettings) -> Path:
+    """Return the file of the structure: the bundled silicon where none is named."""
+    return Path(settings.structure) if settings.structure else bundled_file(BUNDLED)
+
+
+def check_input(settings: RunSettings) -> None:
+    """Check that structure, reference and kind of model exist and belong together.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used.
+    """
+    if settings.model not in KINDS:
+        raise ConfigError(
+            f"There is no potential of the kind {settings.model!r}; the known kinds are: "
+            f"{', '.join(KINDS)}."
+        )
+    reference = get_reference(settings.reference)
+    if not settings.dyn:
+        reference.check_elements(read_structure(structure_file(settings)).to_ase())

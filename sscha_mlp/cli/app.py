@@ -1,0 +1,55 @@
+"""The verbs of the command line."""
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated
+
+from typer import Exit, Option, Typer, echo
+
+from sscha_mlp import __version__
+from sscha_mlp.cli.ensemble import ensemble
+from sscha_mlp.cli.fit import fit
+from sscha_mlp.cli.label import label
+from sscha_mlp.cli.relax import relax
+from sscha_mlp.cli.report import report
+from sscha_mlp.cli.status import status
+from sscha_mlp.cli.validate import validate
+
+app = Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _add(verb: Callable[..., None], panel: str) -> None:
+    """Add a verb with its docstring as help, the lines of a paragraph joined."""
+    paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
+    text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
+    app.command(verb.__name__, help=text, rich_help_panel=panel)(verb)
+
+
+for _verb in (relax, status, report):
+    _add(_verb, "A whole run")
+for _verb in (ensemble, label, fit, validate):
+    _add(_verb, "Its stages, one by one, on files")
+
+
+def _show_version(asked: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
+    if asked:
+        echo(f"sscha-mlp {__version__}")
+        raise Exit
+
+
+@app.callback()
+def describe(
+    version: Annotated[
+        bool,
+        Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Phonons of real crystals at temperature: SSCHA on machine-learned potentials, certified.
+
+    Start with sscha-mlp relax --T 2000: the bundled silicon with its Tersoff potential.
+    """

@@ -1,0 +1,86 @@
+"""From an exception to one sentence on standard error and an exit status."""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from sscha_mlp.errors import InputError, SschaMlpError
+
+FAILED: Final = 1
+"""Exit status of a run that failed, or that ended without a certificate."""
+
+WRONG_INPUT: Final = 2
+"""Exit status of input that cannot be used."""
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def explain(err: BaseException, *, debug: bool) -> int:
+    """Say on standard error what went wrong, and return the exit status.
+
+    Parameters
+    ----------
+    err
+        What was raised.
+    debug
+        Whether the traceback is printed too.
+    """
+    if debug and not _is_usage(err):
+        traceback.print_exception(err)
+    if isinstance(err, BrokenPipeError):  # the reader of our output, such as head, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    sentence, status = _sentence(err, debug=debug)
+    say(sentence)
+    return status
+
+
+def say(sentence: str, *, kind: str = "error") -> None:
+    """Print one sentence on standard error."""
+    print(f"sscha-mlp: {kind}: {' '.join(sentence.split())}", file=sys.stderr)
+
+
+def _sentence(err: BaseException, *, debug: bool) -> tuple[str, int]:
+    if isinstance(err, KeyboardInterrupt) or type(err).__name__ == "Abort":
+        text = "interrupted; what is finished is kept, and the same command goes on from there."
+        return text, INTERRUPTED
+    if isinstance(err, InputError):
+        return str(err), WRONG_INPUT
+    if isinstance(err, SschaMlpError):
+        return str(err), FAILED
+    if _is_usage(err):
+        return _usage(err), WRONG_INPUT
+    notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
+    hint = "" if debug else " Run the same command with --debug to see where."
+    return f"unexpected {type(err).__name__}: {err}.{notes}{hint}", FAILED
+
+
+def _is_usage(err: BaseException) -> bool:
+    """Whether the command line itself was wrong; typer brings its own copy of click or imports it."""
+    return hasattr(err, "format_message") and hasattr(err, "exit_code")
+
+
+def _usage(err: BaseException) -> str:
+    message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(err, "ctx", None)
+    command = context.command_path if context is not None else "sscha-mlp"
+    return f"{message}. See {command} --help."
+
+
+@contextlib.contextmanager
+def kept_in_log(log: Path) -> Iterator[None]:
+    """Append the traceback of an unexpected exception to a log file, and say where it is."""
+    try:
+        yield
+    except SschaMlpError:
+        raise
+    except Exception as err:
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+            traceback.print_exception(err, file=stream)
+            err.add_note(f"The traceback is in {log}.")
+        raise

@@ -1,0 +1,150 @@
+"""Options that several verbs share: name, type, unit and help text, once."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+RUN: str = "What to run"
+TUNING: str = "How it is run"
+SCREEN: str = "What is shown"
+
+Temperature = Annotated[
+    float | None,
+    Option("--T", help="Temperature, in K; at least 0.", show_default=False, rich_help_panel=RUN),
+]
+Pressure = Annotated[
+    float | None,
+    Option("--pressure", help="Target pressure, in GPa. \\[default: 0]", rich_help_panel=RUN),
+]
+Structure = Annotated[
+    Path | None,
+    Option(
+        "--structure",
+        help="Crystal structure, any file that ASE reads. \\[default: the bundled silicon]",
+        rich_help_panel=RUN,
+    ),
+]
+DynStart = Annotated[
+    str | None,
+    Option(
+        "--dyn",
+        metavar="PREFIX",
+        help="Start from Quantum ESPRESSO dyn files PREFIX1, PREFIX2, ... in place of a structure.",
+        rich_help_panel=RUN,
+    ),
+]
+SupercellSize = Annotated[
+    tuple[int, int, int] | None,
+    Option(
+        "--supercell",
+        metavar="N N N",
+        help="Repetitions of the primitive cell along its lattice vectors. \\[default: 2 2 2]",
+        rich_help_panel=RUN,
+    ),
+]
+ReferenceName = Annotated[
+    str | None,
+    Option(
+        "--reference",
+        help="Calculator taken for the truth: tersoff, tersoff-sic, tersoff-sige, emt, lj, a "
+        "factory package.module:function, or a TOML file. \\[default: tersoff]",
+        rich_help_panel=RUN,
+    ),
+]
+ModelKind = Annotated[
+    str | None,
+    Option("--model", help="Kind of potential to fit: gap. \\[default: gap]", rich_help_panel=RUN),
+]
+Cell = Annotated[
+    str | None,
+    Option(
+        "--cell",
+        help="What of the cell is free: variable, fixed-volume or fixed. \\[default: variable]",
+        rich_help_panel=RUN,
+    ),
+]
+Configurations = Annotated[
+    int | None,
+    Option(
+        "--configs",
+        help="Configurations in each population, an even number. \\[default: 1000]",
+        rich_help_panel=TUNING,
+    ),
+]
+MaxLabels = Annotated[
+    int | None,
+    Option(
+        "--max-labels",
+        help="Budget of reference labels: training, test and check together. \\[default: 300]",
+        rich_help_panel=TUNING,
+    ),
+]
+Engine = Annotated[
+    str | None,
+    Option(
+        "--engine",
+        help="Who minimises: native or python-sscha. \\[default: native]",
+        rich_help_panel=TUNING,
+    ),
+]
+RunSeed = Annotated[
+    int | None,
+    Option(
+        "--seed",
+        help="Decides everything random; the same seed gives the same numbers. \\[default: 0]",
+        rich_help_panel=TUNING,
+    ),
+]
+RunWorkers = Annotated[
+    int | None,
+    Option(
+        "--workers",
+        help="Processes for labels and for the model. \\[default: all cores]",
+        rich_help_panel=TUNING,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    Option(
+        "--config",
+        metavar="FILE.toml",
+        help="Settings as TOML, under the names that run.toml has; the command line goes first.",
+        rich_help_panel=TUNING,
+    ),
+]
+RunDir = Annotated[
+    Path | None,
+    Option(
+        "--run-dir",
+        help="Directory of the run; made if needed. \\[default: sscha-run-T<temperature>]",
+        rich_help_panel=TUNING,
+    ),
+]
+RunDirectoryArgument = Annotated[
+    Path, Argument(metavar="RUN_DIR", help="Directory of a run.", show_default=False)
+]
+Seed = Annotated[int, Option("--seed", help="Decides everything random.")]
+Workers = Annotated[int, Option("--workers", help="Processes; all cores when 0.")]
+Quiet = Annotated[
+    bool,
+    Option("--quiet", "-q", help="No progress, only the answer.", rich_help_panel=SCREEN),
+]
+Json = Annotated[
+    bool,
+    Option(
+        "--json",
+        help="Print the result as JSON on standard output, and nothing else there.",
+        rich_help_panel=SCREEN,
+    ),
+]
+Debug = Annotated[
+    bool,
+    Option("--debug", help="Show the traceback of an error.", rich_help_panel=SCREEN),
+]
+
+
+def count_workers(given: int) -> int:
+    """Return the number of processes: as many as there are cores for 0."""
+    return given if given > 0 else len(os.sched_getaffinity(0))

@@ -1,0 +1,112 @@
+"""The last screen of a run: the answer with its errors, what it is worth, what it cost."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from sscha_mlp.report.lattice import conventional_lattice
+from sscha_mlp.report.numbers import duration, fixed, with_error
+
+
+def print_summary(directory: Path, result: Mapping[str, Any]) -> None:
+    """Print the summary of a finished run on standard output."""
+    console = output_console()
+    console.print(_title(result), highlight=False)
+    console.print(_answer(result))
+    console.print(_cost(directory, result), highlight=False)
+
+
+def output_console() -> Console:
+    """Return a console on standard output; in a file its lines are wide enough for tables."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
+
+
+def _title(result: Mapping[str, Any]) -> str:
+    colour, word = ("green", "CERTIFIED") if result["converged"] else ("red", "NOT CERTIFIED")
+    cells = "×".join(str(n) for n in result["supercell"])
+    return (
+        f"\n[bold]{result.get('formula', '')} {result.get('space_group', '')}[/], {cells} cells, "
+        f"{result['temperature_K']:g} K, {result['pressure_target_GPa']:g} GPa: "
+        f"[bold {colour}]{word}[/]\n{escape(result['stop_reason'])}"
+    )
+
+
+def _answer(result: Mapping[str, Any]) -> Table:
+    """Return the table of the answer."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Quantity")
+    for name in ("Model", "Correction", "Result ± standard error"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name, key in (
+        ("Free energy (eV/atom)", "free_energy_eV_per_atom"),
+        ("Pressure (GPa)", "pressure_GPa"),
+    ):
+        table.add_row(name, *_corrected(result[key]))
+    volume = result["volume_A3_per_atom"]
+    table.add_row("Volume (Å³/atom)", "", "", with_error(volume["value"], volume["stderr"]))
+    for name, text in conventional_lattice(result):
+        table.add_row(name, "", "", text)
+    table.add_section()
+    for entry in result["frequencies_THz"]:
+        for name, value in _modes(entry):
+            table.add_row(name, *_corrected(value))
+    return table
+
+
+def _corrected(value: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return model value, correction and result, all with the decimals of the result."""
+    text = with_error(value["corrected"], value["stderr"])
+    decimals = len(text.partition(" ±")[0].partition(".")[2])
+    return (
+        fixed(value["model"], decimals),
+        fixed(value["correction"], decimals, sign=True),
+        text,
+    )
+
+
+def _modes(entry: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+    """Return the modes of one wave vector, degenerate ones once; translations are left out."""
+    q = " ".join(f"{value:g}" for value in entry["q"])
+    rows: list[tuple[str, dict[str, float]]] = []
+    counts: list[int] = []
+    for model, corrected, stderr in zip(
+        entry["model"], entry["corrected"], entry["stderr"], strict=True
+    ):
+        if abs(model) < 1.0e-6:
+            continue
+        if rows and abs(rows[-1][1]["model"] - model) < 1.0e-4:
+            counts[-1] += 1
+            continue
+        shift = corrected - model
+        value = {"model": model, "correction": shift, "corrected": corrected, "stderr": stderr}
+        rows.append((f"Frequency at q = ({q}) (THz)", value))
+        counts.append(1)
+    return [
+        (f"{name}{f' ×{count}' if count > 1 else ''}", value)
+        for (name, value), count in zip(rows, counts, strict=True)
+    ]
+
+
+def _cost(directory: Path, result: Mapping[str, Any]) -> str:
+    labels = result["labels"]
+    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check"))
+    start = f", and {labels['start']} calls for the start" if "start" in labels else ""
+    left_out = result.get("left_out")
+    lines = [
+        f"Labels      {labels['total']} ({uses}){start}",
+        f"Refits      {result['retrains']}, populations {result['populations']}, "
+        f"time {duration(result['timings_s']['total'])}",
+        f"Report      {escape(str(directory / 'report.pdf'))}",
+        f"Result      {escape(str(directory / 'result.json'))}",
+        f"Matrices    {escape(str(directory / 'dyn' / 'final_dyn*'))}",
+        f"Potential   {escape(str(result['model']['path']))}",
+    ]
+    if left_out:
+        lines.append(f"[dim]Not in the errors: {escape(left_out)}.[/]")
+    return "\n".join(lines)

@@ -1,0 +1,106 @@
+"""The verb ``validate``: a model against labels that its fit has not seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from sscha_mlp.cli import options
+
+if TYPE_CHECKING:
+    from sscha_mlp.validation.metrics import ValidationSet
+
+
+def validate(
+    model: Annotated[
+        Path, Argument(metavar="MODEL_DIR", help="Directory of a fitted model.", show_default=False)
+    ],
+    labelled: Annotated[
+        list[Path],
+        Argument(
+            metavar="LABELLED.xyz...",
+            help="Labelled extended XYZ files, one set each, shown side by side.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, Option("--out", help="Directory for validation.pdf, .png and .json.")
+    ] = Path(),
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Compare a model with labels: a page of figures, their numbers, and a table.
+
+    Errors are reference - model.  Use configurations that the fit has not seen.
+    """
+    del debug  # read by the command line itself
+    from sscha_mlp.cli.screen import make_observer
+    from sscha_mlp.data.extxyz import read_extxyz
+    from sscha_mlp.data.files import make_directory
+    from sscha_mlp.potentials.registry import load
+    from sscha_mlp.report.pdf import write_validation
+    from sscha_mlp.validation.metrics import validate as compare
+
+    names = _names(labelled)
+    data = [read_extxyz(path) for path in labelled]
+    make_directory(out)
+    sets = []
+    with load(model, n_workers=options.count_workers(workers)) as potential:
+        with make_observer(quiet=quiet) as observer:
+            for number, (name, configurations) in enumerate(zip(names, data, strict=True)):
+                observer.progress("sets", number, len(data))
+                sets.append(compare(potential, configurations, name=name))
+    files = write_validation(sets, out)
+    if as_json:
+        print(files[-1].read_text(encoding="utf-8"), end="")
+        return
+    _print(sets, files)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Return a name for each set: the stem of its file, or the path where stems repeat."""
+    stems = [path.stem for path in paths]
+    return [
+        stem if stems.count(stem) == 1 else str(path)
+        for stem, path in zip(stems, paths, strict=True)
+    ]
+
+
+def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from sscha_mlp import units
+    from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.report.numbers import significant, with_error
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("Set")
+    for title in (
+        "T (K)",
+        "Configs",
+        "Energy rmse\n(meV/atom)",
+        "Energy bias\n(meV/atom)",
+        "Force rmse\n(meV/Å)",
+        "Stress rmse\n(GPa)",
+        "R² energy,\nforce, stress",
+    ):
+        table.add_column(title, justify="right")
+    for one in sets:
+        energy, force, stress = one.energy, one.force, one.stress
+        table.add_row(
+            one.name,
+            "—" if one.temperature is None else f"{one.temperature:g}",
+            str(one.n_configs),
+            significant(1.0e3 * energy.rmse),
+            with_error(1.0e3 * energy.bias, 1.0e3 * energy.bias_stderr),
+            significant(1.0e3 * force.rmse),
+            significant(stress.rmse / units.GPA),
+            ", ".join(f"{value.r2:.4f}" for value in (energy, force, stress)),
+        )
+    console = output_console()
+    console.print(table)
+    console.print("Files  " + "  ".join(str(path) for path in files), highlight=False)

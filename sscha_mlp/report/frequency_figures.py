@@ -1,0 +1,247 @@
+"""Figures and tables of the frequencies: model, corrected, and known directly."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.report.layout import Column, Flow, add_axes_mm
+from sscha_mlp.report.model import FloatArray
+from sscha_mlp.report.numbers import fixed, is_number
+from sscha_mlp.report.style import BAND_COLOUR, BLUE, GREY, TEXT_WIDTH, VERMILION
+
+FREQUENCY_COLUMNS: Final = (
+    Column("q", 38.0, "left"),
+    Column("Mode", 12.0),
+    Column("Model (THz)", 23.0),
+    Column("Correction (THz)", 27.0),
+    Column("Corrected (THz)", 31.0),
+    Column("Known (THz)", 22.0),
+    Column("(known − corrected) / σ", 21.0),
+)
+"""Columns of the table of frequencies."""
+
+_LEFT: Final = 13.0
+_LEVELS: Final = 62.0
+_SHIFTS: Final = 40.0
+_MOST_NAMES: Final = 8
+
+
+@dataclass(frozen=True)
+class _Modes:
+    """Frequencies of all irreducible q points in one row, with gaps between the points."""
+
+    places: FloatArray
+    model: FloatArray
+    corrected: FloatArray
+    stderr: FloatArray
+    known: FloatArray
+    centres: list[float]
+    names: list[str]
+
+
+def _modes(entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]] | None) -> _Modes:
+    places: list[float] = []
+    centres, names = [], []
+    start = 0.0
+    for entry in entries:
+        size = len(entry["model"])
+        places.extend(start + index for index in range(size))
+        centres.append(start + 0.5 * (size - 1))
+        names.append(q_name(entry["q"]))
+        start += size + 1.5
+    flat = {
+        key: np.array([value for entry in entries for value in mode_values(entry, key)])
+        for key in ("model", "corrected", "stderr")
+    }
+    direct = np.full(len(places), np.nan)
+    if known is not None:
+        values = np.array([_number(value) for row in known for value in row])
+        if values.size == direct.size:
+            direct = values
+    return _Modes(np.array(places), known=direct, centres=centres, names=names, **flat)
+
+
+def mode_values(entry: Mapping[str, Any], key: str) -> list[float]:
+    """Return one value for each mode of an entry, NaN where the result has none."""
+    n_modes = len(entry["model"])
+    values = entry.get(key)
+    return [math.nan] * n_modes if values is None else [_number(value) for value in values]
+
+
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) else math.nan
+
+
+def q_name(q: Sequence[float]) -> str:
+    """Return a q point in reciprocal-lattice units, with Γ by its name."""
+    if all(abs(float(one)) < 1.0e-8 for one in q):
+        return "Γ"
+    return "(" + " ".join(_fraction(float(one)) for one in q) + ")"
+
+
+def _fraction(value: float) -> str:
+    """Return a coordinate as a simple fraction where it is one."""
+    for denominator in range(1, 13):
+        numerator = round(value * denominator)
+        if abs(value * denominator - numerator) < 1.0e-6:
+            text = str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
+            return text.replace("-", "\N{MINUS SIGN}")
+    return fixed(value, 3)
+
+
+def _draw_levels(axes: Axes, modes: _Modes, known_label: str) -> None:
+    axes.hlines(
+        modes.model,
+        modes.places - 0.42,
+        modes.places + 0.42,
+        color=GREY,
+        linewidth=1.2,
+        label="model",
+    )
+    axes.errorbar(
+        modes.places,
+        modes.corrected,
+        2.0 * np.nan_to_num(modes.stderr),
+        color=BLUE,
+        marker="o",
+        markersize=3.0,
+        linestyle="none",
+        linewidth=0.9,
+        label="corrected ± 2σ",
+    )
+    _draw_known(axes, modes.places, modes.known, known_label)
+    axes.yaxis.set_major_locator(MaxNLocator(7))
+    axes.set_ylabel(QUANTITIES["frequency"].axis)
+    axes.legend(loc="lower right", ncols=3, bbox_to_anchor=(1.0, 1.0), borderaxespad=0.2)
+    axes.margins(y=0.12)
+
+
+def _draw_known(axes: Axes, places: FloatArray, values: FloatArray, label: str) -> None:
+    if np.isfinite(values).any():
+        axes.plot(
+            places,
+            values,
+            linestyle="none",
+            marker="D",
+            markersize=4.2,
+            markerfacecolor="none",
+            markeredgecolor=VERMILION,
+            markeredgewidth=0.8,
+            label=label,
+        )
+
+
+def _draw_corrections(
+    axes: Axes, modes: _Modes, label: str, *, absolute: float, relative: float
+) -> None:
+    tolerance = np.maximum(absolute, relative * np.abs(np.nan_to_num(modes.model)))
+    axes.bar(
+        modes.places, 2.0 * tolerance, 1.0, bottom=-tolerance, color=BAND_COLOUR, linewidth=0.0
+    )
+    axes.axhline(0.0, color=GREY, linewidth=1.2)
+    axes.errorbar(
+        modes.places,
+        modes.corrected - modes.model,
+        2.0 * np.nan_to_num(modes.stderr),
+        color=BLUE,
+        marker="o",
+        markersize=3.0,
+        linestyle="none",
+        linewidth=0.9,
+    )
+    _draw_known(axes, modes.places, modes.known - modes.model, label)
+    axes.yaxis.set_major_locator(MaxNLocator(6, symmetric=True))
+    axes.set_ylabel("Shift from the model (THz)")
+
+
+def draw_frequencies(
+    figure: Figure,
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    left: float,
+    top: float,
+    known: Sequence[Sequence[float]] | None = None,
+    known_label: str = "direct",
+    tolerance_THz: float = 0.05,
+    tolerance_relative: float = 0.01,
+) -> float:
+    """Draw the levels of each q point and, below, how far they shift; return where it ends, mm.
+
+    Parameters
+    ----------
+    figure
+        A page or a figure that has room.
+    entries
+        ``frequencies_THz`` of the result.
+    left, top
+        Upper left corner, mm.
+    known
+        Frequencies known directly, one list for each entry; left out where sizes differ.
+    known_label
+        Where they come from.
+    tolerance_THz, tolerance_relative
+        The band is the larger of the two, the second times the frequency.
+    """
+    modes = _modes(entries, known)
+    width = TEXT_WIDTH - _LEFT - 1.0
+    levels = add_axes_mm(figure, left + _LEFT, top, width, _LEVELS)
+    shifts = add_axes_mm(figure, left + _LEFT, top + _LEVELS + 3.0, width, _SHIFTS)
+    _draw_levels(levels, modes, known_label)
+    _draw_corrections(
+        shifts, modes, known_label, absolute=tolerance_THz, relative=tolerance_relative
+    )
+    for axes in (levels, shifts):
+        axes.set_xlim(modes.places[0] - 1.0, modes.places[-1] + 1.0)
+        axes.tick_params(axis="x", length=0)
+    levels.set_xticks([])
+    crowded = len(modes.names) > _MOST_NAMES
+    names = [str(number + 1) if crowded else name for number, name in enumerate(modes.names)]
+    shifts.set_xticks(modes.centres, names)
+    shifts.set_xlabel("Irreducible q (reciprocal-lattice units)")
+    return top + _LEVELS + _SHIFTS + 16.0
+
+
+def frequency_rows(
+    entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]] | None = None
+) -> tuple[list[list[str]], list[int]]:
+    """Return the table of frequencies and the rows at which a new q point begins."""
+    modes = _modes(entries, known)
+    rows: list[list[str]] = []
+    breaks: list[int] = []
+    for entry in entries:
+        breaks.append(len(rows))
+        for number in range(len(entry["model"])):
+            name = q_name(entry["q"]) if number == 0 else ""
+            rows.append([name, str(number + 1), *_frequency_cells(modes, len(rows))])
+    return rows, breaks[1:]
+
+
+def _frequency_cells(modes: _Modes, index: int) -> list[str]:
+    model, corrected = modes.model[index], modes.corrected[index]
+    stderr, known = modes.stderr[index], modes.known[index]
+    distance = (known - corrected) / stderr if stderr > 0.0 else math.nan
+    return [
+        fixed(model, 3),
+        fixed(corrected - model, 3, sign=True),
+        f"{fixed(corrected, 3)} ± {fixed(stderr, 3)}" if stderr >= 0.0 else fixed(corrected, 3),
+        fixed(known, 3),
+        fixed(distance, 1, sign=True),
+    ]
+
+
+def write_frequency_note(flow: Flow) -> None:
+    """Say what the errors of the frequencies are."""
+    flow.paragraph(
+        "Corrected frequencies are those of the model plus the shift that the reference makes to "
+        "the force constants, by first-order perturbation; ± is one standard error. Unstable "
+        "modes are negative. The band in the figure is the tolerance of the certificate.",
+        size=7.6,
+        colour=GREY,
+    )

@@ -1,0 +1,218 @@
+"""The report of a run from the files of its directory, finished or not."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.journal import Journal, Payload
+from sscha_mlp.campaign.result import timings, versions
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.report.model import LabelRow, ReportData, UncertaintyRow, ValidationStage
+from sscha_mlp.report.pdf import write_report
+from sscha_mlp.report.run_notes import batch_name, notes
+from sscha_mlp.validation.metrics import ValidationSet
+
+_N_UNCERTAIN = 24
+"""Configurations of a population whose uncertainty the loop looks at."""
+
+
+def write_run_report(run_directory: str | Path) -> tuple[Path, ...]:
+    """Write ``report.pdf`` and ``validation.{pdf,png,json}`` into a run directory.
+
+    Returns
+    -------
+    tuple of Path
+        The files written, the report first.
+
+    Raises
+    ------
+    InputError
+        If this is not a run directory, or a file of it is damaged.
+    SschaMlpError
+        If a file cannot be written.
+    """
+    return write_report(report_data(run_directory), RunDirectory(Path(run_directory)).report)
+
+
+def report_data(run_directory: str | Path) -> ReportData:
+    """Collect what a report shows from ``run.toml``, the journal, the validation sets, the result.
+
+    A run that has not come to its end, or is still working, gives what there is so far.
+
+    Raises
+    ------
+    InputError
+        If this is not a run directory, or a file of it is damaged.
+    """
+    place = RunDirectory(Path(run_directory))
+    settings = place.settings()
+    journal = Journal(place.journal, read_only=True)
+    steps = list(_steps(journal))
+    finished = place.result.is_file()
+    return ReportData(
+        name=place.path.resolve().name,
+        result=place.read_result() if finished else _result_so_far(settings, journal, steps),
+        settings=settings.to_mapping(),
+        asked=_asked(settings),
+        populations=tuple(_populations(steps)),
+        certificates=tuple(_certificates(steps)),
+        validation=tuple(_stages(place, steps)),
+        labels=tuple(_labels(steps)),
+        notes=tuple(notes(journal)),
+        uncertainties=tuple(_uncertainties(place, steps)),
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """A finished step with how many fits came before it.
+
+    Parameters
+    ----------
+    key
+        Key in the journal.
+    payload
+        What was recorded.
+    fits
+        Fits finished before it.
+    """
+
+    key: str
+    payload: Payload
+    fits: int
+
+    @property
+    def refits(self) -> int:
+        """Fits before it beyond the first."""
+        return max(self.fits - 1, 0)
+
+    @property
+    def name(self) -> str:
+        """The key without its kind."""
+        return self.key.partition("/")[2]
+
+
+def _steps(journal: Journal) -> Iterator[Step]:
+    fits = 0
+    for key, payload in journal.steps():
+        yield Step(key, payload, fits)
+        fits += key.startswith("fit/")
+
+
+def _of(steps: list[Step], kind: str) -> list[Step]:
+    return [step for step in steps if step.key.startswith(f"{kind}/")]
+
+
+def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
+    source = settings.structure or (f"{settings.dyn}1, ..." if settings.dyn else "bundled silicon")
+    return (
+        ("Structure", source),
+        ("Reference", settings.reference),
+        ("Configurations", f"{settings.configs} in each population, {settings.cell.value} cell"),
+    )
+
+
+def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -> dict[str, Any]:
+    """Return what can be said of a run without a result."""
+    fits = _of(steps, "fit")
+    start = journal["start"] if "start" in journal else {}
+    labels = [_label_row(step, steps) for step in _of(steps, "labels")]
+    counts = {use: sum(getattr(row, use) for row in labels) for use in ("train", "test", "check")}
+    model = {"kind": settings.model}
+    if fits:
+        model["sha256"] = fits[-1].payload["sha256"]
+    return {
+        "converged": False,
+        "temperature_K": settings.temperature,
+        "pressure_target_GPa": settings.pressure,
+        "supercell": list(settings.supercell),
+        "formula": start.get("formula"),
+        "space_group": start.get("space_group"),
+        "validation": [step.payload for step in _of(steps, "validation")],
+        "labels": {**counts, "total": sum(counts.values())},
+        "retrains": max(len(fits) - 1, 0),
+        "populations": len(_of(steps, "population")),
+        "model": model,
+        "timings_s": timings(journal),
+        "versions": versions(),
+        "seed": settings.seed,
+    }
+
+
+def _populations(steps: list[Step]) -> Iterator[Mapping[str, Any]]:
+    """Return the populations of all phases, numbered through the run."""
+    for number, step in enumerate(_of(steps, "population"), start=1):
+        row = step.payload
+        yield {
+            **row,
+            "round": step.refits,
+            "population": number,
+            "stop_reason": f"{row['phase']}: {row['reason']}",
+        }
+
+
+def _certificates(steps: list[Step]) -> Iterator[Mapping[str, Any]]:
+    for step in _of(steps, "certificate"):
+        yield {**step.payload, "stress": step.payload["pressure"], "round": step.refits}
+
+
+def _stages(place: RunDirectory, steps: list[Step]) -> Iterator[ValidationStage]:
+    """Return the validation of the first model and of the last one."""
+    by_model: dict[int, list[Step]] = {}
+    for step in _of(steps, "validation"):
+        by_model.setdefault(step.fits - 1, []).append(step)
+    models = sorted(by_model)
+    for model in dict.fromkeys([*models[:1], *models[-1:]]):
+        sets = tuple(
+            ValidationSet.load(place.validation(step.name)) for step in by_model[model][:6]
+        )
+        yield ValidationStage(_stage_title(model, models), sets)
+
+
+def _stage_title(model: int, models: list[int]) -> str:
+    if len(models) == 1:
+        return f"model {model}"
+    if model == models[0]:
+        return f"model {model}, before retraining"
+    return f"model {model}, after retraining"
+
+
+def _labels(steps: list[Step]) -> Iterator[LabelRow]:
+    for step in _of(steps, "labels"):
+        yield _label_row(step, steps)
+
+
+def _label_row(step: Step, steps: list[Step]) -> LabelRow:
+    """Return what a batch was used for: a check that failed teaches the next model."""
+    use = step.name.partition("-")[0]
+    n_fits = len(_of(steps, "fit"))
+    if use == "check" and n_fits > step.fits:
+        use = "train"
+    count = {use: step.payload["n_labels"]} if use in {"train", "test", "check"} else {}
+    return LabelRow(origin=batch_name(step.name), failed=len(step.payload["failures"]), **count)
+
+
+def _uncertainties(place: RunDirectory, steps: list[Step]) -> Iterator[UncertaintyRow]:
+    """Return the model's uncertainty on the validation sets and on the populations."""
+    for step in steps:
+        row = step.payload
+        if step.key.startswith("validation/"):
+            values = ValidationSet.load(place.validation(step.name)).uncertainties
+            if values is not None:
+                median, q95 = np.median(values), np.quantile(values, 0.95)
+                yield UncertaintyRow(
+                    row["set"], len(values), 1.0e3 * float(median), 1.0e3 * float(q95)
+                )
+        elif step.key.startswith("population/") and row.get("uncertainty") is not None:
+            yield UncertaintyRow(
+                f"population {row['population']} of {row['phase']}",
+                min(_N_UNCERTAIN, row["n_configs"]),
+                1.0e3 * row["uncertainty"],
+                math.nan,
+                bool(row["left_domain"]),
+            )

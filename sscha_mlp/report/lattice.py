@@ -1,0 +1,40 @@
+"""The lattice of a result as people quote it: the conventional cell, with its error."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import spglib
+
+from sscha_mlp.report.numbers import fixed, with_error
+
+
+def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the lattice parameters of the conventional cell, each as a name and a text.
+
+    The error of the volume decides that of the one parameter of a cubic lattice; other lattices
+    are given without errors.
+
+    Parameters
+    ----------
+    result
+        Mapping of result.json; nothing is returned if the structure is not in it.
+    """
+    keys = ("cell_A", "scaled_positions", "symbols")
+    if any(result.get(key) is None for key in keys):
+        return []
+    symbols = result["symbols"]
+    kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(symbols), start=1)}
+    crystal = (result["cell_A"], result["scaled_positions"], [kinds[one] for one in symbols])
+    dataset = spglib.get_symmetry_dataset(crystal, symprec=1.0e-4)
+    if dataset is None:
+        return []
+    lengths = np.linalg.norm(dataset.std_lattice, axis=1)
+    if dataset.number >= 195:
+        volume = result.get("volume_A3_per_atom") or {}
+        stderr = None
+        if volume.get("value") and volume.get("stderr") is not None:
+            stderr = float(lengths[0]) * float(volume["stderr"]) / float(volume["value"]) / 3.0
+        return [("Lattice parameter a (Å)", with_error(float(lengths[0]), stderr, fallback=4))]
+    text = ", ".join(fixed(float(length), 4) for length in lengths)
+    return [("Lattice parameters a, b, c (Å)", text)]

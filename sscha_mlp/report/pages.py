@@ -1,0 +1,335 @@
+"""The pages of a report that are mostly text: the answer with its verdict, and the settings."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
+from sscha_mlp.report.frequency_figures import mode_values, q_name
+from sscha_mlp.report.lattice import conventional_lattice
+from sscha_mlp.report.layout import (
+    Column,
+    Flow,
+    add_axes_mm,
+    new_page,
+    shorten,
+    table_pages,
+)
+from sscha_mlp.report.model import ReportData
+from sscha_mlp.report.numbers import DASH, duration, fixed, is_number, with_error
+from sscha_mlp.report.style import (
+    FAIL_COLOUR,
+    GREY,
+    MARGIN,
+    PASS_COLOUR,
+    WASH,
+)
+from sscha_mlp.validation.certificate import Shift
+
+LEFT_OUT: Final = (
+    "At the cell and force constants printed here the corrected free energy and pressure are the "
+    "reference's own, up to their errors. The reference's minimum lies elsewhere: the free energy "
+    "feels this to second order in the difference to the model. Frequencies are corrected to first "
+    "order in it.",
+    "The supercell is finite: interactions that reach further, and phonons between its q points, "
+    "are not in these numbers.",
+    "The SSCHA is variational: its Gaussian free energy is an upper bound, and its frequencies "
+    "are those of the auxiliary harmonic crystal, not the positions of spectral peaks.",
+    "The standard errors are statistical. What the reference itself leaves out of nature is not "
+    "in them.",
+)
+"""What no error bar in the report covers."""
+
+_MOST_MODES: Final = 36
+
+_TRANSLATION: Final = 1.0e-6
+"""Modes below this frequency are translations, THz."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a run.
+
+    Parameters
+    ----------
+    title
+        In two words.
+    sentence
+        Why.
+    good
+        Whether the corrected numbers can be used as they stand.
+    """
+
+    title: str
+    sentence: str
+    good: bool
+
+
+def verdict_of(data: ReportData) -> Verdict:
+    """Say what the run is worth: converged, and certified by its last check."""
+    if not data.result.get("converged", False):
+        return _not_converged(str(data.result.get("stop_reason") or ""))
+    if not data.certificates:
+        return Verdict(
+            "NOT CHECKED", "No check against the reference was made; trust no digit yet.", False
+        )
+    last = data.certificates[-1]
+    if last.holds:
+        sentence = (
+            f"On {last.n_labels} fresh labels of the reference that no fit has seen, every shift "
+            "is inside its tolerance with two standard errors to spare."
+        )
+        return Verdict("CERTIFIED", sentence, True)
+    if last.passed:
+        sentence = "The last check is recorded as passed, yet a shift exceeds its tolerance."
+        return Verdict("NOT CERTIFIED", sentence, False)
+    return Verdict("NOT CERTIFIED", last.reason or "A shift exceeds its tolerance.", False)
+
+
+def _not_converged(reason: str) -> Verdict:
+    """Tell a run that is still on its way from one that ended without a certificate."""
+    reason = reason.rstrip(".")
+    if not reason:
+        return Verdict("NOT FINISHED", "The run has not come to its end.", False)
+    if "not certified" in reason:
+        return Verdict("NOT CERTIFIED", f"{reason[0].upper()}{reason[1:]}.", False)
+    stopped = reason.removeprefix("not converged: ")
+    return Verdict("NOT CONVERGED", f"The relaxation stopped: {stopped}.", False)
+
+
+def summary_page(data: ReportData) -> Figure:
+    """Return the first page: what was asked, the answer with its errors, the verdict."""
+    figure = new_page()
+    flow = Flow(figure, top=22.0)
+    result = data.result
+    title = (
+        f"Phonons at {_given(result.get('temperature_K'))} K and "
+        f"{_given(result.get('pressure_target_GPa'))} GPa"
+    )
+    flow.heading(title, size=19.0)
+    crystal = " ".join(str(result[key]) for key in ("formula", "space_group") if result.get(key))
+    flow.paragraph(
+        " · ".join(part for part in (crystal, data.name, data.date) if part), colour=GREY
+    )
+    flow.skip(3.0)
+    _write_verdict(flow, data)
+    flow.heading("What was asked")
+    flow.pairs(_asked(data))
+    flow.skip(3.0)
+    flow.heading("The answer")
+    _write_answer(flow, data)
+    _write_frequencies(flow, data.result.get("frequencies_THz") or ())
+    flow.heading("What it cost")
+    flow.pairs(_cost(data))
+    flow.skip(3.0)
+    flow.heading("What is left out")
+    for sentence in LEFT_OUT:
+        flow.paragraph(sentence, size=8.2, colour=GREY)
+        flow.skip(0.6)
+    return figure
+
+
+def _write_verdict(flow: Flow, data: ReportData) -> None:
+    verdict = verdict_of(data)
+    colour = PASS_COLOUR if verdict.good else FAIL_COLOUR
+    height = 39.0
+    flow.box(height, colour, face=WASH)
+    top = flow.top
+    inner = Flow(flow.figure, top=top + 4.5, left=MARGIN + 5.0, width=78.0)
+    inner.paragraph(verdict.title, size=17.0, weight="bold", colour=colour)
+    inner.skip(1.5)
+    inner.paragraph(shorten(verdict.sentence, inner.width, 8.8, n_lines=6), size=8.8)
+    if data.certificates:
+        row = data.certificates[-1]
+        axes = add_axes_mm(flow.figure, 142.0, top + 3.0, 46.0, height - 9.5)
+        draw_gauge(axes, row)
+        step = (height - 9.5) / len(SHIFTS)
+        for place, (name, title, unit, _) in enumerate(SHIFTS):
+            shift: Shift = getattr(row, name)
+            y = top + 3.0 + step * place + 1.8
+            text = with_error(shift.delta, shift.stderr, sign=True)
+            flow.write(f"Δ {title.lower()}", 106.0, y, size=7.6, colour=GREY)
+            flow.write(f"{text} {unit}", 106.0, y + 3.4, size=8.2)
+    flow.top = top + height + 5.0
+
+
+def _asked(data: ReportData) -> list[tuple[str, str]]:
+    result, model = data.result, data.result.get("model") or {}
+    supercell = result.get("supercell")
+    cells = " × ".join(str(n) for n in supercell) if supercell else DASH
+    atoms = result.get("n_atoms")
+    rows = [
+        ("Temperature", f"{_given(result.get('temperature_K'))} K"),
+        ("Pressure", f"{_given(result.get('pressure_target_GPa'))} GPa"),
+        ("Supercell", f"{cells} of {_given(atoms)} atoms in the primitive cell"),
+        ("Model", str(model.get("kind", DASH)).upper()),
+        ("Seed", str(result.get("seed", DASH))),
+    ]
+    return [*data.asked, *rows]
+
+
+def _write_answer(flow: Flow, data: ReportData) -> None:
+    columns = (
+        Column("Quantity", 54.0, "left"),
+        Column("Model", 36.0),
+        Column("Correction", 36.0),
+        Column("Result ± standard error", 48.0),
+    )
+    rows = [
+        _answer_row("Helmholtz free energy (eV/atom)", data.result.get("free_energy_eV_per_atom")),
+        _answer_row("Pressure (GPa)", data.result.get("pressure_GPa")),
+        *_cell_rows(data.result),
+        *_extreme_rows(data.result.get("frequencies_THz") or ()),
+    ]
+    flow.table(columns, rows, size=9.0)
+
+
+def _answer_row(name: str, value: Mapping[str, Any] | None) -> list[str]:
+    if not value:
+        return [name, DASH, DASH, DASH]
+    stderr = value.get("stderr")
+    corrected = with_error(value.get("corrected"), stderr, fallback=4)
+    decimals = 4 if corrected == DASH else len(corrected.partition(" ±")[0].partition(".")[2])
+    return [
+        name,
+        fixed(value.get("model"), decimals),
+        fixed(value.get("correction"), decimals, sign=True),
+        corrected,
+    ]
+
+
+def _cell_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    volume = result.get("volume_A3_per_atom") or {}
+    text = with_error(volume.get("value"), volume.get("stderr"))
+    rows = [["Volume (Å³/atom)", "", "", text]]
+    rows += [[name, "", "", value] for name, value in conventional_lattice(result)]
+    if result.get("cell_A") is not None:
+        cell = np.asarray(result["cell_A"], dtype=float)
+        lengths = ", ".join(fixed(one, 4) for one in np.linalg.norm(cell, axis=1))
+        rows.append(["Primitive lattice vectors, lengths (Å)", "", "", lengths])
+    return rows
+
+
+def _extreme_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the lowest frequency that is not a translation, and the highest."""
+    modes = [
+        (corrected, model, stderr, q_name(entry["q"]))
+        for entry in entries
+        for corrected, model, stderr in zip(
+            mode_values(entry, "corrected"),
+            mode_values(entry, "model"),
+            mode_values(entry, "stderr"),
+            strict=True,
+        )
+        if is_number(corrected) and abs(model) > 1.0e-2
+    ]
+    if not modes:
+        return [["Frequencies (THz)", DASH, DASH, DASH]]
+    rows = []
+    for name, mode in (("Softest", min(modes, key=_first)), ("Hardest", max(modes, key=_first))):
+        corrected, model, stderr, q = mode
+        row = {
+            "model": model,
+            "correction": corrected - model,
+            "corrected": corrected,
+            "stderr": stderr,
+        }
+        rows.append(_answer_row(f"{name} mode, q = {q} (THz)", row))
+    return rows
+
+
+def _first(mode: tuple[float, float, float, str]) -> float:
+    return mode[0]
+
+
+def _write_frequencies(flow: Flow, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Write all corrected frequencies, if the first page has room for them."""
+    rows = [
+        (
+            f"q = {q_name(entry['q'])}",
+            ",  ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in _distinct_modes(entry)),
+        )
+        for entry in entries
+    ]
+    if not rows or sum(len(entry["model"]) for entry in entries) > _MOST_MODES:
+        return
+    flow.heading("Frequencies, corrected ± standard error (THz)")
+    flow.pairs(rows, label_width=24.0)
+    flow.skip(3.0)
+
+
+def _distinct_modes(entry: Mapping[str, Any]) -> list[str]:
+    """Return the frequencies of a wave vector, degenerate ones once; without translations."""
+    found: dict[str, int] = {}
+    for model, corrected, stderr in zip(
+        mode_values(entry, "model"),
+        mode_values(entry, "corrected"),
+        mode_values(entry, "stderr"),
+        strict=True,
+    ):
+        if is_number(model) and abs(model) < _TRANSLATION:
+            continue
+        text = with_error(corrected, stderr)
+        found[text] = found.get(text, 0) + 1
+    return [f"{text} (×{count})" if count > 1 else text for text, count in found.items()]
+
+
+def _cost(data: ReportData) -> list[tuple[str, str]]:
+    labels = data.result.get("labels") or {}
+    timings = data.result.get("timings_s") or {}
+    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check") if use in labels)
+    return [
+        (
+            "Reference labels",
+            f"{labels.get('total', DASH)}"
+            + (f" ({uses})" if uses else "")
+            + (f", and {labels['start']} calls for the start" if "start" in labels else ""),
+        ),
+        (
+            "Populations, refits",
+            f"{data.result.get('populations', DASH)}, {data.result.get('retrains', DASH)}",
+        ),
+        ("Time", duration(timings.get("total"))),
+    ]
+
+
+def _given(value: Any) -> str:
+    return f"{value:g}" if is_number(value) else DASH
+
+
+def settings_pages(data: ReportData) -> list[Figure]:
+    """Return the pages of versions, the model and the resolved settings."""
+    figure = new_page()
+    flow = Flow(figure)
+    flow.heading("Versions and model")
+    versions = data.result.get("versions") or {}
+    model = data.result.get("model") or {}
+    flow.pairs([(str(name), str(version)) for name, version in versions.items()], size=8.5)
+    flow.pairs(
+        [(f"model {key}", str(model[key])) for key in ("kind", "path", "sha256") if key in model],
+        size=8.5,
+    )
+    flow.pairs([("seed", str(data.result.get("seed", DASH)))], size=8.5)
+    flow.skip(3.0)
+    rows = [[key, value] for key, value in flatten(data.settings)]
+    rows += [[f"model.{key}", value] for key, value in flatten(model.get("settings") or {})]
+    columns = (Column("Setting", 66.0, "left"), Column("Value", 108.0, "left"))
+    if not rows:
+        return [figure]
+    more, _ = table_pages("Settings", columns, rows, size=8.0, first=flow)
+    return [figure, *more]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested settings as dotted names and their values as text."""
+    rows: list[tuple[str, str]] = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            rows.extend(flatten(value, f"{name}."))
+        else:
+            rows.append((name, DASH if value is None or value == "" else str(value)))
+    return rows

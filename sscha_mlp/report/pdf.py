@@ -1,0 +1,228 @@
+"""The report of a run as one PDF, and the files of a validation page."""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from sscha_mlp.data.files import write_atomic
+from sscha_mlp.report.certificate_figures import (
+    CERTIFICATE_COLUMNS,
+    certificate_rows,
+    draw_certificate,
+)
+from sscha_mlp.report.cost_pages import cost_pages
+from sscha_mlp.report.frequency_figures import (
+    FREQUENCY_COLUMNS,
+    draw_frequencies,
+    frequency_rows,
+    write_frequency_note,
+)
+from sscha_mlp.report.layout import Flow, new_page, stamp, table_pages
+from sscha_mlp.report.model import ReportData, ValidationStage
+from sscha_mlp.report.pages import settings_pages, summary_page
+from sscha_mlp.report.run_figures import POPULATION_COLUMNS, draw_run, population_rows
+from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, style
+from sscha_mlp.report.validation_details import (
+    draw_details,
+    statistics_height,
+    write_statistics,
+)
+from sscha_mlp.report.validation_page import (
+    draw_legend,
+    draw_validation,
+    split_sets,
+    validation_figure,
+)
+from sscha_mlp.validation.metrics import ValidationSet
+
+_RESOLUTION: Final = 300
+
+
+def write_report(
+    data: ReportData, path: str | Path, *, validation_stem: str | None = "validation"
+) -> tuple[Path, ...]:
+    """Write the report of a run, and beside it the validation of its last model.
+
+    The same data give the same bytes: nothing depends on when or where it is written.
+
+    Parameters
+    ----------
+    data
+        What to show; parts that are empty get no page.
+    path
+        Where the PDF goes.
+    validation_stem
+        Name, without its ending, of the PDF, PNG and JSON of the last validation stage in the
+        same directory; ``None`` writes none.
+
+    Returns
+    -------
+    tuple of Path
+        The files written, the report first.
+    """
+    target = Path(path)
+    with style():
+        pages = report_pages(data)
+        for number, page in enumerate(pages, start=1):
+            stamp(page, data.name, number, len(pages))
+        write_atomic(target, _pdf_bytes(pages, title=f"sscha-mlp: {data.name}"))
+    written = [target]
+    if validation_stem is not None and data.validation:
+        last = data.validation[-1].sets
+        written += write_validation(last, target.parent, stem=validation_stem)
+    return tuple(written)
+
+
+def write_validation(
+    sets: Sequence[ValidationSet], directory: str | Path, *, stem: str = "validation"
+) -> tuple[Path, ...]:
+    """Write the validation page as PDF and PNG, and its numbers as JSON.
+
+    Parameters
+    ----------
+    sets
+        Sets to show side by side, one to six.
+    directory
+        An existing directory.
+    stem
+        Name of the files without their ending.
+
+    Returns
+    -------
+    tuple of Path
+        The three files.
+    """
+    base = Path(directory)
+    figure = validation_figure(sets)
+    image = io.BytesIO()
+    with style():
+        vector = _pdf_bytes([figure], title="sscha-mlp: validation")
+        figure.savefig(image, format="png", dpi=_RESOLUTION, metadata={"Software": None})
+    rows = [one.to_json() for one in sets]
+    numbers = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
+    contents: dict[str, str | bytes] = {
+        "pdf": vector,
+        "png": image.getvalue(),
+        "json": f"{numbers}\n",
+    }
+    for ending, content in contents.items():
+        write_atomic(base / f"{stem}.{ending}", content)
+    return tuple(base / f"{stem}.{ending}" for ending in contents)
+
+
+def report_pages(data: ReportData) -> list[Figure]:
+    """Return the pages of a report in order, without running heads."""
+    pages = [summary_page(data)]
+    if data.certificates:
+        pages += _certificate_pages(data)
+    if data.result.get("frequencies_THz"):
+        pages += _frequency_pages(data)
+    for stage in data.validation:
+        pages += _validation_pages(stage)
+    flow = None
+    if data.populations:
+        more, flow = _run_pages(data)
+        pages += more
+    return [*pages, *cost_pages(data, first=flow), *settings_pages(data)]
+
+
+def _certificate_pages(data: ReportData) -> list[Figure]:
+    page = new_page()
+    flow = Flow(page)
+    flow.heading("The certificate", size=13.0)
+    flow.paragraph(
+        "After the relaxation has converged, fresh configurations of its ensemble are labelled by "
+        "the reference. The estimators of the SSCHA, applied to reference − model, say how far the "
+        "reference would move each result. A check passes when |Δ| and two standard errors "
+        "together stay inside the tolerance (the green band). Δσ is the worst "
+        "among the pressure and the components of the stress.",
+        size=8.6,
+        colour=GREY,
+    )
+    flow.skip(4.0)
+    flow.top = draw_certificate(page, data.certificates, left=MARGIN, top=flow.top)
+    rows = certificate_rows(data.certificates)
+    more, _ = table_pages("Checks", CERTIFICATE_COLUMNS, rows, size=8.0, first=flow)
+    return [page, *more]
+
+
+def _validation_pages(stage: ValidationStage) -> list[Figure]:
+    """Return the pages of a stage; the table stands where there is room for it."""
+    pages: list[Figure] = []
+    shown, flow = 0, Flow(new_page())
+    for part in split_sets(stage.sets):
+        pages.append(new_page())
+        flow = Flow(pages[-1])
+        flow.heading(f"Validation: {stage.title}", size=13.0)
+        flow.top = draw_validation(
+            pages[-1], part, left=MARGIN, top=flow.top, stretch=True, first_colour=shown
+        )
+        shown += len(part)
+    pages.append(new_page())
+    details = Flow(pages[-1])
+    details.heading(f"Validation: {stage.title}, where the errors are", size=13.0)
+    top = draw_legend(pages[-1], stage.sets, left=MARGIN, top=details.top, width=TEXT_WIDTH)
+    details.top = draw_details(pages[-1], stage.sets, left=MARGIN, top=top)
+    height = statistics_height(stage.sets)
+    roomy = next((one for one in (flow, details) if one.room > height), None)
+    if roomy is None:
+        pages.append(new_page())
+        roomy = Flow(pages[-1])
+        roomy.heading(f"Validation: {stage.title}, statistics", size=13.0)
+    write_statistics(roomy, stage.sets)
+    return pages
+
+
+def _run_pages(data: ReportData) -> tuple[list[Figure], Flow]:
+    page = new_page()
+    flow = Flow(page)
+    flow.heading("The relaxation", size=13.0)
+    draw_run(
+        page,
+        data.populations,
+        left=MARGIN,
+        top=flow.top,
+        pressure_target_GPa=data.result.get("pressure_target_GPa"),
+    )
+    rows = population_rows(data.populations)
+    more, flow = table_pages("Populations", POPULATION_COLUMNS, rows, size=7.6)
+    flow.skip(5.0)
+    return [page, *more], flow
+
+
+def _frequency_pages(data: ReportData) -> list[Figure]:
+    entries = data.result["frequencies_THz"]
+    known = data.reference_frequencies_THz
+    page = new_page()
+    flow = Flow(page)
+    flow.heading("Frequencies", size=13.0)
+    flow.skip(3.0)
+    flow.top = draw_frequencies(
+        page, entries, left=MARGIN, top=flow.top, known=known, known_label=data.reference_label
+    )
+    write_frequency_note(flow)
+    flow.skip(3.0)
+    rows, breaks = frequency_rows(entries, known)
+    columns = FREQUENCY_COLUMNS
+    if known is None:
+        columns = columns[:-2]
+        rows = [row[:-2] for row in rows]
+    more, _ = table_pages(
+        "Table of frequencies", columns, rows, size=8.0, breaks=breaks, first=flow
+    )
+    return [page, *more]
+
+
+def _pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:
+    """Return the pages as a PDF that holds no date."""
+    metadata = {"Title": title, "Creator": "sscha-mlp", "Producer": None, "CreationDate": None}
+    buffer = io.BytesIO()
+    with PdfPages(buffer, metadata=metadata) as pdf:
+        for page in pages:
+            pdf.savefig(page, dpi=_RESOLUTION)
+    return buffer.getvalue()

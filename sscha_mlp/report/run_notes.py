@@ -1,0 +1,83 @@
+"""What a reader of the report should know beyond the numbers, one sentence each."""
+
+from collections.abc import Iterator
+
+from sscha_mlp.campaign.journal import Journal, Payload
+
+_MOST_FAILURES = 12
+"""Failed labels of one batch that are named one by one."""
+
+
+def notes(journal: Journal) -> Iterator[str]:
+    """Return the notes of a run in order: start, failures, choices, rejections, alarms."""
+    if "start" in journal:
+        yield _start(journal["start"])
+    for key, row in journal.steps():
+        kind, _, name = key.partition("/")
+        if kind == "labels":
+            yield from _labels(name, row)
+        elif kind == "choice":
+            yield _choice(row)
+        elif kind == "population":
+            yield from _population(row)
+        elif kind == "certificate" and not row["passed"]:
+            yield f"Check {int(name) + 1} did not pass: {row['reason']}."
+
+
+def _start(row: Payload) -> str:
+    text = (
+        f"The start took {row['n_calls']} reference calls, relaxation of the structure and finite "
+        f"displacements together, beside the labels. Space group {row['space_group']} with "
+        f"{row['n_operations']} operations; it is kept throughout"
+    )
+    if row["modes_changed"]:
+        lowest = min(row["frequencies_THz"])
+        text += (
+            f". {row['modes_changed']} modes were unstable or soft in the harmonic start (lowest "
+            f"{lowest:.3f} THz) and were made positive"
+        )
+    return f"{text}."
+
+
+def batch_name(name: str) -> str:
+    """Return the name of a batch of labels as a reader of the report knows it."""
+    words = name.split("-")
+    if words[0] == "check":
+        more = ", more" if words[2] != "0" else ""
+        return f"check {int(words[1]) + 1}{more}"
+    return " ".join(words)
+
+
+def _labels(batch: str, row: Payload) -> Iterator[str]:
+    name = batch_name(batch)
+    failures = row["failures"]
+    for failure in failures[:_MOST_FAILURES]:
+        yield f"Label {failure['index']} of {name} failed: {failure['reason']}"
+    if len(failures) > _MOST_FAILURES:
+        yield f"{len(failures) - _MOST_FAILURES} further labels of {name} failed."
+    if row["rejected"]:
+        yield (
+            f"{row['rejected']} configurations of {name} had atoms on top of each other; they were "
+            "replaced by others."
+        )
+
+
+def _choice(row: Payload) -> str:
+    scores = ", ".join(
+        f"{name} {1.0e3 * score['force_typical']:.0f}" for name, score in row["scores"].items()
+    )
+    return (
+        f"Hyper-parameters on {row['n_train']} training labels: {row['name']} (typical force error "
+        f"on those held out, meV/Å: {scores})."
+    )
+
+
+def _population(row: Payload) -> Iterator[str]:
+    where = f"population {row['population']} of {row['phase']}"
+    if row["rejected"]:
+        yield (
+            f"{row['rejected']} configurations of {where} had atoms on top of each other; they were "
+            f"replaced by others ({row['n_configs']} were used)."
+        )
+    if row["left_domain"]:
+        yield f"Alarm in {where}: {row['reason']}."

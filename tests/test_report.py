@@ -1,0 +1,470 @@
+"""The report: its pages and words, the axes of its figures, and what it does with little data."""
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from itertools import chain
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from sscha_mlp import units
+from sscha_mlp.errors import InputError
+from sscha_mlp.report import frequency_figures, numbers
+from sscha_mlp.report.certificate_figures import certificate_figure
+from sscha_mlp.report.model import (
+    CertificateRow,
+    MinimisationTrace,
+    PopulationRow,
+    ReportData,
+    ValidationStage,
+)
+from sscha_mlp.report.pages import flatten, verdict_of
+from sscha_mlp.report.pdf import report_pages, write_report, write_validation
+from sscha_mlp.report.run_figures import run_figure
+from sscha_mlp.report.validation_details import details_figure
+from sscha_mlp.report.validation_page import split_sets, validation_figure
+from sscha_mlp.validation.certificate import Shift, Verdict
+from sscha_mlp.validation.metrics import ValidationSet
+
+needs_poppler = pytest.mark.skipif(
+    not (shutil.which("pdftotext") and shutil.which("pdfinfo")),
+    reason="pdftotext and pdfinfo (poppler-utils) are not installed",
+)
+
+FREQUENCIES = {
+    (0.0, 0.0, 0.0): [0.0, 0.0, 0.0, 14.9, 14.9, 14.9],
+    (0.5, 0.0, 0.0): [4.26, 4.26, 11.3, 11.9, 14.1, 14.1],
+    (0.5, 0.5, 0.0): [5.1, 5.1, 11.0, 11.0, 14.6, 14.6],
+}
+
+
+def make_set(rng, name="Target ensemble", *, n=12, n_atoms=16, force=0.2, temperature=2000.0):
+    reference = rng.normal(0.0, 3.0, (n * n_atoms, 3))
+    stress = rng.normal(-2.0, 2.0, (n, 6)) * units.GPA
+    energy = rng.normal(-4.6, 0.05, n)
+    return ValidationSet(
+        name=name,
+        energies_reference=energy,
+        energies_predicted=energy + rng.normal(0.003, 0.004, n),
+        forces_reference=reference,
+        forces_predicted=reference - force * rng.standard_t(3, reference.shape),
+        stresses_reference=stress,
+        stresses_predicted=stress + 0.3 * units.GPA * rng.normal(size=stress.shape),
+        numbers=np.tile([14, 6], n * n_atoms // 2),
+        config_of_atom=np.repeat(np.arange(n), n_atoms),
+        displacement_rms=rng.uniform(0.2, 0.4, n),
+        temperature=temperature,
+    )
+
+
+def make_population(rng, number, refits=0, *, n_steps=5):
+    steps = np.arange(n_steps)
+    gradient = 0.5 * np.exp(-steps - number)
+    trace = {
+        "free_energy": -5.3 + 0.01 * gradient,
+        "free_energy_stderr": np.full(n_steps, 3e-4),
+        "gradient_THz": gradient,
+        "gradient_stderr_THz": 0.1 * gradient,
+        "effective_sample_size": 1000.0 - 20.0 * steps,
+    }
+    return {
+        "round": refits,
+        "population": number,
+        "n_configs": 1000,
+        "free_energy": -5.3149 + 0.01 / number,
+        "free_energy_stderr": 3e-4,
+        "gradient_THz": 0.03,
+        "gradient_stderr_THz": 0.01,
+        "effective_sample_size": 900.0,
+        "frequencies_THz": sorted(chain.from_iterable(FREQUENCIES.values())),
+        "volume": 20.6 + 0.1 / number,
+        "pressure_GPa": rng.normal(0.0, 0.1),
+        "pressure_stderr_GPa": 0.04,
+        "stress_GPa": (0.05 * rng.normal(size=(3, 3))).tolist(),
+        "rejected": 1,
+        "stop_reason": "gradient within its error",
+        "cell_lengths_A": [3.88, 3.88, 3.88],
+        "trace": trace if n_steps else None,
+        "of_no_interest": "to the report",
+    }
+
+
+def make_check(delta, *, passed, reason):
+    return {
+        "round": 0,
+        "n_labels": 40,
+        "free_energy": {"delta": delta, "stderr": 0.2, "tolerance": 1.0},
+        "stress": {"delta": 0.02, "stderr": 0.03, "tolerance": 0.1},
+        "frequency": {"delta": -0.01, "stderr": 0.02, "tolerance": 0.05},
+        "passed": passed,
+        "reason": reason,
+    }
+
+
+def make_result(**changes):
+    entries = [
+        {
+            "q": list(q),
+            "model": values,
+            "corrected": [value + 0.01 * (value > 0.0) for value in values],
+            "stderr": [0.02 * (value > 0.0) for value in values],
+        }
+        for q, values in FREQUENCIES.items()
+    ]
+    result = {
+        "schema": "sscha-mlp/result/1",
+        "converged": True,
+        "stop_reason": "gradient, stress and free energy within tolerance",
+        "temperature_K": 2000.0,
+        "pressure_target_GPa": 0.0,
+        "supercell": [2, 2, 2],
+        "n_atoms": 2,
+        "cell_A": (0.5 * 5.4877 * (np.ones((3, 3)) - np.eye(3))).tolist(),
+        "volume_A3_per_atom": {"value": 20.658, "stderr": 0.012},
+        "free_energy_eV_per_atom": {
+            "model": -5.3147,
+            "correction": -0.0002,
+            "corrected": -5.3149,
+            "stderr": 0.00031,
+        },
+        "pressure_GPa": {"model": 0.01, "correction": 0.02, "corrected": 0.03, "stderr": 0.034},
+        "frequencies_THz": entries,
+        "labels": {"train": 130, "test": 40, "check": 40, "total": 210},
+        "retrains": 1,
+        "populations": 3,
+        "model": {"kind": "gap", "path": "models/001", "sha256": "9f86d0", "settings": {"zeta": 4}},
+        "timings_s": {"label": 63.0, "fit": 41.0, "evaluate": 305.0, "total": 420.0},
+        "versions": {"sscha-mlp": "0.1.0", "python-sscha": "1.6.2"},
+        "seed": 7,
+    }
+    return {**result, **changes}
+
+
+@pytest.fixture
+def data(rng):
+    sets = (make_set(rng, "Training ensemble", force=0.03, temperature=0.0), make_set(rng))
+    return ReportData(
+        name="silicon, seed 7",
+        result=make_result(),
+        settings={"temperature": 2000.0, "relax": {"configs": 1000}},
+        asked=(("Reference", "Tersoff 1989"),),
+        populations=tuple(make_population(rng, number, number // 3) for number in (1, 2, 3)),
+        certificates=(
+            make_check(-69.2, passed=False, reason="the model is biased"),
+            make_check(0.1, passed=True, reason="all within tolerance"),
+        ),
+        validation=(ValidationStage("before", sets[1:]), ValidationStage("after", sets)),
+        labels=({"origin": "start", "train": 80, "test": 40}, {"origin": "check 1", "train": 50}),
+        notes=("2 configurations were not labelled",),
+        uncertainties=({"ensemble": "target", "n_configs": 100, "median": 9.1, "q95": 17.0},),
+        reference_frequencies_THz=list(FREQUENCIES.values()),
+        reference_label="direct SSCHA",
+        date="2025-01-01",
+    )
+
+
+def text_of(path):
+    done = subprocess.run(
+        ["pdftotext", "-layout", str(path), "-"], capture_output=True, check=True, text=True
+    )
+    return done.stdout
+
+
+def n_pages_of(path):
+    done = subprocess.run(["pdfinfo", str(path)], capture_output=True, check=True, text=True)
+    return int(re.search(r"Pages:\s+(\d+)", done.stdout)[1])
+
+
+def labels_of(figure):
+    return {label for axes in figure.axes for label in (axes.get_xlabel(), axes.get_ylabel())}
+
+
+@needs_poppler
+def test_the_report_has_its_pages_and_says_what_it_must(data, tmp_path):
+    written = write_report(data, tmp_path / "report.pdf")
+    text = text_of(tmp_path / "report.pdf")
+
+    assert n_pages_of(tmp_path / "report.pdf") == len(report_pages(data)) == 10
+    assert [path.name for path in written] == [
+        "report.pdf",
+        "validation.pdf",
+        "validation.png",
+        "validation.json",
+    ]
+    for words in (
+        "Phonons at 2000 K and 0 GPa",
+        "CERTIFIED",
+        "−5.31490 ± 0.00031",
+        "210 (130 train, 40 test, 40 check)",
+        "What is left out",
+        "the model is biased",
+        "Validation: before",
+        "Validation: after, where the errors are",
+        "Training ensemble",
+        "gradient within its error",
+        "Frequency (THz)",
+        "(1/2 1/2 0)",
+        "direct SSCHA",
+        "2 configurations were not labelled",
+        "python-sscha",
+        "relax.configs",
+        "model.zeta",
+        "10 / 10",
+        "silicon, seed 7",
+        "2025-01-01",
+    ):
+        assert words in text, words
+
+
+def test_the_same_data_give_the_same_bytes(data, tmp_path):
+    one = replace(data, validation=data.validation[:1])
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_report(one, tmp_path / name / "report.pdf")
+
+    for ending in ("report.pdf", "validation.pdf", "validation.png", "validation.json"):
+        assert (tmp_path / "a" / ending).read_bytes() == (tmp_path / "b" / ending).read_bytes()
+
+
+def test_a_report_of_nothing_says_so(tmp_path):
+    data = ReportData(name="killed early", result={})
+    written = write_report(data, tmp_path / "report.pdf")
+
+    assert written == (tmp_path / "report.pdf",)
+    assert len(report_pages(data)) == 3
+    assert verdict_of(data).title == "NOT FINISHED"
+
+
+def test_a_run_without_a_certificate_is_drawn(data, rng):
+    entries = [
+        {"q": entry["q"], "model": entry["model"], "corrected": None, "stderr": None}
+        for entry in data.result["frequencies_THz"]
+    ]
+    nothing = {"model": -5.3, "correction": None, "corrected": None, "stderr": None}
+    result = make_result(frequencies_THz=entries, free_energy_eV_per_atom=nothing)
+    rows = tuple(
+        PopulationRow.from_mapping(make_population(rng, number, n_steps=0)) for number in (1, 2)
+    )
+    bare = ReportData(name="bare", result=result, populations=rows)
+
+    assert verdict_of(bare).title == "NOT CHECKED"
+    assert len(report_pages(bare)) == 5
+
+
+def test_a_large_crystal_takes_more_pages(data, rng):
+    entries = [
+        {"q": [0.1 * i, 0.0, 0.0], "model": modes, "corrected": modes, "stderr": [0.01] * 60}
+        for i, modes in enumerate(np.sort(rng.uniform(1, 20, (4, 60))).tolist())
+    ]
+    many = replace(data, result=make_result(frequencies_THz=entries), validation=())
+
+    assert len(report_pages(many)) > len(report_pages(replace(data, validation=()))) + 2
+
+
+@pytest.mark.parametrize(
+    ("delta", "passed", "title"),
+    [(0.1, True, "CERTIFIED"), (5.0, False, "NOT CERTIFIED"), (5.0, True, "NOT CERTIFIED")],
+)
+def test_the_verdict_is_that_of_the_last_check(data, delta, passed, title):
+    check = CertificateRow.from_mapping(make_check(delta, passed=passed, reason="so it is"))
+    verdict = verdict_of(replace(data, certificates=(check,)))
+
+    assert verdict.title == title
+    assert verdict.good == (title == "CERTIFIED")
+
+
+def test_a_run_that_did_not_converge_is_never_certified(data):
+    stopped = replace(data, result=make_result(converged=False, stop_reason="the cell collapsed."))
+
+    assert verdict_of(stopped).sentence == "The relaxation stopped: the cell collapsed."
+
+
+@pytest.mark.parametrize(
+    ("delta", "stderr", "passed"),
+    [(0.5, 0.2, True), (0.7, 0.2, False), (-0.7, 0.2, False), (0.0, float("nan"), False)],
+)
+def test_a_shift_passes_with_two_errors_to_spare(delta, stderr, passed):
+    assert Shift(delta, stderr, 1.0).passed is passed
+
+
+def test_the_validation_page_of_one_set_is_two_by_three(rng):
+    figure = validation_figure([make_set(rng)])
+
+    assert len(figure.axes) == 6
+    assert labels_of(figure) >= {
+        "Reference energy (eV/atom)",
+        "Model energy (eV/atom)",
+        "Reference force (eV/Å)",
+        "Reference stress (GPa)",
+        "Energy error (meV/atom)",
+        "Force error (meV/Å)",
+        "Stress error (GPa)",
+    }
+
+
+def test_parity_has_equal_scales_and_says_the_errors(rng):
+    one = make_set(rng)
+    axes = validation_figure([one]).axes[2]  # energy, its histogram, then force
+
+    assert axes.get_xlim() == axes.get_ylim()
+    words = " ".join(text.get_text() for text in axes.texts)
+    assert f"RMSE {1e3 * one.force.rmse:.0f} meV/Å" in words
+    assert "R² 0." in words
+
+
+def test_sets_side_by_side_get_a_row_each(rng):
+    figure = validation_figure([make_set(rng, name) for name in ("One", "Two", "Three")])
+
+    assert len(figure.axes) == 3 * (1 + 3)
+
+
+def test_many_points_are_an_image_inside_the_vector_figure(rng):
+    few, many = make_set(rng, n=4), make_set(rng, n=60)
+
+    assert not validation_figure([few]).axes[0].lines[1].get_rasterized()
+    assert validation_figure([many]).axes[2].lines[1].get_rasterized()
+
+
+def test_six_sets_take_two_pages_of_three():
+    assert [len(part) for part in split_sets(range(6))] == [3, 3]
+    assert [len(part) for part in split_sets(range(4))] == [2, 2]
+
+
+def test_the_histogram_is_a_density(rng):
+    axes = validation_figure([make_set(rng, n=60)]).axes[1]
+    stairs = axes.patches[0].get_data()
+
+    assert np.sum(stairs.values * np.diff(stairs.edges)) == pytest.approx(1.0, abs=1e-3)
+
+
+def test_details_are_by_amplitude_force_and_element(rng):
+    figure = details_figure([make_set(rng), make_set(rng, "Other")])
+
+    assert labels_of(figure) >= {
+        "Rms displacement (Å)",
+        "Force RMSE (meV/Å)",
+        "Energy error (meV/atom)",
+        "Size of the reference force (eV/Å)",
+        "Element",
+    }
+    assert [tick.get_text() for tick in figure.axes[3].get_xticklabels()] == ["C", "Si"]
+
+
+@pytest.mark.parametrize(("n_steps", "label"), [(5, "Minimisation step"), (0, "Population")])
+def test_the_run_is_drawn_by_step_where_steps_were_kept(rng, n_steps, label):
+    rows = [
+        PopulationRow.from_mapping(make_population(rng, number, number // 3, n_steps=n_steps))
+        for number in (1, 2, 3)
+    ]
+    figure = run_figure(rows, pressure_target_GPa=0.0)
+
+    assert len(figure.axes) == 8
+    assert labels_of(figure) == {
+        label,
+        "Free energy (eV/atom)",
+        "Gradient as frequency shift (THz)",
+        "Effective sample size",
+        "Frequency (THz)",
+        "Volume (Å³/atom)",
+        "Lattice vectors (Å)",
+        "Pressure (GPa)",
+        "Stress (GPa)",
+    }
+    assert all("refit 1" in {text.get_text() for text in axes.texts} for axes in figure.axes)
+
+
+def test_the_certificate_is_drawn_over_its_tolerance(data):
+    figure = certificate_figure(data.certificates)
+
+    assert {"ΔF (meV/atom)", "Δσ, worst (GPa)", "Δω, worst (THz)"} <= labels_of(figure)
+    assert figure.axes[0].get_yscale() == "symlog", "69 meV/atom and 1 meV/atom are both seen"
+
+
+def test_the_frequency_table_compares_with_what_is_known():
+    entries = make_result()["frequencies_THz"]
+    rows, breaks = frequency_figures.frequency_rows(entries, list(FREQUENCIES.values()))
+
+    assert breaks == [6, 12]
+    assert rows[6] == ["(1/2 0 0)", "1", "4.260", "+0.010", "4.270 ± 0.020", "4.260", "−0.5"]
+    assert rows[0][-1] == numbers.DASH, "a translation has no error to compare with"
+
+
+def test_write_validation_gives_three_files(rng, tmp_path):
+    paths = write_validation([make_set(rng)], tmp_path, stem="before")
+    stored = json.loads((tmp_path / "before.json").read_text(encoding="utf-8"))
+
+    assert [path.name for path in paths] == ["before.pdf", "before.png", "before.json"]
+    assert paths[0].read_bytes().startswith(b"%PDF")
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert stored[0]["set"] == "Target ensemble"
+
+
+def test_figures_leave_matplotlib_as_it_was(rng):
+    before = dict(matplotlib.rcParams)
+    validation_figure([make_set(rng)])
+
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_rows_are_read_from_mappings_and_say_what_they_lack(rng):
+    row = PopulationRow.from_mapping(make_population(rng, 1))
+
+    assert isinstance(row.trace, MinimisationTrace)
+    assert row.trace.n_steps == 5
+    assert not row.frequencies_THz.flags.writeable
+    with pytest.raises(InputError, match="lacks n_labels, free_energy"):
+        CertificateRow.from_mapping({"round": 0})
+
+
+def test_a_trace_with_a_step_too_few_is_refused(rng):
+    trace = make_population(rng, 1)["trace"]
+    trace["gradient_THz"] = trace["gradient_THz"][:-1]
+
+    with pytest.raises(InputError, match="gradient_THz has 4 steps, free_energy has 5"):
+        MinimisationTrace.from_mapping(trace)
+
+
+def test_a_stage_without_sets_is_refused():
+    with pytest.raises(InputError, match="has 0 sets"):
+        ValidationStage("empty", ())
+
+
+def test_nothing_is_written_below_the_page(data):
+    for page in report_pages(data):
+        lowest = min(text.get_position()[1] for text in page.texts)
+        assert lowest > 0.05
+
+
+def test_settings_are_flattened_to_dotted_names():
+    nested = {"a": 1, "b": {"c": None, "d": {"e": [1, 2]}}}
+
+    assert flatten(nested) == [("a", "1"), ("b.c", "—"), ("b.d.e", "[1, 2]")]
+
+
+def test_a_shift_that_lacks_its_error_is_named():
+    row = make_check(0.1, passed=True, reason="")
+    row["stress"] = {"delta": 0.1, "tolerance": 0.1}
+
+    with pytest.raises(InputError, match="lacks 'stderr'"):
+        CertificateRow.from_mapping(row)
+
+
+def test_a_row_is_made_from_a_certificate():
+    shift = Shift(0.1, 0.2, 1.0)
+    certificate = SimpleNamespace(
+        n_labels=40,
+        free_energy_shift=shift,
+        stress_shift=shift,
+        frequency_shift=shift,
+        verdict=Verdict.PASSED,
+        reason="every shift is inside its tolerance",
+    )
+    row = CertificateRow.of(certificate, refits=2)
+
+    assert row.holds
+    assert (row.round, row.n_labels, row.stress) == (2, 40, shift)

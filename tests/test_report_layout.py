@@ -1,0 +1,80 @@
+"""How the report sets numbers, text and tables."""
+
+import pytest
+
+from sscha_mlp.report import frequency_figures, numbers
+from sscha_mlp.report.layout import Column, Flow, new_page, shorten, table_pages, text_width, wrap
+from sscha_mlp.report.style import style
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [
+        (-5.31490, 0.00031, "−5.31490 ± 0.00031"),
+        (4.2811, 0.0294, "4.281 ± 0.029"),
+        (15.91, 12.3, "16 ± 12"),
+        (1.5, None, "1.500"),
+        (None, 0.1, "—"),
+        (float("nan"), 0.1, "—"),
+    ],
+)
+def test_numbers_have_the_digits_of_their_errors(value, stderr, text):
+    assert numbers.with_error(value, stderr) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0444, "0.0444"), (340.2, "340"), (3631.3, "3631"), (-0.5, "−0.500"), (0.0, "0")],
+)
+def test_significant_digits(value, text):
+    assert numbers.significant(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.0, "3.0 s"), (63.0, "63 s"), (305.0, "5 min 05 s"), (7380, "2 h 03 min")],
+)
+def test_durations(seconds, text):
+    assert numbers.duration(seconds) == text
+
+
+def test_small_negative_numbers_have_no_sign_when_they_round_to_zero():
+    assert numbers.fixed(-1e-9, 3, sign=True) == "0.000"
+
+
+@pytest.mark.parametrize(
+    ("q", "name"),
+    [([0, 0, 0], "Γ"), ([0.5, -0.25, 0], "(1/2 −1/4 0)"), ([1 / 3, 0.123456, 0], "(1/3 0.123 0)")],
+)
+def test_names_of_q_points(q, name):
+    assert frequency_figures.q_name(q) == name
+
+
+def test_text_wraps_inside_its_width():
+    with style():
+        text = "a sentence of some length, with " + "/a/path/without/any/space" * 8
+        lines = wrap(text, 60.0, 9.0)
+
+    assert len(lines) > 3
+    assert all(text_width(line, 9.0) <= 60.0 for line in lines)
+    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
+    assert shorten(text, 60.0, 9.0, n_lines=2).endswith("…")
+
+
+def test_a_long_table_goes_on_on_the_next_page():
+    columns = (Column("Name", 50.0, "left"), Column("Value", 30.0))
+    pages, flow = table_pages("Long", columns, [[str(i), "x"] for i in range(150)])
+
+    titles = [page.texts[0].get_text() for page in pages]
+    written = sum(text.get_text() == "x" for page in pages for text in page.texts)
+    assert titles == ["Long", *["Long, continued"] * (len(pages) - 1)]
+    assert written == 150
+    assert 0.0 < flow.top < flow.bottom
+
+
+def test_the_pen_moves_down():
+    flow = Flow(new_page())
+    start = flow.top
+    flow.heading("Title")
+    flow.paragraph("Text.")
+    assert flow.top > start
