@@ -22,3 +22,17 @@ def rng() -> np.random.Generator:
 def run_directory(tmp_path: Path) -> Path:
     """A run directory that does not exist yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny run that the command line has brought to its end: not to be changed."""
+    from cheap import DIARY, relax_arguments, sscha_mlp
+
+    directory = tmp_path_factory.mktemp("finished")
+    arguments = [*relax_arguments(directory, "cheap:diary"), "--json"]
+    done = sscha_mlp(arguments, cwd=directory, **{DIARY: directory / "diary"})
+    (directory / "stdout").write_text(done.stdout)
+    (directory / "stderr").write_text(done.stderr)
+    assert done.returncode == 0, done.stderr
+    return directory / "run"

@@ -78,3 +78,15 @@ def test_the_pen_moves_down():
     flow.heading("Title")
     flow.paragraph("Text.")
     assert flow.top > start
+
+
+def test_a_table_that_begins_low_on_a_page_loses_no_row():
+    columns = (Column("Name", 60.0, "left"), Column("Number", 40.0))
+    rows = [[f"row {number}", str(number)] for number in range(3)]
+    with style():
+        for room in range(2, 40):
+            flow = Flow(new_page())
+            flow.top = flow.bottom - room
+            pages, _ = table_pages("Table", columns, rows, first=flow)
+            texts = [text.get_text() for page in (flow.figure, *pages) for text in page.texts]
+            assert all(name in texts for name, _ in rows)

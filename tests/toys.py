@@ -1,9 +1,9 @@
 """Potentials whose SSCHA is known in closed form, and crystals to put them on.
 
 A :class:`Bonds` potential is a sum over bonds of polynomials in the bond's elongation along its
-reference direction, ``v(d) = k d²/2 + c d³ + b d⁴``.  It is invariant under translations, has a stress,
-and all its Gaussian averages are polynomials in the mean and the variance of ``d``: the free energy,
-force constants, centroid forces and stress that the estimators sample are known exactly.
+reference direction, ``v(d) = t d + k d²/2 + c d³ + b d⁴``.  It is invariant under translations,
+has a stress, and all its Gaussian averages are polynomials in the mean and the variance of ``d``: the
+free energy, force constants, centroid forces and stress that the estimators sample are known exactly.
 """
 
 from dataclasses import dataclass
@@ -34,8 +34,9 @@ class Values:
 class Bonds:
     """Polynomial bonds on the reference positions of a supercell.
 
-    Parameters: reach of the bonds (Å), stiffness ``k`` (eV/Å²), cubic ``c`` (eV/Å³) and quartic ``b``
-    (eV/Å⁴) term of the first shell; farther bonds are harmonic with ``far`` times the stiffness.
+    Parameters: reach of the bonds (Å), stiffness ``k`` (eV/Å²), ``tension`` (eV/Å), cubic ``c``
+    (eV/Å³) and quartic ``b`` (eV/Å⁴) term of the first shell; farther bonds are harmonic with ``far`` times
+    the stiffness.  ``offset`` (eV) is the energy at rest.
     """
 
     def __init__(self, supercell, cutoff, *, k, c=0.0, b=0.0, far=1.0, offset=0.0, tension=0.0):
@@ -65,7 +66,9 @@ class Bonds:
 
     def one(self, positions, cell):
         spans, d = self.elongations(positions, cell)
-        energy = self.offset + (self.t * d + self.k * d**2 / 2 + self.c * d**3 + self.b * d**4).sum()
+        energy = (
+            self.offset + (self.t * d + self.k * d**2 / 2 + self.c * d**3 + self.b * d**4).sum()
+        )
         pull = self.t + self.k * d + 3 * self.c * d**2 + 4 * self.b * d**3
         forces = np.zeros_like(positions)
         np.add.at(forces, self.i, pull[:, None] * self.directions)
@@ -94,13 +97,11 @@ class Bonds:
 
     def free_energy(self, gaussian):
         mean, var, _ = self.moments(gaussian)
-        energy = self.offset + self.t * mean + self.k / 2 * (mean**2 + var)
-        energy += self.c * (mean**3 + 3 * mean * var)
-        energy_sum = (
-            energy - self.offset + self.b * (mean**4 + 6 * mean**2 * var + 3 * var**2)
-        ).sum() + self.offset
+        bonds = self.t * mean + self.k / 2 * (mean**2 + var)
+        bonds += self.c * (mean**3 + 3 * mean * var)
+        bonds += self.b * (mean**4 + 6 * mean**2 * var + 3 * var**2)
         harmonic = 0.5 * np.trace(gaussian.dynamical_matrix.matrix @ gaussian.covariance)
-        return gaussian.free_energy + energy_sum - harmonic
+        return gaussian.free_energy + self.offset + bonds.sum() - harmonic
 
     def curvature(self, gaussian):
         """``< d²V/du² >`` of the supercell, (3 n_atoms, 3 n_atoms)."""

@@ -1,5 +1,6 @@
 """The certificate of a run: fresh labels of the converged state, as many as it takes."""
 
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,18 +63,31 @@ def check_state(
     wanted = min(context.settings.certificate.n_labels, budget)
     batches: list[Batch] = []
     spent = 0
+    seconds = 0.0
     while True:
         name = f"check-{number}-{len(batches)}"
         batches.append(label_batch(context, state, name, wanted))
         spent += wanted
+        if _too_few(batches) and budget - spent >= MIN_LABELS and len(batches) < _MAX_BATCHES:
+            wanted = MIN_LABELS
+            continue
+        begin = time.perf_counter()
         certificate = _certify(context, state, potential, batches)
+        seconds += time.perf_counter() - begin
         context.observer.note(f"certificate {number}: {certificate.reason}")
         wanted = min(_more_labels(certificate), budget - spent)
         if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
             break
-    context.journal.once(f"certificate/{number}", lambda: certificate_payload(certificate, number))
+    key = f"certificate/{number}"
+    if key not in context.journal:
+        context.journal.record(key, certificate_payload(certificate, number), seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
+
+
+def _too_few(batches: list[Batch]) -> bool:
+    """Whether so many labels failed that the others make no certificate."""
+    return sum(len(batch.configurations) for batch in batches) < MIN_LABELS
 
 
 def _more_labels(certificate: Certificate) -> int:
@@ -90,9 +104,10 @@ def _certify(
     """Join the batches into one ensemble and compare the two potentials on it."""
     displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
     if len(displacements) < MIN_LABELS:
+        reasons = [one["reason"] for batch in batches for one in batch.payload["failures"]]
         raise ReferenceFailedError(
             f"Only {len(displacements)} configurations of the converged state could be labelled; a "
-            f"certificate needs {MIN_LABELS}. First failure: {batches[0].payload['failures'][:1]}"
+            f"certificate needs {MIN_LABELS}. First failure: {next(iter(reasons), 'none')}"
         )
     ensemble = Ensemble(Gaussian(state, context.settings.temperature), displacements, False)
     parts = [batch.samples for batch in batches]

@@ -53,6 +53,7 @@ class Context:
 
     @group.setter
     def group(self, value: SpaceGroup) -> None:
+        """Set it: the start stage does."""
         self._group = value
 
     @property

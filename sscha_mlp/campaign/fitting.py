@@ -115,8 +115,8 @@ def validate(
         row["median_uncertainty"] = None if spread is None else float(np.median(spread))
         context.observer.note(
             f"validation on {name} ({len(configurations)} unseen labels): energy "
-            f"{row['energy_rmse_meV_per_atom']:.2f} meV/atom, force {row['force_rmse_meV_per_A']:.0f} "
-            f"meV/Å, stress {row['stress_rmse_GPa']:.3f} GPa"
+            f"{row['energy_rmse_meV_per_atom']:.2f} meV/atom, force "
+            f"{row['force_rmse_meV_per_A']:.0f} meV/Å, stress {row['stress_rmse_GPa']:.3f} GPa"
         )
         return row
 
@@ -125,6 +125,6 @@ def validate(
 
 
 def alarm_threshold(context: Context, key: str) -> float | None:
-    """Uncertainty beyond which the model has left its domain, from a validation; None if unknown."""
+    """Uncertainty beyond which a model has left its domain, by a validation; None if unknown."""
     usual = context.journal[f"validation/{key}"]["median_uncertainty"]
     return None if usual is None else context.settings.training.alarm_ratio * float(usual)

@@ -88,9 +88,7 @@ def label_batch(
         picked = np.asarray(choose(ensemble), dtype=np.int64)
         ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
     finished = f"labels/{name}" in context.journal
-    done = context.label(
-        ensemble.configurations(), f"labels {name}", retry_failures=not finished
-    )
+    done = context.label(ensemble.configurations(), f"labels {name}", retry_failures=not finished)
     kept = [index for index, one in enumerate(done.labels) if one is not None]
     labelled = Ensemble(ensemble.gaussian, ensemble.displacements[kept], False, ensemble.rejected)
     payload = context.journal.once(

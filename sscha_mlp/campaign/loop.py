@@ -308,10 +308,15 @@ class _Run:
         half = count - count // 2
         batches = [label_batch(self.context, self.at.state, name, half)]
         if count // 2:
-            wanted = {"choose": uncertain, "n_candidates": _CANDIDATES * (count // 2)}
-            batches.append(
-                label_batch(self.context, self.at.state, f"{name}-rare", count // 2, **wanted)
+            rare = label_batch(
+                self.context,
+                self.at.state,
+                f"{name}-rare",
+                count // 2,
+                choose=uncertain,
+                n_candidates=_CANDIDATES * (count // 2),
             )
+            batches.append(rare)
         self.at.spent += count
         for batch in batches:
             self.at.dataset = self.at.dataset.with_train(batch.configurations)
@@ -396,11 +401,14 @@ class _Run:
             )
         if not final.converged:
             return f"certified, but the last cell step did not converge: {final.reason}"
-        return f"converged: gradient, stress and free energy are within tolerance, and {certificate.reason}"
+        return (
+            "converged: gradient, stress and free energy are within tolerance, and "
+            f"{certificate.reason}"
+        )
 
     def export(self, state: DynamicalMatrix) -> None:
         """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
-        from sscha_mlp.scha.python_sscha import write_dyn  # noqa: PLC0415 - slow to import
+        from sscha_mlp.scha.python_sscha import write_dyn
 
         save_state(self.context.directory.state("final"), state)
         write_dyn(self.context.directory.dyn / "final_dyn", state)

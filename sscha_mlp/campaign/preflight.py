@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.structure import read_structure
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
@@ -31,5 +31,9 @@ def check_input(settings: RunSettings) -> None:
             f"{', '.join(KINDS)}."
         )
     reference = get_reference(settings.reference)
+    if settings.dyn and not Path(f"{settings.dyn}1").is_file():
+        raise InputError(
+            f"There is no file {settings.dyn}1; give the path of the dyn files without number."
+        )
     if not settings.dyn:
         reference.check_elements(read_structure(structure_file(settings)).to_ase())

@@ -99,10 +99,10 @@ def run_relaxation(
     watch = _Watch(context, potential, phase, alarm)
     try:
         for population in steps:
-            row = watch.record(population, evaluator)
+            recorded = watch.record(population, evaluator)
             state = population.following
-            if row["ended"]:
-                return _outcome(load_state(context.directory.state(row["state"])), row)
+            if recorded["ended"]:
+                return _outcome(load_state(context.directory.state(recorded["state"])), recorded)
     except RelaxationError as err:
         context.observer.note(f"{phase}: {err}")
         return Relaxed(state, done[-1][1] if done else None, False, True, str(err))
@@ -132,7 +132,7 @@ class _Watch:
         self.evaluated = 0.0
         self.clock = time.perf_counter()
 
-    def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:  # noqa: ANN401
+    def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
         """Judge the model, save the state, and write the row."""
         uncertainty = self._uncertainty(population)
         left = self.alarm is not None and uncertainty is not None and uncertainty > self.alarm
@@ -156,8 +156,8 @@ class _Watch:
         if left:
             row["converged"] = False
             row["reason"] = (
-                f"stopped: the model's uncertainty on this ensemble is {uncertainty:.3g} eV, beyond "
-                f"the {self.alarm:.3g} eV that mark the end of its domain"
+                f"stopped: the model's uncertainty on this ensemble is {uncertainty:.3g} eV, "
+                f"beyond the {self.alarm:.3g} eV that mark the end of its domain"
             )
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds

@@ -1,6 +1,7 @@
 """The start: structure, harmonic force constants and space group, from the reference."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from ase.filters import FrechetCellFilter
@@ -144,9 +145,12 @@ def _relaxed(context: Context) -> tuple[Crystal, float, int]:
             atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
         )
         optimiser = BFGS(target, logfile=None)
-        for _ in optimiser.irun(fmax=settings.start.fmax, steps=_MAX_STEPS):
-            context.observer.progress("relaxing the structure", calculator.n_calls, _MAX_STEPS)
-        if not optimiser.converged(optimiser.optimizable.get_gradient()):
+        optimiser.attach(
+            lambda: context.observer.progress(
+                "relaxing the structure", calculator.n_calls, _MAX_STEPS
+            )
+        )
+        if not optimiser.run(fmax=settings.start.fmax, steps=_MAX_STEPS):
             raise ReferenceFailedError(
                 f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} "
                 "steps; give a better structure, or start.relax = false to use it as it is."

@@ -41,5 +41,5 @@ def run_command(arguments: Sequence[str]) -> int:
         outcome = app(list(arguments) or ["--help"], prog_name="sscha-mlp", standalone_mode=False)
         status = outcome if isinstance(outcome, int) else 0
     except (Exception, KeyboardInterrupt) as err:  # noqa: BLE001 - the one place that ends a run
-        return explain(err, debug=debug)
+        return explain(err, debug=debug, verb=next(iter(arguments), ""))
     return explain(KeyboardInterrupt(), debug=False) if status == INTERRUPTED else status

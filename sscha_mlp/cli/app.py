@@ -30,13 +30,16 @@ def _add(verb: Callable[..., None], panel: str) -> None:
     app.command(verb.__name__, help=text, rich_help_panel=panel)(verb)
 
 
-for _verb in (relax, status, report):
-    _add(_verb, "A whole run")
-for _verb in (ensemble, label, fit, validate):
-    _add(_verb, "Its stages, one by one, on files")
+_VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "A whole run": (relax, status, report),
+    "Its stages, one by one, on files": (ensemble, label, fit, validate),
+}
+for _panel, _verbs in _VERBS.items():
+    for _verb in _verbs:
+        _add(_verb, _panel)
 
 
-def _show_version(asked: bool) -> None:  # noqa: FBT001 - the signature of a typer callback
+def _show_version(asked: bool) -> None:
     if asked:
         echo(f"sscha-mlp {__version__}")
         raise Exit

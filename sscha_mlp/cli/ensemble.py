@@ -57,7 +57,8 @@ def ensemble(
     write_extxyz(out, frames)
     note(
         f"{len(frames)} configurations of {len(frames[0])} atoms at {temperature:g} K, rms "
-        f"displacement {float(np.mean(drawn.displacement_rms)):.3f} Å, {drawn.rejected} rejected: {out}"
+        f"displacement {float(np.mean(drawn.displacement_rms)):.3f} Å, {drawn.rejected} rejected: "
+        f"{out}"
     )
 
 

@@ -20,7 +20,7 @@ INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
-def explain(err: BaseException, *, debug: bool) -> int:
+def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
     """Say on standard error what went wrong, and return the exit status.
 
     Parameters
@@ -29,13 +29,15 @@ def explain(err: BaseException, *, debug: bool) -> int:
         What was raised.
     debug
         Whether the traceback is printed too.
+    verb
+        First word of the command line.
     """
     if debug and not _is_usage(err):
         traceback.print_exception(err)
     if isinstance(err, BrokenPipeError):  # the reader of our output, such as head, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    sentence, status = _sentence(err, debug=debug)
+    sentence, status = _sentence(err, debug=debug, verb=verb)
     say(sentence)
     return status
 
@@ -45,7 +47,7 @@ def say(sentence: str, *, kind: str = "error") -> None:
     print(f"sscha-mlp: {kind}: {' '.join(sentence.split())}", file=sys.stderr)
 
 
-def _sentence(err: BaseException, *, debug: bool) -> tuple[str, int]:
+def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
     if isinstance(err, KeyboardInterrupt) or type(err).__name__ == "Abort":
         text = "interrupted; what is finished is kept, and the same command goes on from there."
         return text, INTERRUPTED
@@ -54,22 +56,21 @@ def _sentence(err: BaseException, *, debug: bool) -> tuple[str, int]:
     if isinstance(err, SschaMlpError):
         return str(err), FAILED
     if _is_usage(err):
-        return _usage(err), WRONG_INPUT
+        return _usage(err, verb), WRONG_INPUT
     notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
     hint = "" if debug else " Run the same command with --debug to see where."
     return f"unexpected {type(err).__name__}: {err}.{notes}{hint}", FAILED
 
 
 def _is_usage(err: BaseException) -> bool:
-    """Whether the command line itself was wrong; typer brings its own copy of click or imports it."""
+    """Whether the command line itself was wrong: a click error, from typer's own copy or not."""
     return hasattr(err, "format_message") and hasattr(err, "exit_code")
 
 
-def _usage(err: BaseException) -> str:
+def _usage(err: BaseException, verb: str) -> str:
     message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
-    context = getattr(err, "ctx", None)
-    command = context.command_path if context is not None else "sscha-mlp"
-    return f"{message}. See {command} --help."
+    known = verb.isalpha() and "No such command" not in message
+    return f"{message}. See sscha-mlp {f'{verb} ' if known else ''}--help."
 
 
 @contextlib.contextmanager

@@ -23,8 +23,8 @@ def fit(
         Option(
             "--config",
             metavar="FILE.toml",
-            help="Hyper-parameters in a table with the name of the kind, such as \\[gap] cutoff = 4.2 "
-            "(Å); the run.toml of a run serves too.",
+            help="Hyper-parameters in a table with the name of the kind, such as \\[gap] "
+            "cutoff = 4.2 (Å); the run.toml of a run serves too.",
         ),
     ] = None,
     seed: options.Seed = 0,

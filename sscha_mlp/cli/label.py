@@ -77,6 +77,6 @@ def label(
     for failure in done.failures:
         say(f"configuration {failure.index} has no label: {failure.reason}", kind="warning")
     note(
-        f"{len(frames) - len(done.failures)} of {len(frames)} labelled ({done.n_computed} computed, "
-        f"{done.n_reused} found in {kept}) in {done.seconds:.1f} s: {out}"
+        f"{len(frames) - len(done.failures)} of {len(frames)} labelled ({done.n_computed} computed,"
+        f" {done.n_reused} found in {kept}) in {done.seconds:.1f} s: {out}"
     )

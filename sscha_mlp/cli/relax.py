@@ -91,6 +91,7 @@ def _result(
 ) -> dict[str, Any]:
     """Return the result of a finished run, or run to it and write the report."""
     from sscha_mlp.campaign.directory import RunDirectory
+    from sscha_mlp.campaign.preflight import check_input
     from sscha_mlp.cli.screen import make_observer, quiet_logging
 
     place = RunDirectory(directory)
@@ -99,6 +100,9 @@ def _result(
         if not place.report.is_file():
             _write_report(directory)
         return place.read_result()
+    if not place.has_begun:
+        check_input(settings)
+    place.prepare(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
         from sscha_mlp.campaign.loop import run
@@ -131,7 +135,7 @@ def _absolute(path: str | Path | None) -> str | None:
 
 
 def _reference(spec: str | None) -> str | None:
-    """Keep a name; make the path of a TOML file absolute, so that a run can be taken up anywhere."""
+    """Keep a name; make the path of a TOML file absolute: a run can be taken up from anywhere."""
     return _absolute(spec) if spec is not None and spec.endswith(".toml") else spec
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def quiet_logging(*, debug: bool) -> None:
-    """Keep warnings of libraries, and tracebacks of a log that cannot be written, off the screen."""
+    """Keep warnings of libraries and complaints about a log that cannot be written to itself."""
     if not debug:
         logging.raiseExceptions = False
         warnings.simplefilter("ignore")

@@ -42,13 +42,10 @@ def collect(place: "RunDirectory", settings: "RunSettings", journal: "Journal") 
     labels = journal.steps("labels/")
     populations = [row for _, row in journal.steps("population/")]
     result = place.read_result() if place.result.is_file() else None
-    if result is not None:
-        state = "finished"
-    else:
-        state = "working" if place.is_locked() else "stopped"
+    state = "working" if place.is_locked() else "stopped"
     return {
         "run_directory": str(place.path),
-        "state": state,
+        "state": state if result is None else "finished",
         "converged": None if result is None else result["converged"],
         "stop_reason": None if result is None else result["stop_reason"],
         "labels": sum(row["n_labels"] for _, row in labels),
@@ -65,7 +62,7 @@ def collect(place: "RunDirectory", settings: "RunSettings", journal: "Journal") 
 
 
 def _lines(summary: dict[str, Any], settings: "RunSettings", journal: "Journal") -> Iterator[str]:
-    from sscha_mlp.campaign.observer import format_population
+    from sscha_mlp.cli.screen import format_row
     from sscha_mlp.report.numbers import duration
 
     what = Path(settings.structure or settings.dyn or "bundled silicon").name
@@ -75,14 +72,15 @@ def _lines(summary: dict[str, Any], settings: "RunSettings", journal: "Journal")
     )
     failed = f", {summary['labels_failed']} failed" if summary["labels_failed"] else ""
     yield (
-        f"  {summary['labels']} of at most {summary['max_labels']} labels{failed}, {summary['fits']} "
-        f"fits, {summary['populations']} populations, {summary['certificates']} checks, "
-        f"{duration(summary['seconds'])} of finished steps"
+        f"  {summary['labels']} of at most {summary['max_labels']} labels{failed}, "
+        f"{summary['fits']} fits, {summary['populations']} populations, "
+        f"{summary['certificates']} checks, {duration(summary['seconds'])} of finished steps"
     )
     for _, row in journal.steps("population/"):
-        yield f"  {format_population(row)}"
+        yield f"  {format_row(row)}"
+        yield f"     {row['reason']}"
     for key, row in journal.steps("certificate/"):
-        yield f"  check {key.partition('/')[2]}: {row['reason']}"
+        yield f"  certificate {key.partition('/')[2]}: {row['reason']}"
     if summary["stop_reason"] is not None:
         yield f"  {summary['stop_reason']}"
     elif summary["last_line"]:

@@ -48,11 +48,13 @@ def validate(
     data = [read_extxyz(path) for path in labelled]
     make_directory(out)
     sets = []
-    with load(model, n_workers=options.count_workers(workers)) as potential:
-        with make_observer(quiet=quiet) as observer:
-            for number, (name, configurations) in enumerate(zip(names, data, strict=True)):
-                observer.progress("sets", number, len(data))
-                sets.append(compare(potential, configurations, name=name))
+    with (
+        load(model, n_workers=options.count_workers(workers)) as potential,
+        make_observer(quiet=quiet) as observer,
+    ):
+        for number, (name, configurations) in enumerate(zip(names, data, strict=True)):
+            observer.progress("sets", number, len(data))
+            sets.append(compare(potential, configurations, name=name))
     files = write_validation(sets, out)
     if as_json:
         print(files[-1].read_text(encoding="utf-8"), end="")

@@ -43,7 +43,7 @@ def load_state(path: str | Path) -> DynamicalMatrix:
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {key: stored[key] for key in _KEYS}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+    except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
         raise InputError(
             f"The state {path} cannot be read ({err}); remove it and what came after it."
         ) from err

@@ -249,6 +249,10 @@ class _Task:
     def hopeless(self) -> ReferenceFailedError:
         """Return the error that says that every configuration failed, and how the first did."""
         key = min(self.reasons, key=self.first.__getitem__)
+        if len(self.reasons) == 1:
+            return ReferenceFailedError(
+                f"The reference {self.reference.name!r} failed: {self.reasons[key]}"
+            )
         return ReferenceFailedError(
             f"The reference {self.reference.name!r} failed on every one of the "
             f"{len(self.reasons)} configurations it tried; on number {self.first[key]}: "

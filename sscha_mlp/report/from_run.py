@@ -1,7 +1,7 @@
 """The report of a run from the files of its directory, finished or not."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,14 @@ from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.result import timings, versions
 from sscha_mlp.campaign.settings import RunSettings
-from sscha_mlp.report.model import LabelRow, ReportData, UncertaintyRow, ValidationStage
+from sscha_mlp.report.model import (
+    CertificateRow,
+    LabelRow,
+    PopulationRow,
+    ReportData,
+    UncertaintyRow,
+    ValidationStage,
+)
 from sscha_mlp.report.pdf import write_report
 from sscha_mlp.report.run_notes import batch_name, notes
 from sscha_mlp.validation.metrics import ValidationSet
@@ -120,7 +127,7 @@ def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
 def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -> dict[str, Any]:
     """Return what can be said of a run without a result."""
     fits = _of(steps, "fit")
-    start = journal["start"] if "start" in journal else {}
+    start: Payload = next((row for _, row in journal.steps("start")), {})
     labels = [_label_row(step, steps) for step in _of(steps, "labels")]
     counts = {use: sum(getattr(row, use) for row in labels) for use in ("train", "test", "check")}
     model = {"kind": settings.model}
@@ -144,21 +151,24 @@ def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -
     }
 
 
-def _populations(steps: list[Step]) -> Iterator[Mapping[str, Any]]:
+def _populations(steps: list[Step]) -> Iterator[PopulationRow]:
     """Return the populations of all phases, numbered through the run."""
     for number, step in enumerate(_of(steps, "population"), start=1):
         row = step.payload
-        yield {
-            **row,
-            "round": step.refits,
-            "population": number,
-            "stop_reason": f"{row['phase']}: {row['reason']}",
-        }
+        yield PopulationRow.from_mapping(
+            {
+                **row,
+                "round": step.refits,
+                "population": number,
+                "stop_reason": f"{row['phase']}: {row['reason']}",
+            }
+        )
 
 
-def _certificates(steps: list[Step]) -> Iterator[Mapping[str, Any]]:
+def _certificates(steps: list[Step]) -> Iterator[CertificateRow]:
     for step in _of(steps, "certificate"):
-        yield {**step.payload, "stress": step.payload["pressure"], "round": step.refits}
+        row = {**step.payload, "stress": step.payload["pressure"], "round": step.refits}
+        yield CertificateRow.from_mapping(row)
 
 
 def _stages(place: RunDirectory, steps: list[Step]) -> Iterator[ValidationStage]:

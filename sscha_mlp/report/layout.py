@@ -339,6 +339,10 @@ def _row_height(columns: Sequence[Column], cells: Sequence[str], size: float) ->
     return lines * size * _POINT * _LEADING + 0.5
 
 
+_HEADING: Final = 9.0
+"""Room that a heading takes, mm."""
+
+
 def table_pages(
     title: str,
     columns: Sequence[Column],
@@ -357,7 +361,7 @@ def table_pages(
     columns, rows, size, breaks
         As for :meth:`Flow.table`.
     first
-        A page that is already begun, on which the table starts.
+        A page that is already begun, on which the table starts if it has room for some rows.
 
     Returns
     -------
@@ -368,6 +372,8 @@ def table_pages(
     """
     pages: list[Figure] = []
     start, flow = 0, first
+    if flow is not None and flow.room < _HEADING + table_height(columns, rows[:2], size=size):
+        flow = None
     while True:
         if flow is None:
             pages.append(new_page())

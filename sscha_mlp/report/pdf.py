@@ -22,7 +22,7 @@ from sscha_mlp.report.frequency_figures import (
     frequency_rows,
     write_frequency_note,
 )
-from sscha_mlp.report.layout import Flow, new_page, stamp, table_pages
+from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
 from sscha_mlp.report.model import ReportData, ValidationStage
 from sscha_mlp.report.pages import settings_pages, summary_page
 from sscha_mlp.report.run_figures import POPULATION_COLUMNS, draw_run, population_rows
@@ -208,7 +208,7 @@ def _frequency_pages(data: ReportData) -> list[Figure]:
     write_frequency_note(flow)
     flow.skip(3.0)
     rows, breaks = frequency_rows(entries, known)
-    columns = FREQUENCY_COLUMNS
+    columns: Sequence[Column] = FREQUENCY_COLUMNS
     if known is None:
         columns = columns[:-2]
         rows = [row[:-2] for row in rows]

@@ -50,7 +50,7 @@ POPULATION_COLUMNS: Final = (
     Column("V (Å³/atom)", 17.0),
     Column("P (GPa)", 20.0),
     Column("Rej.", 9.0),
-    Column("What is missing", 36.0, "left"),
+    Column("Judged", 36.0, "left"),
 )
 """Columns of the table of populations."""
 

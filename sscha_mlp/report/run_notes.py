@@ -76,8 +76,8 @@ def _population(row: Payload) -> Iterator[str]:
     where = f"population {row['population']} of {row['phase']}"
     if row["rejected"]:
         yield (
-            f"{row['rejected']} configurations of {where} had atoms on top of each other; they were "
-            f"replaced by others ({row['n_configs']} were used)."
+            f"{row['rejected']} configurations of {where} had atoms on top of each other; they "
+            f"were replaced by others ({row['n_configs']} were used)."
         )
     if row["left_domain"]:
         yield f"Alarm in {where}: {row['reason']}."

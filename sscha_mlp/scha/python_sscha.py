@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.errors import InputError, RelaxationError
 from sscha_mlp.scha.estimators import Samples, estimate
@@ -164,11 +164,24 @@ def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:
         grid = up.cc.symmetries.GetQGrid(structure.unit_cell, supercell.size)
         phonons = up.cc.Phonons.Phonons(structure, nqirr=supercell.n_cells)
         at_q = up.cc.Phonons.GetDynQFromFCSupercell(matrix, np.array(grid), structure, large)
-        for k, qpoint in enumerate(grid):
-            phonons.dynmats[k] = at_q[k]
-            phonons.q_tot[k] = qpoint
-        phonons.AdjustQStar()
+    stars = _stars(supercell, np.array(grid))
+    phonons.dynmats = [at_q[k] for star in stars for k in star]
+    phonons.q_tot = [grid[k] for star in stars for k in star]
+    phonons.q_stars = [[grid[k] for k in star] for star in stars]
+    phonons.nqirr = len(stars)
     return phonons
+
+
+def _stars(supercell: Supercell, grid: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Indices of the wave vectors of each star, that of zero first.
+
+    By our group: their ``AdjustQStar`` fails on grids with less symmetry than the crystal, such as
+    2x2x1 of a cubic one.
+    """
+    scaled = np.rint(grid @ supercell.primitive.cell.T * supercell.size)
+    index = supercell.cell_index(scaled.astype(np.int64))
+    labels = find_space_group(supercell).equivalent_qpoints()[index]
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:
@@ -234,7 +247,23 @@ def read_dyn(prefix: str | Path, *, n_files: int | None = None) -> DynamicalMatr
             f"The dyn files {prefix}1..{count} hold {len(phonons.q_tot)} wave vectors, not the "
             f"{supercell.n_cells} of a {size} grid; a file may be missing."
         )
+    _check_complete(phonons, f"{prefix}1..{count}")
     return from_phonons(phonons, supercell)
+
+
+def _check_complete(phonons: Any, where: str) -> None:
+    """Refuse matrices that were cut off: their reader leaves zeros for what is missing."""
+    for qpoint, matrix in zip(phonons.q_tot, phonons.dynmats, strict=True):
+        # One atom at q = 0 feels nothing: its matrix is zero by right.
+        lonely = len(matrix) == 3 and np.abs(qpoint).max() < 1.0e-8
+        asymmetry = np.abs(matrix - matrix.conj().T).max()
+        if not lonely and (
+            np.any(np.diag(matrix) == 0) or not asymmetry < 1.0e-2 * np.abs(matrix).max()
+        ):
+            raise InputError(
+                f"The dyn files {where} hold an incomplete matrix at the wave vector "
+                f"{np.round(qpoint, 6).tolist()} 1/Å; a file may be cut off. Write it again."
+            )
 
 
 def _count_files(prefix: str | Path) -> int:
@@ -376,14 +405,14 @@ def sscha_averages(samples: Samples) -> dict[str, FloatArray]:
 
     Returns
     -------
-    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, ASE's sign; neither is
-    symmetrised.
+    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, ASE's sign, symmetrised
+    with the operations that they find.
     """
     up = _upstream()
     with _quiet():
         ensemble, _ = to_ensemble(samples)
         free_energy = ensemble.get_free_energy()
-        stress = ensemble.get_stress_tensor(offset_stress=None, use_spglib=False)
+        stress, _ = ensemble.get_stress_tensor(offset_stress=None, use_spglib=False)
     return {
         "free_energy": np.asarray(np.real(free_energy) * up.units.rydberg),
         "stress": np.asarray(-np.real(stress) * up.units.stress),

@@ -1,0 +1,381 @@
+"""The command line as a user meets it: help, screens, settings, verbs on files, exit statuses."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from ase.build import bulk
+from cheap import (
+    command,
+    environment,
+    relax_arguments,
+    sscha_mlp,
+    write_copper,
+    write_settings,
+)
+from rich.console import Console
+
+from sscha_mlp.cli import run_command
+from sscha_mlp.cli.relax import default_run_directory, resolve
+from sscha_mlp.cli.screen import BarObserver, LineObserver
+from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
+
+VERBS = ("relax", "status", "report", "ensemble", "label", "fit", "validate")
+
+POPULATION = {
+    "phase": "round-1",
+    "population": 2,
+    "free_energy": -5.3149,
+    "free_energy_stderr": 0.0003,
+    "pressure_GPa": -0.02,
+    "pressure_stderr_GPa": 0.03,
+    "volume": 20.66,
+    "gradient_THz": 0.05,
+    "gradient_stderr_THz": 0.02,
+    "effective_sample_size": 988.0,
+    "n_configs": 1000,
+    "reason": "gradient, stress and free energy converged",
+}
+
+
+def one_sentence(capsys, text):
+    """Check that standard error is one line that begins as it should and holds `text`."""
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("sscha-mlp: ")
+    assert "\n" not in error
+    assert text in error
+    return error
+
+
+# --- help ---------------------------------------------------------------------------------
+
+
+def test_help_answers_in_half_a_second():
+    def seconds():
+        start = time.perf_counter()
+        subprocess.run(command(["--help"]), env=environment(), capture_output=True, check=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.5
+
+
+def test_the_command_line_loads_nothing_heavy():
+    code = "import sscha_mlp.cli.app, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert {"numpy", "ase", "scipy", "matplotlib", "spglib"}.isdisjoint(done.stdout.split())
+
+
+def test_help_names_every_verb(capsys):
+    assert run_command([]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [
+        ("relax", ["in K", "in GPa", "[default: 2 2 2]", "run.toml", "status 0"]),
+        ("ensemble", ["in K", "(Å)", "Sobol"]),
+        ("label", ["in s", "(eV/Å)", "package.module:function"]),
+        ("fit", ["[gap]", "(Å)"]),
+        ("validate", ["reference - model"]),
+        ("status", ["RUN_DIR"]),
+        ("report", ["report.pdf"]),
+    ],
+)
+def test_help_of_a_verb_gives_units(verb, words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert run_command([verb, "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in words:
+        assert word in text
+
+
+def test_the_version_is_shown(capsys):
+    assert run_command(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("sscha-mlp 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["relax", "--T", "300", "--supercell", "2", "2"], "requires 3 arguments"),
+        (["relax", "--T", "warm"], "Invalid value for '--T'"),
+        (["relax", "--tee", "300"], "No such option: --tee"),
+        (["melt"], "No such command 'melt'"),
+        (["fit", "a.xyz"], "Missing option '--out'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence_and_status_2(arguments, text, capsys):
+    assert run_command(arguments) == 2
+    assert "--help" in one_sentence(capsys, text)
+
+
+# --- settings -----------------------------------------------------------------------------
+
+
+def test_the_command_line_goes_before_the_file_and_the_file_before_defaults(tmp_path):
+    config = write_settings(tmp_path)
+    settings = resolve({"configs": 60, "pressure": 2.0}, config)
+    assert (settings.configs, settings.pressure) == (60, 2.0)
+    assert (settings.temperature, settings.training.n_start) == (300.0, 10)
+    assert settings.seed == 0
+
+
+def test_paths_in_a_settings_file_are_relative_to_it(tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text('temperature = 1\nstructure = "c.cif"\nreference = "r.toml"\n')
+    settings = resolve({}, config)
+    assert settings.structure == str(tmp_path / "c.cif")
+    assert settings.reference == str(tmp_path / "r.toml")
+
+
+def test_a_supercell_of_three_numbers_reaches_the_settings(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run_command(["relax", "--T", "10", "--supercell", "2", "0", "3"])
+    one_sentence(capsys, "(2, 0, 3)")
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"temperature": 2000.0}, "sscha-run-T2000"),
+        ({"temperature": 300.0, "pressure": 5.0}, "sscha-run-T300-P5"),
+        ({"temperature": 0.0, "structure": "/a/copper.vasp"}, "sscha-run-copper-T0"),
+    ],
+)
+def test_the_run_directory_is_named_after_what_is_asked(given, name):
+    assert default_run_directory(resolve(given, None)) == name
+
+
+# --- a whole run --------------------------------------------------------------------------
+
+
+def test_json_mode_prints_the_result_and_nothing_else(finished_run):
+    printed = (finished_run.parent / "stdout").read_text()
+    assert json.loads(printed) == json.loads((finished_run / "result.json").read_text())
+
+
+def test_a_run_leaves_everything_of_the_contract(finished_run):
+    names = ["run.toml", "journal.jsonl", "labels.db", "report.pdf", "result.json", "log.txt"]
+    names += [f"dataset/{name}.xyz" for name in ("train", "test", "check")]
+    names += ["models/000/model.json", "dyn/final_dyn1", "validation.png"]
+    assert [name for name in names if not (finished_run / name).is_file()] == []
+
+
+def test_lines_tell_what_happens(finished_run):
+    text = (finished_run.parent / "stderr").read_text()
+    for words in ("copper.vasp at 300 K", "fit 0: gap on", "certificate 0", "round-1   1  F "):
+        assert words in text
+    assert "\x1b" not in text
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    shutil.copy(finished_run.parent / "tiny.toml", tmp_path)
+    write_copper(tmp_path)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def again(finished_run):
+    """The same command line as that of the finished run."""
+    return relax_arguments(finished_run.parent, "cheap:diary")
+
+
+def test_a_finished_run_shows_its_result_at_once(again, capsys):
+    start = time.perf_counter()
+    assert run_command(again) == 0
+    assert time.perf_counter() - start < 5.0
+    text = capsys.readouterr().out
+    for words in ("CERTIFIED", "Free energy (eV/atom)", "Lattice parameter a (Å)", "report.pdf"):
+        assert words in text
+    assert text.count("±") >= 8
+
+
+def test_other_settings_in_the_same_directory_are_refused(again, capsys):
+    assert run_command([*again, "--seed", "7"]) == 2
+    one_sentence(capsys, "seed: 0 -> 7")
+
+
+def test_a_result_that_did_not_converge_is_status_1(copied_run, finished_run, capsys):
+    result = json.loads((copied_run / "result.json").read_text())
+    result |= {"converged": False, "stop_reason": "not converged: a mode still shifts"}
+    (copied_run / "result.json").write_text(json.dumps(result))
+    again = relax_arguments(finished_run.parent, "cheap:diary")
+    again[again.index("--run-dir") + 1] = str(copied_run)
+
+    assert run_command(again) == 1
+    captured = capsys.readouterr()
+    assert "NOT CERTIFIED" in captured.out
+    assert "a mode still shifts" in captured.err
+
+
+def test_status_of_a_finished_run(finished_run, capsys):
+    assert run_command(["status", str(finished_run)]) == 0
+    assert "finished, certified" in capsys.readouterr().out
+
+
+def test_status_reads_a_run_that_was_cut_off_and_leaves_it_alone(copied_run, capsys):
+    (copied_run / "result.json").unlink()
+    journal = copied_run / "journal.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    before = journal.read_bytes()
+
+    assert run_command(["status", str(copied_run), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["state"] == "stopped"
+    assert summary["labels"] > 0
+    assert journal.read_bytes() == before
+
+
+def test_report_writes_the_files_of_a_run(copied_run, capsys):
+    (copied_run / "report.pdf").unlink()
+    assert run_command(["report", str(copied_run)]) == 0
+    assert (copied_run / "report.pdf").stat().st_size > 10_000
+    assert str(copied_run / "report.pdf") in capsys.readouterr().out
+
+
+def test_a_directory_without_a_run_is_wrong_input(tmp_path, capsys):
+    for verb in ("status", "report"):
+        assert run_command([verb, str(tmp_path)]) == 2
+        one_sentence(capsys, "is not a run directory")
+
+
+def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path):
+    with subprocess.Popen(
+        command(relax_arguments(tmp_path)), env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(tmp_path / "run" / "journal.jsonl", process)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.splitlines()[-1].startswith("sscha-mlp: error: interrupted")
+    assert "Traceback" not in error
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while process.poll() is None and not path.exists():
+        time.sleep(0.02)
+
+
+def test_an_unexpected_error_is_named_and_kept_in_the_log(tmp_path, monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise KeyError("what nobody thought of")
+
+    monkeypatch.setattr("sscha_mlp.campaign.loop.run", broken)
+    (tmp_path / "run").mkdir()
+    arguments = [*relax_arguments(tmp_path), "--quiet"]
+
+    assert run_command(arguments) == 1
+    assert "--debug" in one_sentence(capsys, "KeyError: 'what nobody thought of'")
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
+    assert run_command([*arguments, "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+# --- the stages on files ------------------------------------------------------------------
+
+
+def test_the_stages_work_on_files_alone(finished_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    dyn, state = finished_run / "dyn" / "final_dyn", finished_run / "states" / "start.npz"
+    draw = ["ensemble", "--T", "300", "--n", "12"]
+
+    assert run_command([*draw, "--dyn", str(dyn), "--out", "a.xyz"]) == 0
+    assert run_command([*draw, "--state", str(state), "--seed", "1", "--sobol"]) == 0
+    assert run_command(["label", "a.xyz", "--reference", "emt", "--out", "train.xyz"]) == 0
+    assert run_command(["label", "ensemble.xyz", "--reference", "emt", "--out", "test.xyz"]) == 0
+    assert run_command(["label", "a.xyz", "--reference", "emt", "--out", "again.xyz"]) == 0
+    assert "0 computed, 12 found" in capsys.readouterr().err
+    config = str(finished_run / "run.toml")
+    assert run_command(["fit", "train.xyz", "--out", "model", "--config", config]) == 0
+    assert run_command(["validate", "model", "train.xyz", "test.xyz", "--out", "page"]) == 0
+
+    text = capsys.readouterr().out
+    assert "Force rmse" in text and "train" in text and "test" in text
+    assert read_extxyz("test.xyz")[0].temperature == 300.0
+    rows = json.loads(Path("page/validation.json").read_text())
+    assert [row["n_configs"] for row in rows] == [12, 12]
+    assert sorted(path.suffix for path in Path("page").iterdir()) == [".json", ".pdf", ".png"]
+
+
+def test_an_ensemble_is_decided_by_its_seed(finished_run, tmp_path):
+    state = str(finished_run / "states" / "start.npz")
+    for name, seed in (("a", "0"), ("b", "0"), ("c", "1")):
+        out = str(tmp_path / f"{name}.xyz")
+        arguments = ["ensemble", "--state", state, "--T", "0", "--n", "3", "--no-pairs"]
+        assert run_command([*arguments, "--seed", seed, "--out", out]) == 0
+    frames = [read_configurations(tmp_path / f"{name}.xyz") for name in "abc"]
+    assert frames[0] == frames[1]
+    assert frames[0] != frames[2]
+
+
+def test_fit_refuses_an_unknown_setting(tmp_path, capsys):
+    (tmp_path / "a.toml").write_text("cutof = 3\n")
+    write_extxyz(tmp_path / "a.xyz", [])
+    arguments = ["fit", str(tmp_path / "a.xyz"), "--out", str(tmp_path / "model")]
+    assert run_command([*arguments, "--config", str(tmp_path / "a.toml")]) == 2
+    one_sentence(capsys, "cutof")
+
+
+def test_label_refuses_an_empty_file(tmp_path, capsys):
+    (tmp_path / "a.xyz").write_text("")
+    assert run_command(["label", str(tmp_path / "a.xyz"), "--reference", "emt"]) == 2
+    one_sentence(capsys, "holds no configuration")
+
+
+def test_ensemble_wants_one_source(capsys):
+    assert run_command(["ensemble", "--T", "300"]) == 2
+    one_sentence(capsys, "either --dyn PREFIX or --state")
+
+
+def test_label_writes_beside_its_store(tmp_path, capsys):
+    write_extxyz(tmp_path / "in.xyz", [bulk("Cu", cubic=True)])
+    out = tmp_path / "sub" / "out.xyz"
+    assert (
+        run_command(["label", str(tmp_path / "in.xyz"), "--reference", "emt", "--out", str(out)])
+        == 0
+    )
+    assert (tmp_path / "sub" / "labels.db").is_file()
+
+
+# --- screens ------------------------------------------------------------------------------
+
+
+def test_a_quiet_run_prints_nothing_but_the_answer(finished_run, tmp_path):
+    arguments = relax_arguments(finished_run.parent, "cheap:diary")
+    done = sscha_mlp([*arguments, "--quiet"], cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "CERTIFIED" in done.stdout
+
+
+def test_bars_show_what_is_left_on_a_terminal():
+    screen = StringIO()
+    console = Console(file=screen, force_terminal=True, width=120)
+    with BarObserver(console) as observer:
+        observer.stage("fit 0: gap on 40 labels")
+        for done in range(4):
+            observer.progress("labels train-start", done, 4)
+            observer.bars.refresh()
+        observer.population(POPULATION)
+        observer.progress("labels train-start", 4, 4)
+    text = screen.getvalue()
+    for words in ("fit 0: gap on 40 labels", "3/4", "left", "-5.3149 ± 0.0003", "988/1000"):
+        assert words in text
+
+
+def test_lines_do_not_take_brackets_for_markup():
+    screen = StringIO()
+    LineObserver(Console(file=screen, width=120)).note("the table [gap] and [/nonsense]")
+    assert "the table [gap] and [/nonsense]" in screen.getvalue()

@@ -1,0 +1,193 @@
+"""The documents say what the code does: settings, examples, fields and links."""
+
+import ast
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sscha_mlp as sm
+from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.cli.app import app
+from sscha_mlp.potentials.gap.settings import GapSettings
+from sscha_mlp.reference.registry import get_reference
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+RUN_DIRECTORY = ROOT / "docs" / "run-directory.md"
+DOCUMENTS = sorted([README, *(ROOT / "docs").glob("*.md")])
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+REQUIRED = "required"
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(), flags=re.MULTILINE | re.DOTALL
+    )
+
+
+def headings(path: Path) -> set[str]:
+    """Anchors of a document, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in found}
+
+
+def settings_of(cls: type[Any], table: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Table, name and default of each setting, from the dataclasses."""
+    for one in fields(cls):
+        made = one.default_factory() if one.default_factory is not MISSING else None
+        if is_dataclass(made):
+            yield from settings_of(type(made), f"{table}.{one.name}".strip("."))
+        elif made is None:
+            yield table, one.name, REQUIRED if one.default is MISSING else one.default
+
+
+def documented() -> dict[tuple[str, str], str]:
+    """Default of each setting in the document, by table and name."""
+    text = RUN_DIRECTORY.read_text().split("\n## Settings\n")[1]
+    rows: dict[tuple[str, str], str] = {}
+    table = ""
+    for line in text.splitlines():
+        if line.startswith("### "):
+            found = re.search(r"\[(.*)\]", line)
+            table = found.group(1) if found else ""
+        elif found := re.match(r"\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \|$", line):
+            rows[table, found.group(1)] = found.group(2)
+    return rows
+
+
+def value_of(cell: str) -> Any:
+    if cell == REQUIRED:
+        return REQUIRED
+    if cell == "not set":
+        return None
+    return tomllib.loads(f"value = {cell.strip('`')}")["value"]
+
+
+SETTINGS = [*settings_of(RunSettings), *settings_of(GapSettings, "gap")]
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "default"), SETTINGS, ids=[f"{one[0]}.{one[1]}" for one in SETTINGS]
+)
+def test_a_setting_is_documented_with_its_default(table, name, default):
+    cell = value_of(documented()[table, name])
+    assert cell == (list(default) if isinstance(default, tuple) else default)
+
+
+def test_no_setting_is_documented_that_does_not_exist():
+    assert set(documented()) == {(table, name) for table, name, _ in SETTINGS}
+
+
+def test_the_toml_examples_of_the_readme_are_settings_and_references(tmp_path, monkeypatch):
+    files = [tomllib.loads(text) for text in blocks(README, "toml")]
+    references = [one for one in files if "reference" in one and isinstance(one["reference"], dict)]
+    (study,) = [one for one in files if one not in references]
+    assert RunSettings.from_mapping(study).temperature == study["temperature"]
+    (module,) = [text for text in blocks(README, "python") if "Espresso" in text]
+    (tmp_path / "calculators.py").write_text(module)
+    (text,) = [one for one in blocks(README, "toml") if "[reference]" in one]
+    (tmp_path / "qe.toml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    reference = get_reference(tmp_path / "qe.toml")
+    assert reference.parameters == references[0]["reference"]["parameters"]
+    assert reference.make_calculator().parameters["input_data"]["control"]["tstress"]
+
+
+def python_example() -> str:
+    (example,) = [text for text in blocks(README, "python") if "import sscha_mlp" in text]
+    return example
+
+
+def test_the_python_example_uses_what_is_public():
+    used = re.findall(r"\bsm\.(\w+)", python_example())
+    assert used
+    assert set(used) <= set(sm.__all__)
+
+
+def test_the_cheap_parts_of_the_python_example_run():
+    statements = ast.parse(python_example()).body
+    cheap = []
+    for statement in statements:
+        if "sm.run(" in ast.unparse(statement):
+            break
+        cheap.append(statement)
+    place: dict[str, Any] = {}
+    exec(compile(ast.Module(cheap, []), "README.md", "exec"), place)
+    assert place["settings"].configs == 400
+    assert place["reference"].name == "tersoff"
+
+
+@pytest.mark.slow
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(python_example(), "README.md", "exec"), {})
+    assert (tmp_path / "runs" / "si-300K" / "result.json").is_file()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_between_documents_resolve(document):
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, anchor = target.partition("#")
+        path = (document.parent / name).resolve() if name else document
+        assert path.exists(), target
+        assert not anchor or anchor in headings(path), target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_in_documents_exist(document):
+    text = document.read_text()
+    verbs = {command.callback.__name__ for command in app.registered_commands}
+    assert set(re.findall(r"^ *(?:\S+bin/)?sscha-mlp (\w+)", text, flags=re.MULTILINE)) <= verbs
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE)) <= targets
+    for script in re.findall(r"benchmarks/\w+\.py", text):
+        assert (ROOT / script).is_file(), script
+
+
+def test_files_that_the_documents_name_exist():
+    for document in DOCUMENTS:
+        named = re.findall(r"`((?:\w+/)+\w+\.py)", document.read_text())
+        for name in named:
+            places = (ROOT / "sscha_mlp" / name, ROOT / name)
+            assert any(place.is_file() for place in places) or "VERB" in name, name
+
+
+def test_each_field_of_the_result_is_documented(finished_run):
+    """The run here is tiny; every field that it has is in the document."""
+    result = json.loads((finished_run / "result.json").read_text())
+    text = RUN_DIRECTORY.read_text()
+    names = {*result, *result["validation"][0], *result["model"], *result["labels"]}
+    names |= {*result["timings_s"], *result["frequencies_THz"][0]}
+    names |= {*result["free_energy_eV_per_atom"], *result["volume_A3_per_atom"]}
+    assert [name for name in sorted(names) if f"`{name}`" not in text] == []
+
+
+def test_run_toml_holds_the_documented_settings(finished_run):
+    written = read_toml(finished_run / "run.toml")
+    for (table, name), cell in documented().items():
+        place: Any = written
+        for part in filter(None, table.split(".")):
+            place = place[part]
+        assert table == "gap" or cell == "not set" or name in place, (table, name)
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_is_python_and_uses_what_is_public(notebook):
+    cells = json.loads(notebook.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    for cell in code:
+        source = "".join(cell["source"])
+        ast.parse(re.sub(r"^%.*$", "", source, flags=re.MULTILINE))
+        assert set(re.findall(r"\bsm\.(\w+)", source)) <= set(sm.__all__)

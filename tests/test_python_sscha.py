@@ -1,0 +1,275 @@
+"""The adapter to python-sscha and CellConstructor: the same physics by a second code.
+
+Their constants differ from ours (CODATA 2018), and from each other: relative to ours, Boltzmann's
+constant of CellConstructor is off by -3.4e-7, its bohr by +7e-8 and its Rydberg by -8e-9;
+python-sscha has a Rydberg of its own, off by -9e-8, and 157887.324 K for it, off by -1.2e-6, where ours is
+157887.512 K.  The zero-point energy therefore differs by 5e-8, what depends on k T by 1e-6.
+"""
+
+import os
+import warnings
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from toys import BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
+
+from sscha_mlp import units
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.crystal.symmetry import find_space_group
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.sampling import sample
+from sscha_mlp.errors import InputError
+from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.scha import minimiser, python_sscha
+from sscha_mlp.scha.estimators import estimate
+from sscha_mlp.scha.minimiser import MinimiserSettings, MinimiserStop
+from sscha_mlp.scha.relaxation import evaluate_ensemble
+
+pytest.importorskip("sscha", reason="python-sscha is not installed")
+
+TIGHT = MinimiserSettings(min_sample_ratio=0.2, meaningful_factor=1e-4, max_steps=400)
+
+
+def draw(state, evaluator, temperature, n_configs, seed=0):
+    ensemble = sample(
+        state, temperature=temperature, n_configs=n_configs, rng=np.random.default_rng(seed)
+    )
+    return evaluate_ensemble(ensemble, evaluator)
+
+
+def random_state(atoms, size, rng):
+    """Force constants without any meaning but with every symmetry."""
+    supercell = Supercell(Crystal.from_ase(atoms), size)
+    constants = rng.standard_normal((len(atoms), supercell.n_atoms, 3, 3))
+    return DynamicalMatrix(supercell, symmetrise(find_space_group(supercell), constants))
+
+
+@pytest.fixture(scope="module")
+def silicon():
+    """Tersoff silicon at 5.45 Å with its force constants, drawn and evaluated at 300 K."""
+    supercell = Supercell(Crystal.from_ase(bulk("Si", "diamond", a=5.45)), (2, 2, 2))
+    group = find_space_group(supercell)
+    evaluator = CalculatorEvaluator(get_reference("tersoff").make_calculator())
+    constants = np.zeros((2, 16, 3, 3))
+    for atom in range(2):
+        for direction in range(3):
+            frames = [supercell.crystal.to_ase() for _ in range(2)]
+            for frame, sign in zip(frames, (1, -1), strict=True):
+                frame.positions[atom, direction] += 0.01 * sign
+            plus, minus = evaluator.evaluate(frames).forces
+            constants[atom, :, direction] = (minus - plus) / 0.02
+    state = DynamicalMatrix(supercell, symmetrise(group, constants))
+    return state, group, draw(state, evaluator, 300.0, 200, seed=1)
+
+
+# --- values and files --------------------------------------------------------------------------
+
+ROUND_TRIPS = {
+    "diamond": (bulk("Si", "diamond", a=5.43), (2, 2, 2)),
+    "wurtzite": (bulk("ZnO", "wurtzite", a=3.25, c=5.2, u=0.38), (2, 2, 1)),
+    "perovskite": (perovskite(), (2, 1, 2)),
+    "odd grid": (bulk("NaCl", "rocksalt", a=5.64), (3, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_force_constants_survive_the_way_through_their_phonons(name, rng):
+    state = random_state(*ROUND_TRIPS[name], rng)
+    phonons = python_sscha.to_phonons(state)
+    back = python_sscha.from_phonons(phonons, state.supercell)
+    scale = np.abs(state.force_constants).max()
+    np.testing.assert_allclose(back.force_constants, state.force_constants, atol=1e-10 * scale)
+    crystal = python_sscha.from_structure(phonons.structure)
+    np.testing.assert_allclose(crystal.positions, state.crystal.positions, atol=1e-12)
+    np.testing.assert_allclose(crystal.masses, state.crystal.masses, rtol=1e-12)
+    np.testing.assert_array_equal(crystal.numbers, state.crystal.numbers)
+
+
+def test_their_frequencies_are_ours():
+    """Theirs are in Ry: hbar omega.  Masses and units are right when they agree."""
+    state, _ = wurtzite().harmonic()
+    frequencies, _ = python_sscha.to_phonons(state).DiagonalizeSupercell()
+    ours = np.sort(units.HBAR * state.modes.frequencies) / units.RYDBERG
+    theirs = np.sort(frequencies)[-len(ours) :]
+    np.testing.assert_allclose(theirs, ours, rtol=1e-7)  # their constants
+
+
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_dynamical_matrices_survive_the_way_through_files(name, rng, tmp_path):
+    """Quantum ESPRESSO's format keeps 8 digits of force constants and positions."""
+    state = random_state(*ROUND_TRIPS[name], rng)
+    files = python_sscha.write_dyn(tmp_path / "dyn" / "final_dyn", state)
+    assert all(path.is_file() for path in files)
+    back = python_sscha.read_dyn(tmp_path / "dyn" / "final_dyn")
+    assert back.supercell.size == state.supercell.size
+    assert back.crystal.symbols == state.crystal.symbols
+    np.testing.assert_allclose(back.crystal.cell, state.crystal.cell, atol=1e-6)
+    np.testing.assert_allclose(back.crystal.masses, state.crystal.masses, rtol=1e-6)
+    scale = np.abs(state.force_constants).max()
+    np.testing.assert_allclose(back.force_constants, state.force_constants, atol=1e-6 * scale)
+
+
+def test_the_files_hold_one_wave_vector_of_each_star(tmp_path):
+    state, _ = fcc().harmonic()
+    files = python_sscha.write_dyn(tmp_path / "dyn", state)
+    assert len(files) == 3  # Γ, L and X
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "There is no file .*dyn1"),
+        ("empty", "could not be read"),
+        ("garbage", "could not be read"),
+        ("cut", r"incomplete matrix at the wave vector \[0.0, 0.0, 0.0\]"),
+        ("element", "could not be read|no element"),
+    ],
+)
+def test_bad_dyn_files_are_refused_with_a_sentence(tmp_path, damage, message):
+    state, _ = wurtzite().harmonic()
+    files = python_sscha.write_dyn(tmp_path / "dyn", state)
+    text = files[0].read_text()
+    match damage:
+        case "missing":
+            files[0].unlink()
+        case "empty":
+            files[0].write_text("")
+        case "garbage":
+            files[0].write_text("this is not\na dynamical matrix\n" * 5)
+        case "cut":
+            files[0].write_text(text[: text.index("q = (") + 150])
+        case "element":
+            files[0].write_text(text.replace("Zn", "Qq"))
+    with pytest.raises(InputError, match=message) as caught:
+        python_sscha.read_dyn(tmp_path / "dyn")
+    assert "dyn" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_noticed(tmp_path):
+    """fcc 2x2x2 without its last star: five or four wave vectors make no grid."""
+    state, _ = fcc().harmonic()
+    python_sscha.write_dyn(tmp_path / "dyn", state)[-1].unlink()
+    with pytest.raises(InputError, match="wave vectors, not the 8 of"):
+        python_sscha.read_dyn(tmp_path / "dyn")
+
+
+def test_isotopes_of_one_element_are_refused(tmp_path):
+    atoms = bulk("Si", "diamond", a=5.43)
+    atoms.set_masses([28.0, 30.0])
+    supercell = Supercell(Crystal.from_ase(atoms), (1, 1, 1))
+    state = DynamicalMatrix(supercell, np.zeros((2, 2, 3, 3)))
+    with pytest.raises(InputError, match="Atoms of Si have different masses"):
+        python_sscha.write_dyn(tmp_path / "dyn", state)
+
+
+# --- estimators --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("temperature", [0.0, 300.0, 1000.0])
+def test_free_energy_and_stress_are_those_of_their_kernels(temperature):
+    """One ensemble, two codes: equal but for the constants of the harmonic part, see above."""
+    bonds = wurtzite(c=-8.0, b=10.0, tension=0.1, offset=-3.0)
+    state, group = bonds.harmonic()
+    samples = draw(state, bonds, temperature, 60)
+    ours = estimate(samples, group)
+    theirs = python_sscha.sscha_averages(samples)
+    zero_point = Gaussian(state, 0.0).free_energy
+    thermal = abs(Gaussian(state, temperature).free_energy - zero_point)
+    allowed = 1e-7 * zero_point + 2e-6 * thermal
+    assert ours.free_energy.value == pytest.approx(float(theirs["free_energy"]), abs=allowed)
+    stress = group.symmetrise_tensor(theirs["stress"])
+    np.testing.assert_allclose(ours.stress.value, stress, rtol=1e-10, atol=1e-14)
+
+
+def test_the_kernels_agree_for_silicon(silicon):
+    _, group, samples = silicon
+    ours, theirs = estimate(samples, group), python_sscha.sscha_averages(samples)
+    n_atoms = samples.ensemble.dynamical_matrix.supercell.n_atoms
+    assert ours.free_energy.value / n_atoms == pytest.approx(
+        float(theirs["free_energy"]) / n_atoms, abs=1e-6
+    )
+    np.testing.assert_allclose(
+        ours.stress.value, group.symmetrise_tensor(theirs["stress"]), atol=1e-5 * units.GPA
+    )
+
+
+# --- the minimiser -----------------------------------------------------------------------------
+
+
+def compare(samples, group, settings=TIGHT):
+    """Minimise with both engines; free energies per atom and frequencies must agree."""
+    native = minimiser.minimise(samples, group, settings)
+    upstream = python_sscha.minimise(samples, group, settings)
+    assert native.reason is MinimiserStop.CONVERGED
+    n_atoms = group.supercell.n_atoms
+    energies = [one.estimators.free_energy.value / n_atoms for one in (native, upstream)]
+    assert energies[0] == pytest.approx(energies[1], abs=1e-6)  # eV/atom
+    ours, theirs = (
+        one.dynamical_matrix.frequencies_at_qpoints() / units.THZ for one in (native, upstream)
+    )
+    moving = np.abs(ours) > 1e-3
+    np.testing.assert_allclose(theirs[moving], ours[moving], atol=2e-3)  # THz
+    return native, upstream
+
+
+def test_both_engines_find_the_same_minimum_of_silicon(silicon):
+    state, group, samples = silicon
+    native, upstream = compare(samples, group)
+    first = state.frequencies_at_qpoints() / units.THZ
+    last = native.dynamical_matrix.frequencies_at_qpoints() / units.THZ
+    assert np.abs(first - last).max() > 0.02  # they did move
+    assert upstream.steps[0].free_energy == pytest.approx(native.steps[0].free_energy)
+
+
+def test_both_engines_move_a_free_internal_coordinate_to_the_same_place():
+    bonds = wurtzite(c=-8.0, b=10.0, tension=0.6)
+    state, group = bonds.harmonic()
+    samples = draw(state, bonds, 300.0, 200)
+    native, upstream = compare(samples, group)
+
+    def height(one):
+        positions = one.dynamical_matrix.crystal.positions
+        return positions[1, 2] - positions[0, 2]
+
+    assert height(upstream) == pytest.approx(height(native), abs=2e-5)
+    assert (
+        abs(height(native) - (state.crystal.positions[1, 2] - state.crystal.positions[0, 2])) > 2e-3
+    )
+
+
+def test_both_engines_agree_in_a_supercell_with_less_symmetry_than_the_crystal():
+    """A cubic crystal in 3x2x1: their own stars of wave vectors would not close on this grid."""
+    bonds = fcc((3, 2, 1), b=3.0)
+    state, group = bonds.harmonic()
+    compare(draw(state, bonds, 300.0, 200), group)
+
+
+def test_their_minimiser_leaves_nothing_behind(tmp_path, monkeypatch):
+    """No files in the current directory, no warning filters, no global random numbers."""
+    monkeypatch.chdir(tmp_path)
+    bonds = fcc(b=3.0)
+    state, group = bonds.harmonic()
+    samples = draw(state, bonds, 300.0, 40)
+    before = samples.ensemble.displacements.copy()
+    filters = list(warnings.filters)
+    python_sscha.minimise(samples, group, MinimiserSettings())
+    assert os.getcwd() == str(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert warnings.filters == filters
+    np.testing.assert_array_equal(samples.ensemble.displacements, before)
+
+
+def test_the_toy_is_an_ase_calculator_too():
+    bonds = fcc(b=3.0)
+    atoms = bonds.supercell.crystal.to_ase()
+    assert isinstance(atoms, Atoms)
+    atoms.rattle(0.1, seed=1)
+    atoms.calc = BondsCalculator(bonds)
+    energy, forces, _ = bonds.one(atoms.positions, atoms.cell.array)
+    assert atoms.get_potential_energy() == energy
+    np.testing.assert_array_equal(atoms.get_forces(), forces)

@@ -1,0 +1,124 @@
+"""The report of a run from the files of its directory: finished, unfinished, hardly begun."""
+
+import json
+import shutil
+
+import pytest
+
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.errors import InputError
+from sscha_mlp.report.from_run import report_data, write_run_report
+from sscha_mlp.report.lattice import conventional_lattice
+from sscha_mlp.report.pages import verdict_of
+
+KEEP = {"labels only": "labels/test-start", "one population": "population/explore/1"}
+
+
+def cut_after(run, key):
+    """Take a run back to where a step had just been finished."""
+    (run / "result.json").unlink()
+    lines = (run / "journal.jsonl").read_text().splitlines(keepends=True)
+    last = next(i for i, line in enumerate(lines) if f'"step": "{key}"' in line)
+    (run / "journal.jsonl").write_text("".join(lines[: last + 1]))
+
+
+@pytest.fixture
+def copied_run(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_finished_run_is_told_from_its_files(finished_run):
+    data = report_data(finished_run)
+    result = json.loads((finished_run / "result.json").read_text())
+
+    assert data.result == result
+    assert [row.population for row in data.populations] == list(range(1, result["populations"] + 1))
+    assert [row.round for row in data.populations] == sorted(row.round for row in data.populations)
+    assert sum(row.train for row in data.labels) == result["labels"]["train"]
+    assert sum(row.check for row in data.labels) == result["labels"]["check"]
+    assert data.certificates[-1].holds
+    assert verdict_of(data).title == "CERTIFIED"
+
+
+def test_validation_before_and_after_retraining_is_shown(finished_run):
+    before, after = report_data(finished_run).validation
+    assert before.title == "model 0, before retraining"
+    assert after.title.endswith("after retraining")
+    assert [one.n_configs for one in before.sets] == [4]
+    assert [one.n_configs for one in after.sets] == [4, 8]
+
+
+def test_notes_say_what_the_start_took(finished_run):
+    notes = report_data(finished_run).notes
+    assert "reference calls" in notes[0]
+    assert "Fm-3m" in notes[0]
+
+
+def test_every_uncertainty_of_the_journal_is_there(finished_run):
+    names = [row.ensemble for row in report_data(finished_run).uncertainties]
+    assert any(name.startswith("population 1 of") for name in names)
+    assert any(name.startswith("start, 300 K") for name in names)
+
+
+@pytest.mark.parametrize("key", KEEP.values(), ids=KEEP)
+def test_an_unfinished_run_gives_what_there_is(copied_run, key):
+    cut_after(copied_run, key)
+    files = write_run_report(copied_run)
+    data = report_data(copied_run)
+
+    assert files[0].stat().st_size > 5_000
+    assert verdict_of(data).title == "NOT FINISHED"
+    assert data.result["labels"]["total"] > 0
+
+
+def test_a_run_that_has_hardly_begun_has_a_report(tmp_path):
+    RunDirectory(tmp_path / "run").prepare(RunSettings(temperature=300.0))
+    (path,) = write_run_report(tmp_path / "run")
+    assert path.is_file()
+
+
+def test_a_damaged_result_is_named(copied_run):
+    (copied_run / "result.json").write_text("{")
+    with pytest.raises(InputError, match=r"result\.json cannot be read .* remove it"):
+        report_data(copied_run)
+
+
+def test_reading_a_run_changes_nothing(copied_run):
+    def seen():
+        return {path: path.stat().st_mtime_ns for path in copied_run.rglob("*") if path.is_file()}
+
+    before = seen()
+    report_data(copied_run)
+    assert seen() == before
+
+
+def test_a_check_that_failed_counts_as_training(copied_run):
+    journal = copied_run / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    fit = next(line for line in lines if '"step": "fit/0"' in line)
+    journal.write_text("".join([*lines, fit.replace("fit/0", "fit/9")]))
+
+    rows = report_data(copied_run).labels
+    assert sum(row.check for row in rows) == 0
+    assert {row.origin: row.train for row in rows}["check 1"] == 8
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ([[0, 1.8, 1.8], [1.8, 0, 1.8], [1.8, 1.8, 0]], "3.6000 ± 0.0012"),
+        ([[3, 0, 0], [0, 3, 0], [0, 0, 4]], "3.0000, 3.0000, 4.0000"),
+    ],
+)
+def test_the_conventional_lattice_is_quoted(cell, expected):
+    result = {
+        "cell_A": cell,
+        "scaled_positions": [[0.0, 0.0, 0.0]],
+        "symbols": ["Cu"],
+        "volume_A3_per_atom": {"value": 10.0, "stderr": 0.01},
+    }
+    ((_, text),) = conventional_lattice(result)
+    assert text == expected
+    assert conventional_lattice({}) == []
