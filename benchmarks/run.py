@@ -1,8 +1,8 @@
 """Print the benchmark tables: ours beside its peer, in one run on one machine, one BLAS thread.
 
-    python benchmarks/run.py           evaluation, minimiser, and the whole job beside the tutorial
-                                       done by hand (about 15 minutes on two cores)
-    python benchmarks/run.py --quick   without the whole job (under a minute)
+python benchmarks/run.py           evaluation, minimiser, and the whole job beside the tutorial
+                                   done by hand (about 15 minutes on two cores)
+python benchmarks/run.py --quick   without the whole job (under a minute)
 """
 
 import argparse
@@ -155,7 +155,9 @@ def minimiser_table(samples: Samples) -> None:
 
 def whole_job_table(seed: int) -> None:
     """``sscha-mlp relax --T 2000`` beside the tutorial done by hand."""
-    print("\nThe whole job, silicon at 2000 K, 2x2x2, N = 1000 (direct: 5.4885 Å, 4.253, 15.664 THz)")
+    print(
+        "\nThe whole job, silicon at 2000 K, 2x2x2, N = 1000 (direct: 5.4885 Å, 4.253, 15.664 THz)"
+    )
     print(f"{'':<22}{'seconds':>9}{'labels':>8}{'a (Å)':>18}{'softest (THz)':>18}{'certified':>11}")
     with TemporaryDirectory() as scratch:
         begin = time.perf_counter()
@@ -186,7 +188,10 @@ def whole_job_table(seed: int) -> None:
     script = Path(__file__).with_name("tutorial_by_hand.py")
     begin = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, str(script), "--seed", str(seed)], capture_output=True, text=True
+        [sys.executable, str(script), "--seed", str(seed)],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     theirs = time.perf_counter() - begin
     peer = json.loads(done.stdout.splitlines()[-1])

@@ -44,7 +44,7 @@ FIT = [
 ]
 
 
-def main() -> None:
+def main() -> None:  # noqa: PLR0915 - one long script, as the session is
     """Run the session and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--T", type=float, default=2000.0)
@@ -72,7 +72,7 @@ def main() -> None:
     from quippy.potential import Potential
 
     warnings.filterwarnings("ignore", category=np.exceptions.ComplexWarning)
-    np.random.seed(args.seed)
+    np.random.seed(args.seed)  # noqa: NPY002 - python-sscha draws from the global generator
     os.chdir(tempfile.mkdtemp(prefix="by-hand-"))
     tersoff = Potential("IP Tersoff", param_str=tersoff_parameters(("Si",)))
 
@@ -101,9 +101,8 @@ def main() -> None:
                 forces_key="forces",
                 energy_key="energy",
             )
-    with part("fit"):
-        with Path("fit.log").open("w") as log:
-            subprocess.run([find_gap_fit(), *FIT], check=True, stdout=log, stderr=log)
+    with part("fit"), Path("fit.log").open("w") as log:
+        subprocess.run([find_gap_fit(), *FIT], check=True, stdout=log, stderr=log)
     gap = Potential("IP GAP", param_filename="GAP.xml")
     with part("validate"):
         errors = []

@@ -183,8 +183,8 @@ def test_the_free_energy_is_exact_to_second_order_but_frequencies_lack_the_respo
 
     At the model's state F + dF is the reference's variational free energy: above its minimum by
     the square of the difference.  The frequency of Phi + dPhi is not that of the reference's
-    minimum: with Phi changes the width of the ensemble, and with it < d²V >, which is of first order in dPhi.
-    A crystal that hardens takes part of the shift back.
+    minimum: with Phi changes the width of the ensemble, and with it < d²V >, by the first order of
+    dPhi.  A crystal that hardens takes part of the shift back.
     """
     model = fcc(b=3.0)
     harmonic, group = model.harmonic()

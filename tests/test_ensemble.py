@@ -287,6 +287,24 @@ def test_standard_errors_are_the_spread_of_repeats(state, antithetic, reweighted
     assert np.mean(np.abs(z) < 2) == pytest.approx(0.954, abs=0.05)
 
 
+def test_the_error_knows_of_uneven_weights():
+    """Normal numbers reweighted to a mean of 1: the variance is ``E[w² (x - 1)²] / n = 2 e / n``.
+
+    Without the weights in the residuals it would be 2 / n, an error 1.65 times too small.
+    """
+    rng = np.random.default_rng(21)
+    found = []
+    for _ in range(300):
+        x = rng.standard_normal(4000)
+        found.append(average(x, np.exp(x - 0.5)))
+    values = np.array([one.value for one in found])
+    errors = np.array([one.stderr for one in found])
+    expected = np.sqrt(2 * np.e / 4000)
+    assert values.std(ddof=1) == pytest.approx(expected, rel=0.17)  # chi-square of 300, 4 sigma
+    assert np.sqrt((errors**2).mean()) == pytest.approx(expected, rel=0.1)
+    assert abs(values.mean() - 1) < 0.15 * expected + 4 * expected / np.sqrt(300)
+
+
 def test_pairs_counted_as_independent_would_understate_the_error(state, rng):
     """For an even function the two of a pair are copies: the error is sqrt(2) larger."""
     ensemble = sample(state, temperature=300.0, n_configs=400, rng=rng)

@@ -2,8 +2,8 @@
 
 Their constants differ from ours (CODATA 2018), and from each other: relative to ours, Boltzmann's
 constant of CellConstructor is off by -3.4e-7, its bohr by +7e-8 and its Rydberg by -8e-9;
-python-sscha has a Rydberg of its own, off by -9e-8, and 157887.324 K for it, off by -1.2e-6, where ours is
-157887.512 K.  The zero-point energy therefore differs by 5e-8, what depends on k T by 1e-6.
+python-sscha has a Rydberg of its own, off by -9e-8, and 157887.324 K for it, off by -1.2e-6, where
+ours is 157887.512 K.  The zero-point energy therefore differs by 5e-8, what depends on k T by 1e-6.
 """
 
 import os

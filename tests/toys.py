@@ -1,9 +1,10 @@
 """Potentials whose SSCHA is known in closed form, and crystals to put them on.
 
 A :class:`Bonds` potential is a sum over bonds of polynomials in the bond's elongation along its
-reference direction, ``v(d) = t d + k d²/2 + c d³ + b d⁴``.  It is invariant under translations,
-has a stress, and all its Gaussian averages are polynomials in the mean and the variance of ``d``: the
-free energy, force constants, centroid forces and stress that the estimators sample are known exactly.
+reference direction, ``v(d) = t d + k d²/2 + c d³ + b d⁴``.  It is invariant under translations and
+has a stress, and all its Gaussian averages are polynomials in the mean and the variance of ``d``:
+the free energy, force constants, centroid forces and stress that the estimators sample are known
+exactly.
 """
 
 from dataclasses import dataclass
@@ -34,9 +35,9 @@ class Values:
 class Bonds:
     """Polynomial bonds on the reference positions of a supercell.
 
-    Parameters: reach of the bonds (Å), stiffness ``k`` (eV/Å²), ``tension`` (eV/Å), cubic ``c``
-    (eV/Å³) and quartic ``b`` (eV/Å⁴) term of the first shell; farther bonds are harmonic with ``far`` times
-    the stiffness.  ``offset`` (eV) is the energy at rest.
+    Parameters: reach of the bonds (Å); ``tension`` (eV/Å), stiffness ``k`` (eV/Å²), cubic ``c``
+    (eV/Å³) and quartic ``b`` (eV/Å⁴) term of the first shell; farther bonds are harmonic with
+    ``far`` times the stiffness.  ``offset`` (eV) is the energy at rest.
     """
 
     def __init__(self, supercell, cutoff, *, k, c=0.0, b=0.0, far=1.0, offset=0.0, tension=0.0):

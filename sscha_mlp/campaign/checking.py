@@ -59,7 +59,7 @@ def check_state(
         If too few configurations could be labelled.
     """
     if f"certificate/{number}" not in context.journal:
-        context.observer.stage(f"certificate {number}: fresh labels of the converged state")
+        context.observer.stage(f"check {number}: fresh labels of the converged state")
     wanted = min(context.settings.certificate.n_labels, budget)
     batches: list[Batch] = []
     spent = 0
@@ -74,7 +74,7 @@ def check_state(
         begin = time.perf_counter()
         certificate = _certify(context, state, potential, batches)
         seconds += time.perf_counter() - begin
-        context.observer.note(f"certificate {number}: {certificate.reason}")
+        context.observer.note(f"check {number}: {certificate.reason}")
         wanted = min(_more_labels(certificate), budget - spent)
         if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
             break

@@ -62,6 +62,10 @@ class RunDirectory:
         """Exact state of a finished step."""
         return self.path / "states" / f"{name}.npz"
 
+    def samples(self, phase: str) -> Path:
+        """Last ensemble of a relaxation with the model's values."""
+        return self.path / "states" / f"samples-{phase}.npz"
+
     def validation(self, name: str) -> Path:
         """Stored validation set."""
         return self.path / "validation" / f"{name}.npz"

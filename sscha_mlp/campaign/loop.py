@@ -26,6 +26,7 @@ from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import make_result
+from sscha_mlp.campaign.samples import load_samples
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -41,6 +42,7 @@ from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.scha.cell import cell_strain, stiffness
 from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict
+from sscha_mlp.validation.correction import Corrected, correct
 
 logger = logging.getLogger(__name__)
 
@@ -264,7 +266,7 @@ class _Run:
 
     def check(self, potential: Potential) -> Checked:
         """Certify the present state on labels that no fit has seen."""
-        number = self.at.checks
+        number = self.at.checks + 1
         checked = check_state(
             self.context, self.at.state, potential, number=number, budget=self.left
         )
@@ -329,48 +331,59 @@ class _Run:
     # --- the end --------------------------------------------------------------------------
 
     def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
-        """Move the cell to where the corrected stress is on target, and write the result."""
+        """Correct the state, move its cell to where the corrected stress is on target, write."""
         certificate = checked.certificate
-        passed = certificate.verdict is Verdict.PASSED
         final = relaxed
-        strain = self.missing_strain(potential, relaxed, certificate)
-        if not relaxed.left_domain and np.abs(strain).max() > _LINEAR_STRAIN:
+        corrected = self.correct(relaxed, certificate)
+        strain = self.missing_strain(potential, corrected)
+        if corrected is not None and np.abs(strain).max() > _LINEAR_STRAIN:
             final = self.relax(
                 potential, "final", offset=certificate.stress.value, previous=relaxed.last
             )
-            strain = self.missing_strain(potential, final, certificate)
+            corrected = self.correct(final, certificate)
+            strain = self.missing_strain(potential, corrected)
         if np.abs(strain).max() > _LINEAR_STRAIN:
             strain = np.zeros((3, 3))
-        last = self.last_row(final, relaxed)
-        converged = passed and relaxed.converged and final.converged
+        passed = certificate.verdict is Verdict.PASSED
         result = make_result(
             self.context,
             state=self.at.state,
+            corrected=corrected,
             strain=strain,
-            last=last,
+            last=self.last_row(final, relaxed),
             certificate=certificate,
             dataset=self.at.dataset,
             potential=potential,
-            converged=converged,
+            converged=passed and relaxed.converged and final.converged,
             stop_reason=self.stop_reason(relaxed, final, checked),
             fits=self.at.fits,
         )
-        self.export(self.at.state.strained(strain))
+        best = self.at.state if corrected is None else corrected.dynamical_matrix
+        self.export(best.strained(strain), self.at.state.strained(strain))
         write_json_atomic(self.context.directory.result, result)
         self.context.observer.note(result["stop_reason"])
         return result
 
-    def missing_strain(
-        self, potential: Potential, relaxed: Relaxed, certificate: Certificate
-    ) -> FloatArray:
-        """Strain that brings the corrected stress of the last population on target, (3, 3)."""
+    def correct(self, relaxed: Relaxed, certificate: Certificate) -> Corrected | None:
+        """Minimise the last ensemble with the certificate's differences; None if there is none."""
         if relaxed.last is None or relaxed.left_domain:
+            return None
+        samples = load_samples(self.context.directory.samples(relaxed.last["phase"]))
+        settings = self.settings.relaxation.minimiser
+        try:
+            return correct(samples, certificate, self.context.group, settings)
+        except RelaxationError as err:
+            self.context.observer.note(f"the certificate's shifts cannot be applied: {err}")
+            return None
+
+    def missing_strain(self, potential: Potential, corrected: Corrected | None) -> FloatArray:
+        """Strain that brings the corrected stress on target, shape (3, 3)."""
+        if corrected is None:
             return np.zeros((3, 3))
-        stress = np.array(relaxed.last["stress_GPa"]) * units.GPA + certificate.stress.value
         return cell_strain(
-            stress,
+            corrected.stress.value,
             self.settings.pressure * units.GPA,
-            stiffness(potential, relaxed.state.supercell.crystal),
+            stiffness(potential, corrected.dynamical_matrix.supercell.crystal),
             self.context.group,
             mode=self.settings.cell,
         )
@@ -406,9 +419,10 @@ class _Run:
             f"{certificate.reason}"
         )
 
-    def export(self, state: DynamicalMatrix) -> None:
+    def export(self, corrected: DynamicalMatrix, model: DynamicalMatrix) -> None:
         """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
         from sscha_mlp.scha.python_sscha import write_dyn
 
-        save_state(self.context.directory.state("final"), state)
-        write_dyn(self.context.directory.dyn / "final_dyn", state)
+        for name, state in (("final", corrected), ("model", model)):
+            save_state(self.context.directory.state(name), state)
+            write_dyn(self.context.directory.dyn / f"{name}_dyn", state)

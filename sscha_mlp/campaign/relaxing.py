@@ -9,6 +9,7 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.samples import save_samples
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.states import load_state, save_state
@@ -145,6 +146,8 @@ class _Watch:
             self.context.directory.state(name),
             start if left or left_volume else population.following,
         )
+        if population.ended or left:
+            save_samples(self.context.directory.samples(self.phase), population.samples)
         row = {
             **population_row(population),
             "phase": self.phase,

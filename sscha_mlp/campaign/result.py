@@ -13,7 +13,9 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation.certificate import Certificate
+from sscha_mlp.validation.correction import Corrected
 
 SCHEMA: Final = "sscha-mlp/result/1"
 
@@ -38,6 +40,7 @@ def make_result(
     context: Context,
     *,
     state: DynamicalMatrix,
+    corrected: Corrected | None,
     strain: FloatArray,
     last: Mapping[str, Any],
     certificate: Certificate,
@@ -52,7 +55,10 @@ def make_result(
     Parameters
     ----------
     state
-        Minimum at the cell of the last population.
+        Minimum of the model at the cell of the last population.
+    corrected
+        Minimum with the certificate's differences added; None where it could not be had, and the
+        differences are then added without the response of the minimum.
     strain
         Last step of the cell, shape (3, 3), taken by linear response: it brings the corrected
         stress of the last population on target.
@@ -70,13 +76,18 @@ def make_result(
     settings = context.settings
     bulk = last["bulk_modulus_GPa"]
     before = state.crystal.volume / state.crystal.n_atoms
+    best = state if corrected is None else corrected.dynamical_matrix
+    crystal = best.strained(strain).crystal
     state = state.strained(strain)
     volume = state.crystal.volume / state.crystal.n_atoms
     step = -bulk * float(np.trace(strain))
+    shift_gpa = float(certificate.pressure.value) / units.GPA
+    if corrected is not None:
+        shift_gpa = pressure_of(corrected.stress.value) / units.GPA - last["pressure_GPa"]
     pressure = _with_correction(
         last["pressure_GPa"] + step,
         last["pressure_stderr_GPa"],
-        float(certificate.pressure.value) / units.GPA,
+        shift_gpa,
         float(certificate.pressure.stderr) / units.GPA,
     )
     work = (pressure["corrected"] - 0.5 * step) * units.GPA * (volume - before)
@@ -90,11 +101,11 @@ def make_result(
         "pressure_target_GPa": settings.pressure,
         "supercell": list(settings.supercell),
         "n_atoms": state.crystal.n_atoms,
-        "formula": state.crystal.to_ase().get_chemical_formula(),
+        "formula": crystal.to_ase().get_chemical_formula(),
         "space_group": context.group.international,
-        "cell_A": state.crystal.cell.tolist(),
-        "scaled_positions": state.crystal.scaled_positions.tolist(),
-        "symbols": state.crystal.symbols,
+        "cell_A": crystal.cell.tolist(),
+        "scaled_positions": crystal.scaled_positions.tolist(),
+        "symbols": crystal.symbols,
         "volume_A3_per_atom": {
             "value": volume,
             "stderr": 0.0 if fixed else volume * pressure["stderr"] / bulk,
@@ -107,7 +118,7 @@ def make_result(
         ),
         "pressure_GPa": pressure,
         "bulk_modulus_GPa": bulk,
-        "frequencies_THz": _frequencies(context, state, last, certificate),
+        "frequencies_THz": _frequencies(context, state, corrected, last, certificate),
         "validation": [row for _, row in context.journal.steps("validation/")],
         "labels": {
             **dataset.counts,
@@ -150,23 +161,26 @@ def _with_correction(
 
 
 def _frequencies(
-    context: Context, state: DynamicalMatrix, last: Mapping[str, Any], certificate: Certificate
+    context: Context,
+    state: DynamicalMatrix,
+    corrected: Corrected | None,
+    last: Mapping[str, Any],
+    certificate: Certificate,
 ) -> list[dict[str, Any]]:
     """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
-    corrected_state = state.with_force_constants(
-        state.force_constants + certificate.force_constants
-    )
-    model = _thz(state)
-    corrected = _thz(corrected_state)
-    stderr = np.hypot(
-        np.array(last["frequency_stderr_THz"]), certificate.frequencies.stderr / units.THZ
-    )
+    if corrected is None:
+        best = state.with_force_constants(state.force_constants + certificate.force_constants)
+    else:
+        best = corrected.dynamical_matrix
+    model, better = _thz(state), _thz(best)
+    sampling = np.array(last["frequency_stderr_THz"])
+    stderr = np.hypot(sampling, certificate.frequencies.stderr / units.THZ)
     irreducible = np.unique(context.group.equivalent_qpoints())
     return [
         {
             "q": [float(v) for v in state.supercell.qpoints[q]],
             "model": model[q].tolist(),
-            "corrected": corrected[q].tolist(),
+            "corrected": better[q].tolist(),
             "stderr": stderr[q].tolist(),
         }
         for q in irreducible

@@ -80,7 +80,7 @@ def _lines(summary: dict[str, Any], settings: "RunSettings", journal: "Journal")
         yield f"  {format_row(row)}"
         yield f"     {row['reason']}"
     for key, row in journal.steps("certificate/"):
-        yield f"  certificate {key.partition('/')[2]}: {row['reason']}"
+        yield f"  check {key.partition('/')[2]}: {row['reason']}"
     if summary["stop_reason"] is not None:
         yield f"  {summary['stop_reason']}"
     elif summary["last_line"]:

@@ -44,7 +44,7 @@ def batch_name(name: str) -> str:
     words = name.split("-")
     if words[0] == "check":
         more = ", more" if words[2] != "0" else ""
-        return f"check {int(words[1]) + 1}{more}"
+        return f"check {words[1]}{more}"
     return " ".join(words)
 
 

@@ -136,12 +136,15 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     state = ensemble.dynamical_matrix
     current = estimate(samples, group)
     steps = [record_step(current)]
+    part = settings.step
     while True:
         if _is_converged(current, settings):
             return Minimisation(state, current, tuple(steps), MinimiserStop.CONVERGED)
         if len(steps) > settings.max_steps:
             return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS)
-        following = _positive_step(state, current, settings)
+        if len(steps) > 1 and steps[-1].gradient_thz > steps[-2].gradient_thz:
+            part = max(0.5 * part, 0.05)  # steep walls overshoot
+        following = _positive_step(state, current, settings, part)
         trial = estimate(samples, group, trial=Gaussian(following, ensemble.temperature))
         if trial.effective_sample_size < settings.min_sample_ratio * ensemble.n_configs:
             state, current = _last_supported(samples, group, state, following, settings)
@@ -180,11 +183,10 @@ def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
 
 
 def _positive_step(
-    state: DynamicalMatrix, estimators: Estimators, settings: MinimiserSettings
+    state: DynamicalMatrix, estimators: Estimators, settings: MinimiserSettings, part: float
 ) -> DynamicalMatrix:
-    """Take the self-consistent step, halved until every mode stays stable."""
+    """Take a part of the self-consistent step, halved until every mode stays stable."""
     change = estimators.force_constant_change
-    part = settings.step
     for _ in range(20):
         following = state.with_force_constants(state.force_constants + part * change)
         if following.modes.frequencies.min() > 0.3 * state.modes.frequencies.min() > 0:

@@ -108,8 +108,8 @@ class Population:
     minimisation
         The minimum found on this ensemble, same cell.
     following
-        State for the next population: the minimum with its cell moved; when converged, the
-        minimum itself.
+        State for the next population: the minimum with its cell moved; at the end, the minimum
+        itself.
     bulk_modulus
         Of the static lattice of the model at this cell, eV/Å³.
     converged
@@ -210,7 +210,7 @@ def relax(
         missing = stress.value + offset + pressure * units.GPA * np.eye(3)
         judged = judge(minimised, fresh, Estimate(missing, stress.stderr), previous, settings)
         following = minimised.dynamical_matrix
-        if judged:
+        if judged and index < settings.max_populations:
             strain = cell_strain(
                 stress.value + offset,
                 pressure * units.GPA,

@@ -10,9 +10,11 @@ the same estimator applied to delta:
 - the centroid force ``< df >``;
 - ``dPhi = - < Upsilon u df >``, symmetrised, and from it the shift of each frequency.
 
-``corrected = model(N) + delta(n)`` is a control variate: unbiased for the reference to first order,
-with the variance ``Var(model)/N + Var(delta)/n``.  What it leaves out is of second order in delta,
-the finite supercell, and the SSCHA itself.
+``corrected = model(N) + delta(n)`` is a control variate: unbiased for the reference's free energy
+at this state, with the variance ``Var(model)/N + Var(delta)/n``.  The shifts of curvature and stress
+are those at the model's state; how the minimum itself follows is the subject of
+:mod:`sscha_mlp.validation.correction`.  What is left out is of second order in delta, the finite
+supercell, and the SSCHA itself.
 """
 
 from dataclasses import dataclass
@@ -121,6 +123,8 @@ class Certificate:
         Atoms of the supercell.
     model_frequencies
         Frequencies of the state, shape (n_qpoints, n_bands), internal unit.
+    scaled_positions
+        Centroids of the state in units of its lattice vectors, shape (n_primitive, 3).
     tolerances
         What is allowed.
     """
@@ -133,6 +137,7 @@ class Certificate:
     frequencies: Estimate
     n_atoms: int
     model_frequencies: FloatArray
+    scaled_positions: FloatArray
     tolerances: CertificateTolerances
 
     @property
@@ -276,6 +281,7 @@ def certify(
         ),
         n_atoms=state.supercell.n_atoms,
         model_frequencies=state.frequencies_at_qpoints(),
+        scaled_positions=state.crystal.scaled_positions,
         tolerances=tolerances or CertificateTolerances(),
     )
 

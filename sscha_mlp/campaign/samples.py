@@ -1,0 +1,56 @@
+"""The last ensemble of a relaxation on disk: its correction needs no new evaluation."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.errors import InputError
+from sscha_mlp.scha.estimators import Samples
+
+_ARRAYS = ("displacements", "energies", "forces", "stresses")
+
+
+def save_samples(path: Path, samples: Samples) -> None:
+    """Write the values of an ensemble, and beside them the state it was drawn from."""
+    ensemble = samples.ensemble
+    save_state(_state_file(path), ensemble.dynamical_matrix)
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        displacements=ensemble.displacements,
+        energies=samples.energies,
+        forces=samples.forces,
+        stresses=samples.stresses,
+        antithetic=np.array(ensemble.antithetic),
+        temperature=np.array(ensemble.temperature),
+    )
+    write_atomic(path, buffer.getvalue())
+
+
+def load_samples(path: Path) -> Samples:
+    """Read what :func:`save_samples` wrote.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {key: stored[key] for key in _ARRAYS}
+            antithetic, temperature = bool(stored["antithetic"]), float(stored["temperature"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
+        raise InputError(f"The samples {path} cannot be read ({err}); start the run anew.") from err
+    gaussian = Gaussian(load_state(_state_file(path)), temperature)
+    ensemble = Ensemble(gaussian, values["displacements"], antithetic)
+    return Samples(ensemble, values["energies"], values["forces"], values["stresses"])
+
+
+def _state_file(path: Path) -> Path:
+    return path.with_name(f"{path.stem}-drawn.npz")
