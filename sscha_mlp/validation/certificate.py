@@ -11,8 +11,8 @@ the same estimator applied to delta:
 - ``dPhi = - < Upsilon u df >``, symmetrised, and from it the shift of each frequency.
 
 ``corrected = model(N) + delta(n)`` is a control variate: unbiased for the reference's free energy
-at this state, with the variance ``Var(model)/N + Var(delta)/n``.  The shifts of curvature and stress
-are those at the model's state; how the minimum itself follows is the subject of
+at this state, with the variance ``Var(model)/N + Var(delta)/n``.  The shifts of curvature and
+stress are those at the model's state; how the minimum itself follows is the subject of
 :mod:`sscha_mlp.validation.correction`.  What is left out is of second order in delta, the finite
 supercell, and the SSCHA itself.
 """
