@@ -79,10 +79,10 @@ class TrainingSettings:
     """
 
     temperature: float | None = None
-    n_start: int = 40
-    n_test: int = 16
-    n_explored: int = 40
-    n_extra: int = 20
+    n_start: int = 24
+    n_test: int = 12
+    n_explored: int = 48
+    n_extra: int = 16
     explore_configs: int = 200
     explore_populations: int = 5
     alarm_ratio: float = 3.0
@@ -122,7 +122,7 @@ class CertificateSettings:
         What the reference may shift.
     """
 
-    n_labels: int = 40
+    n_labels: int = 36
     max_rounds: int = 5
     tolerances: CertificateTolerances = field(default_factory=CertificateTolerances)
 
@@ -141,7 +141,7 @@ class LoopSettings:
     """How each relaxation is done; see :class:`sscha_mlp.scha.relaxation.RelaxationSettings`."""
 
     max_populations: int = 20
-    sampler: Sampler = Sampler.RANDOM
+    sampler: Sampler = Sampler.SOBOL
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
     max_volume_change: float = 0.15

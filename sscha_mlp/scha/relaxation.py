@@ -87,7 +87,7 @@ class RelaxationSettings:
     cell: CellMode = CellMode.VARIABLE
     tolerances: Tolerances = field(default_factory=Tolerances)
     minimiser: MinimiserSettings = field(default_factory=MinimiserSettings)
-    sampler: Sampler = Sampler.RANDOM
+    sampler: Sampler = Sampler.SOBOL
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
     max_volume_change: float = 0.15

@@ -33,8 +33,11 @@ from sscha_mlp.scha.estimators import Samples, force_constant_average, frequency
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
 
-_FEW_MORE: float = 1.5
-"""More labels are preferred to a refit when they need at most this times those there are."""
+_FEW_MORE: float = 2.2
+_NOISY_MORE: float = 2.5
+"""More labels are preferred to a refit when they need at most this times those there are: the first
+where both would do, the second where noise alone exceeds a tolerance.  Beyond that a refit, which
+learns the labels of the check and shrinks the noise itself, is cheaper."""
 
 
 @dataclass(frozen=True)
@@ -197,8 +200,8 @@ class Certificate:
             return Verdict.PASSED
         if any(shift.biased for shift in shifts):
             return Verdict.RETRAIN
-        few = self.labels_wanted <= _FEW_MORE * self.n_labels
-        if few or any(shift.noisy for shift in shifts):
+        noisy = any(shift.noisy for shift in shifts)
+        if self.labels_wanted <= (_NOISY_MORE if noisy else _FEW_MORE) * self.n_labels:
             return Verdict.MORE_LABELS
         return Verdict.RETRAIN
 
