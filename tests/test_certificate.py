@@ -244,6 +244,19 @@ def test_a_bias_that_the_noise_cannot_explain_asks_for_a_fit(model, state, group
     assert certificate.free_energy_shift.biased
 
 
+def test_noise_that_one_configuration_makes_asks_for_a_fit(model, state, group):
+    """Averaging a rare configuration away would take many labels; learning it takes one."""
+    samples = labelled(state, model)
+    forces, energies = samples.forces.copy(), samples.energies.copy()
+    forces[3] *= 1.5
+    energies[3] += 2.0
+    reference = replace(samples, forces=forces, energies=energies)
+    certificate = certify(reference, samples, group)
+    assert certificate.largest_share == pytest.approx(1.0)
+    assert any(shift.noisy for shift in certificate.shifts.values())
+    assert certificate.verdict is Verdict.RETRAIN
+
+
 @pytest.mark.parametrize(
     ("delta", "stderr", "passed", "biased", "noisy"),
     [

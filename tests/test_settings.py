@@ -143,10 +143,10 @@ def test_a_temperature_is_needed():
 
 def test_a_budget_below_one_round_is_refused_with_what_a_round_takes():
     least = settings().least_labels
-    assert least == 40 + 16 + 40
+    assert least == 24 + 12 + 36
     assert settings(max_labels=least).max_labels == least
     with pytest.raises(
-        ConfigError, match=r"95 is less than the 96 that one round takes: 40 to train"
+        ConfigError, match=r"71 is less than the 72 that one round takes: 24 to train"
     ):
         settings(max_labels=least - 1)
     small = {"training": {"n_start": 8, "n_test": 4}, "certificate": {"n_labels": 8}}
@@ -174,7 +174,7 @@ def test_execution_settings_may_differ_on_resume_and_nothing_else():
     old = settings().to_mapping()
     assert differences(old, settings(workers=7, label_time_limit=60).to_mapping()) == []
     changed = differences(old, settings(seed=1, training={"n_extra": 3}).to_mapping())
-    assert sorted(changed) == ["seed: 0 -> 1", "training.n_extra: 20 -> 3"]
+    assert sorted(changed) == ["seed: 0 -> 1", "training.n_extra: 16 -> 3"]
     unset = differences(old, settings(training={"temperature": 100}).to_mapping())
     assert unset == ["training.temperature: not set -> 100.0"]
 

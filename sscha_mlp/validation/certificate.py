@@ -34,10 +34,11 @@ MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
 
 _FEW_MORE: float = 2.2
-_NOISY_MORE: float = 2.5
-"""More labels are preferred to a refit when they need at most this times those there are: the first
-where both would do, the second where noise alone exceeds a tolerance.  Beyond that a refit, which
-learns the labels of the check and shrinks the noise itself, is cheaper."""
+"""More labels are preferred to a refit when they need at most this times those there are."""
+
+_RARE: float = 0.4
+"""A configuration with this part of all squared force errors decides the noise by itself: a refit
+that learns it and its like shrinks the noise, more labels would only average it."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ class Certificate:
         Frequencies of the state, shape (n_qpoints, n_bands), internal unit.
     scaled_positions
         Centroids of the state in units of its lattice vectors, shape (n_primitive, 3).
+    largest_share
+        Part of the sum of all squared force errors that the worst configuration has.
     tolerances
         What is allowed.
     """
@@ -141,6 +144,7 @@ class Certificate:
     n_atoms: int
     model_frequencies: FloatArray
     scaled_positions: FloatArray
+    largest_share: float
     tolerances: CertificateTolerances
 
     @property
@@ -200,8 +204,8 @@ class Certificate:
             return Verdict.PASSED
         if any(shift.biased for shift in shifts):
             return Verdict.RETRAIN
-        noisy = any(shift.noisy for shift in shifts)
-        if self.labels_wanted <= (_NOISY_MORE if noisy else _FEW_MORE) * self.n_labels:
+        noisy = any(shift.noisy for shift in shifts) and self.largest_share < _RARE
+        if noisy or self.labels_wanted <= _FEW_MORE * self.n_labels:
             return Verdict.MORE_LABELS
         return Verdict.RETRAIN
 
@@ -285,8 +289,15 @@ def certify(
         n_atoms=state.supercell.n_atoms,
         model_frequencies=state.frequencies_at_qpoints(),
         scaled_positions=state.crystal.scaled_positions,
+        largest_share=_largest_share(delta),
         tolerances=tolerances or CertificateTolerances(),
     )
+
+
+def _largest_share(delta: Samples) -> float:
+    """Part of the squared force errors that belongs to the worst configuration."""
+    squares = (delta.forces**2).sum(axis=1)
+    return float(squares.max() / squares.sum()) if squares.any() else 0.0
 
 
 def _stress_shifts(delta: Samples, group: SpaceGroup) -> FloatArray:
