@@ -163,7 +163,7 @@ def whole_job_table(seed: int) -> None:
         begin = time.perf_counter()
         subprocess.run(
             [
-                *(sys.executable, "-m", "sscha_mlp.cli", "relax", "--T", "2000", "--quiet"),
+                *(sys.executable, "-m", "sscha_mlp", "relax", "--T", "2000", "--quiet"),
                 *("--seed", str(seed), "--run-dir", scratch),
             ],
             check=False,

@@ -375,7 +375,7 @@ def test_bars_show_what_is_left_on_a_terminal():
         observer.population(POPULATION)
         observer.progress("labels train-start", 4, 4)
     text = screen.getvalue()
-    for words in ("fit 0: gap on 40 labels", "3/4", "left", "-5.3149 ± 0.0003", "988/1000"):
+    for words in ("fit 0: gap on 40 labels", "3/4", "left", "-5.31490 ± 0.00030", "988/1000"):
         assert words in text
 
 

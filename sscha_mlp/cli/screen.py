@@ -164,8 +164,8 @@ def format_row(row: Mapping[str, Any]) -> str:
     """Return the numbers of a population as one line for a terminal."""
     return (
         f"{row['phase']:<8}{row['population']:>3}  "
-        f"F {row['free_energy']:.4f} ± {row['free_energy_stderr']:.4f} eV/atom  "
-        f"P {row['pressure_GPa']:+.2f} ± {row['pressure_stderr_GPa']:.2f} GPa  "
+        f"F {row['free_energy']:.5f} ± {row['free_energy_stderr']:.5f} eV/atom  "
+        f"P {row['pressure_GPa']:+.3f} ± {row['pressure_stderr_GPa']:.3f} GPa  "
         f"V {row['volume']:.3f} Å³/atom  "
         f"gradient {row['gradient_THz']:.2f} ± {row['gradient_stderr_THz']:.2f} THz  "
         f"sample {row['effective_sample_size']:.0f}/{row['n_configs']}"
