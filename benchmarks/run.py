@@ -167,6 +167,7 @@ def whole_job_table(seed: int) -> None:
                 *("--seed", str(seed), "--run-dir", scratch),
             ],
             check=False,
+            stdout=subprocess.DEVNULL,
         )
         ours = time.perf_counter() - begin
         result = json.loads((Path(scratch) / "result.json").read_text())
