@@ -637,12 +637,12 @@ def test_fixed_cells_and_fixed_volumes():
     bonds = wurtzite(c=-8.0, b=10.0, tension=0.1)
     state, _ = bonds.harmonic()
     for mode in (CellMode.FIXED, CellMode.FIXED_VOLUME):
-        settings = replace(QUICK, cell=mode, max_populations=2, n_configs=40)
+        settings = replace(QUICK, cell=mode, max_populations=3, n_configs=40)
         *_, last = relax(state, bonds, temperature=300.0, rng=generator, settings=settings)
         volume = last.following.crystal.volume
         assert volume == pytest.approx(state.crystal.volume, rel=1e-12)
         moved = np.abs(last.following.crystal.cell - state.crystal.cell).max()
-        assert bool(moved > 1e-4) is (mode is CellMode.FIXED_VOLUME)
+        assert bool(moved > 1e-6) is (mode is CellMode.FIXED_VOLUME)
 
 
 def test_stop_reasons_are_in_words(hot_fcc):
