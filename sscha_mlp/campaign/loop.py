@@ -25,7 +25,7 @@ from sscha_mlp.campaign.labelling import label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
-from sscha_mlp.campaign.result import make_result
+from sscha_mlp.campaign.result import Ending, make_result
 from sscha_mlp.campaign.samples import load_samples
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
@@ -345,21 +345,17 @@ class _Run:
         if np.abs(strain).max() > _LINEAR_STRAIN:
             strain = np.zeros((3, 3))
         passed = certificate.verdict is Verdict.PASSED
+        end = Ending(self.at.state, corrected, strain, self.last_row(final, relaxed), certificate)
         result = make_result(
             self.context,
-            state=self.at.state,
-            corrected=corrected,
-            strain=strain,
-            last=self.last_row(final, relaxed),
-            certificate=certificate,
+            end,
             dataset=self.at.dataset,
             potential=potential,
             converged=passed and relaxed.converged and final.converged,
             stop_reason=self.stop_reason(relaxed, final, checked),
             fits=self.at.fits,
         )
-        best = self.at.state if corrected is None else corrected.dynamical_matrix
-        self.export(best.strained(strain), self.at.state.strained(strain))
+        self.export(end.best, end.model)
         write_json_atomic(self.context.directory.result, result)
         self.context.observer.note(result["stop_reason"])
         return result

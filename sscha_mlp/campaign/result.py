@@ -1,6 +1,7 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
@@ -10,9 +11,10 @@ from sscha_mlp import __version__, units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
-from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation.certificate import Certificate
 from sscha_mlp.validation.correction import Corrected
@@ -36,21 +38,9 @@ LEFT_OUT: Final = (
 )
 
 
-def make_result(
-    context: Context,
-    *,
-    state: DynamicalMatrix,
-    corrected: Corrected | None,
-    strain: FloatArray,
-    last: Mapping[str, Any],
-    certificate: Certificate,
-    dataset: Dataset,
-    potential: Potential,
-    converged: bool,
-    stop_reason: str,
-    fits: int,
-) -> dict[str, Any]:
-    """Assemble the result from the final state, its last population and the certificate.
+@dataclass(frozen=True, eq=False)
+class Ending:
+    """Where a run ended.
 
     Parameters
     ----------
@@ -66,6 +56,42 @@ def make_result(
         Journal's row of the population that it was found on.
     certificate
         Shifts from the model to the reference.
+    """
+
+    state: DynamicalMatrix
+    corrected: Corrected | None
+    strain: FloatArray
+    last: Mapping[str, Any]
+    certificate: Certificate
+
+    @property
+    def best(self) -> DynamicalMatrix:
+        """The corrected state at the final cell; the model's where there is none."""
+        found = self.state if self.corrected is None else self.corrected.dynamical_matrix
+        return found.strained(self.strain)
+
+    @property
+    def model(self) -> DynamicalMatrix:
+        """The model's minimum at the final cell."""
+        return self.state.strained(self.strain)
+
+
+def make_result(
+    context: Context,
+    final: Ending,
+    *,
+    dataset: Dataset,
+    potential: Potential,
+    converged: bool,
+    stop_reason: str,
+    fits: int,
+) -> dict[str, Any]:
+    """Assemble the result.
+
+    Parameters
+    ----------
+    final
+        State, last population and certificate.
     converged
         Whether relaxation and certificate both hold.
     stop_reason
@@ -74,25 +100,6 @@ def make_result(
         Number of fits so far.
     """
     settings = context.settings
-    bulk = last["bulk_modulus_GPa"]
-    before = state.crystal.volume / state.crystal.n_atoms
-    best = state if corrected is None else corrected.dynamical_matrix
-    crystal = best.strained(strain).crystal
-    state = state.strained(strain)
-    volume = state.crystal.volume / state.crystal.n_atoms
-    step = -bulk * float(np.trace(strain))
-    shift_gpa = float(certificate.pressure.value) / units.GPA
-    if corrected is not None:
-        shift_gpa = pressure_of(corrected.stress.value) / units.GPA - last["pressure_GPa"]
-    pressure = _with_correction(
-        last["pressure_GPa"] + step,
-        last["pressure_stderr_GPa"],
-        shift_gpa,
-        float(certificate.pressure.stderr) / units.GPA,
-    )
-    work = (pressure["corrected"] - 0.5 * step) * units.GPA * (volume - before)
-    fixed = settings.cell.value != "variable"
-    shift = certificate.free_energy_shift
     return {
         "schema": SCHEMA,
         "converged": converged,
@@ -100,30 +107,11 @@ def make_result(
         "temperature_K": settings.temperature,
         "pressure_target_GPa": settings.pressure,
         "supercell": list(settings.supercell),
-        "n_atoms": state.crystal.n_atoms,
-        "formula": crystal.to_ase().get_chemical_formula(),
-        "space_group": context.group.international,
-        "cell_A": crystal.cell.tolist(),
-        "scaled_positions": crystal.scaled_positions.tolist(),
-        "symbols": crystal.symbols,
-        "volume_A3_per_atom": {
-            "value": volume,
-            "stderr": 0.0 if fixed else volume * pressure["stderr"] / bulk,
-        },
-        "free_energy_eV_per_atom": _with_correction(
-            last["free_energy"] - work,
-            last["free_energy_stderr"],
-            1.0e-3 * shift.delta,
-            1.0e-3 * shift.stderr,
-        ),
-        "pressure_GPa": pressure,
-        "bulk_modulus_GPa": bulk,
-        "frequencies_THz": _frequencies(context, state, corrected, last, certificate),
+        **_crystal(context, final.best.crystal),
+        **_thermodynamics(context, final),
+        "frequencies_THz": _frequencies(context, final),
         "validation": [row for _, row in context.journal.steps("validation/")],
-        "labels": {
-            **dataset.counts,
-            "start": context.journal["start"]["n_calls"],
-        },
+        "labels": {**dataset.counts, "start": context.journal["start"]["n_calls"]},
         "retrains": max(fits - 1, 0),
         "populations": len(context.journal.steps("population/")),
         "model": {
@@ -138,6 +126,58 @@ def make_result(
         "seed": settings.seed,
         "left_out": LEFT_OUT,
     }
+
+
+def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
+    """The relaxed structure."""
+    return {
+        "n_atoms": crystal.n_atoms,
+        "formula": crystal.to_ase().get_chemical_formula(),
+        "space_group": context.group.international,
+        "cell_A": crystal.cell.tolist(),
+        "scaled_positions": crystal.scaled_positions.tolist(),
+        "symbols": crystal.symbols,
+    }
+
+
+def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
+    """Volume, free energy and pressure, moved with the cell along its last step."""
+    last, shift = final.last, final.certificate.free_energy_shift
+    bulk = last["bulk_modulus_GPa"]
+    step = -bulk * float(np.trace(final.strain))
+    pressure = _with_correction(
+        last["pressure_GPa"] + step,
+        last["pressure_stderr_GPa"],
+        _pressure_shift(final),
+        float(final.certificate.pressure.stderr) / units.GPA,
+    )
+    n_atoms = final.state.crystal.n_atoms
+    volume = final.model.crystal.volume / n_atoms
+    change = volume - final.state.crystal.volume / n_atoms
+    work = (pressure["corrected"] - 0.5 * step) * units.GPA * change
+    is_free = context.settings.cell is CellMode.VARIABLE
+    return {
+        "volume_A3_per_atom": {
+            "value": volume,
+            "stderr": volume * pressure["stderr"] / bulk if is_free else 0.0,
+        },
+        "free_energy_eV_per_atom": _with_correction(
+            last["free_energy"] - work,
+            last["free_energy_stderr"],
+            1.0e-3 * shift.delta,
+            1.0e-3 * shift.stderr,
+        ),
+        "pressure_GPa": pressure,
+        "bulk_modulus_GPa": bulk,
+    }
+
+
+def _pressure_shift(final: Ending) -> float:
+    """From the model's pressure to the corrected one at the same cell, GPa."""
+    if final.corrected is None:
+        return float(final.certificate.pressure.value) / units.GPA
+    before = float(final.last["pressure_GPa"])
+    return pressure_of(final.corrected.stress.value) / units.GPA - before
 
 
 def _choice(context: Context) -> str:
@@ -160,21 +200,14 @@ def _with_correction(
     }
 
 
-def _frequencies(
-    context: Context,
-    state: DynamicalMatrix,
-    corrected: Corrected | None,
-    last: Mapping[str, Any],
-    certificate: Certificate,
-) -> list[dict[str, Any]]:
+def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
     """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
-    if corrected is None:
-        best = state.with_force_constants(state.force_constants + certificate.force_constants)
-    else:
-        best = corrected.dynamical_matrix
+    state, best, shifts = final.model, final.best, final.certificate
+    if final.corrected is None:
+        best = state.with_force_constants(state.force_constants + shifts.force_constants)
     model, better = _thz(state), _thz(best)
-    sampling = np.array(last["frequency_stderr_THz"])
-    stderr = np.hypot(sampling, certificate.frequencies.stderr / units.THZ)
+    sampling = np.array(final.last["frequency_stderr_THz"])
+    stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
     irreducible = np.unique(context.group.equivalent_qpoints())
     return [
         {
