@@ -174,10 +174,10 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
 
 def _pressure_shift(final: Ending) -> float:
     """From the model's pressure to the corrected one at the same cell, GPa."""
-    if final.corrected is None:
-        return float(final.certificate.pressure.value) / units.GPA
-    before = float(final.last["pressure_GPa"])
-    return pressure_of(final.corrected.stress.value) / units.GPA - before
+    shift = float(final.certificate.pressure.value) / units.GPA
+    if final.corrected is not None:
+        shift = pressure_of(final.corrected.stress.value) / units.GPA - final.last["pressure_GPa"]
+    return float(shift)
 
 
 def _choice(context: Context) -> str:
