@@ -239,9 +239,9 @@ def _frequency_cells(modes: _Modes, index: int) -> list[str]:
 def write_frequency_note(flow: Flow) -> None:
     """Say what the errors of the frequencies are."""
     flow.paragraph(
-        "Corrected frequencies are those of the model plus the shift that the reference makes to "
-        "the force constants, by first-order perturbation; ± is one standard error. Unstable "
-        "modes are negative. The band in the figure is the tolerance of the certificate.",
+        "Corrected frequencies are those of the minimum of the model with the differences that the "
+        "certificate measured added; ± is one standard error. Unstable modes are negative. The "
+        "band in the figure is the tolerance of the certificate.",
         size=7.6,
         colour=GREY,
     )
