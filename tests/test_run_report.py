@@ -8,7 +8,7 @@ import pytest
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.errors import InputError
-from sscha_mlp.report.from_run import report_data, write_run_report
+from sscha_mlp.report.from_run import known_frequencies, report_data, write_run_report
 from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.pages import verdict_of
 
@@ -122,3 +122,18 @@ def test_the_conventional_lattice_is_quoted(cell, expected):
     ((_, text),) = conventional_lattice(result)
     assert text == expected
     assert conventional_lattice({}) == []
+
+
+def test_frequencies_known_directly_are_shown_beside_those_of_the_run(tmp_path):
+    result = {"frequencies_THz": [{"q": [0.0, 0.0, 0.5], "model": [1.0, 2.0]}]}
+    direct = tmp_path / "direct.json"
+    direct.write_text('{"frequencies_THz": [{"q": [0, 0, 0.5], "value": [1.1, 2.1]}]}')
+    assert known_frequencies(direct, result) == [[1.1, 2.1]]
+    direct.write_text('{"frequencies_THz": [{"q": [0, 0, 0.5], "corrected": [1.2, 2.2]}]}')
+    assert known_frequencies(direct, result) == [[1.2, 2.2]]
+    direct.write_text('{"frequencies_THz": [{"q": [0, 0.5, 0.5], "value": [1.1, 2.1]}]}')
+    with pytest.raises(InputError, match=r"no frequencies of the 2 modes at q = \[0.0, 0.0, 0.5\]"):
+        known_frequencies(direct, result)
+    direct.write_text("nothing")
+    with pytest.raises(InputError, match="holds no frequencies that can be read"):
+        known_frequencies(direct, result)

@@ -1,10 +1,23 @@
 """The verb ``report``: the PDF of a run, finished or not."""
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from sscha_mlp.cli import options
 
 
 def report(
     run_directory: options.RunDirectoryArgument,
+    known: Annotated[
+        Path | None,
+        typer.Option(
+            "--known",
+            help="JSON with frequencies (THz) known directly, shown beside those of the run: "
+            "another result.json, or the output of benchmarks/direct.py.",
+        ),
+    ] = None,
     debug: options.Debug = False,
 ) -> None:
     """Write report.pdf and validation.pdf, .png and .json of a run, from its files alone.
@@ -14,5 +27,5 @@ def report(
     del debug  # read by the command line itself
     from sscha_mlp.report.from_run import write_run_report
 
-    for path in write_run_report(run_directory):
+    for path in write_run_report(run_directory, known=known):
         print(path)

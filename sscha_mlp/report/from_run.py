@@ -1,8 +1,9 @@
 """The report of a run from the files of its directory, finished or not."""
 
+import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.result import timings, versions
 from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.errors import InputError
 from sscha_mlp.report.model import (
     CertificateRow,
     LabelRow,
@@ -28,8 +30,18 @@ _N_UNCERTAIN = 24
 """Configurations of a population whose uncertainty the loop looks at."""
 
 
-def write_run_report(run_directory: str | Path) -> tuple[Path, ...]:
+def write_run_report(
+    run_directory: str | Path, *, known: str | Path | None = None
+) -> tuple[Path, ...]:
     """Write ``report.pdf`` and ``validation.{pdf,png,json}`` into a run directory.
+
+    Parameters
+    ----------
+    run_directory
+        The run.
+    known
+        Another ``result.json``, or what ``benchmarks/direct.py`` writes: its frequencies are shown
+        beside those of the run.
 
     Returns
     -------
@@ -39,11 +51,49 @@ def write_run_report(run_directory: str | Path) -> tuple[Path, ...]:
     Raises
     ------
     InputError
-        If this is not a run directory, or a file of it is damaged.
+        If this is not a run directory, a file of it is damaged, or the known frequencies are not
+        of the same wave vectors.
     SschaMlpError
         If a file cannot be written.
     """
-    return write_report(report_data(run_directory), RunDirectory(Path(run_directory)).report)
+    data = report_data(run_directory)
+    if known is not None:
+        rows = known_frequencies(Path(known), data.result)
+        data = replace(data, reference_frequencies_THz=rows, reference_label=Path(known).stem)
+    return write_report(data, RunDirectory(Path(run_directory)).report)
+
+
+def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]]:
+    """Read frequencies (THz) of the wave vectors of a result from another study's JSON.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or lacks a wave vector or a mode of the result.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))["frequencies_THz"]
+        found = {
+            tuple(round(float(one), 6) for one in row["q"]): [
+                float(one) for one in row.get("corrected") or row["value"]
+            ]
+            for row in stored
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+        raise InputError(
+            f"{path} holds no frequencies that can be read ({err!r}); give a result.json or the "
+            "output of benchmarks/direct.py."
+        ) from err
+    rows = []
+    for row in result.get("frequencies_THz", []):
+        values = found.get(tuple(round(float(one), 6) for one in row["q"]), [])
+        if len(values) != len(row["model"]):
+            raise InputError(
+                f"{path} has no frequencies of the {len(row['model'])} modes at q = {row['q']}; it "
+                "must belong to the same crystal and supercell."
+            )
+        rows.append(values)
+    return rows
 
 
 def report_data(run_directory: str | Path) -> ReportData:
