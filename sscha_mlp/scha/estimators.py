@@ -152,10 +152,7 @@ class Estimators:
     @cached_property
     def centroid_forces(self) -> Estimate:
         """Symmetrised average force on each primitive atom, shape (n_primitive, 3), eV/Å."""
-        supercell = self.group.supercell
-        shape = (len(self.weights), supercell.n_cells, supercell.primitive.n_atoms, 3)
-        per_cell = self.residual_forces.reshape(shape).mean(axis=1)
-        return self.mean(self.group.symmetrise_vectors(per_cell))
+        return self.mean(forces_on_centroids(self.group, self.residual_forces))
 
     @cached_property
     def stress(self) -> Estimate:
@@ -165,16 +162,9 @@ class Estimators:
     @cached_property
     def stress_per_configuration(self) -> FloatArray:
         """What each configuration contributes to the stress, shape (n_configs, 3, 3), eV/Å³."""
-        values = self.samples.stresses + self._virial(self.samples.forces)
-        return self.group.symmetrise_tensor(values)
-
-    def _virial(self, forces: NDArray[np.float64]) -> FloatArray:
-        """``sym(f u) / Omega`` of each configuration, shape (n_configs, 3, 3)."""
-        f = forces.reshape(len(forces), -1, 3)
-        u = self.displacements.reshape(len(forces), -1, 3)
-        product = np.einsum("nia,nib->nab", f, u)
         volume = self.trial.dynamical_matrix.supercell.crystal.volume
-        return np.asarray(0.5 * (product + product.transpose(0, 2, 1)) / volume)
+        virial = displacement_stress(self.samples.forces, self.displacements, volume)
+        return self.group.symmetrise_tensor(self.samples.stresses + virial)
 
     @cached_property
     def force_constants(self) -> FloatArray:
@@ -210,6 +200,47 @@ class Estimators:
 def estimate(samples: Samples, group: SpaceGroup, *, trial: Gaussian | None = None) -> Estimators:
     """Return the SSCHA estimators of samples at a trial state (their own when left out)."""
     return Estimators(samples, samples.ensemble.gaussian if trial is None else trial, group)
+
+
+def displacement_stress(
+    forces: NDArray[np.float64], displacements: NDArray[np.float64], volume: float
+) -> FloatArray:
+    """``sym(f u) / Omega`` of each configuration: what the stress at fixed u lacks.
+
+    Parameters
+    ----------
+    forces, displacements
+        Shape (n_configs, 3 n_atoms), eV/Å and Å.
+    volume
+        Of the supercell, Å³.
+
+    Returns
+    -------
+    Shape (n_configs, 3, 3), eV/Å³.
+    """
+    f = forces.reshape(len(forces), -1, 3)
+    u = displacements.reshape(len(forces), -1, 3)
+    product = np.einsum("nia,nib->nab", f, u)
+    return np.asarray(0.5 * (product + product.transpose(0, 2, 1)) / volume)
+
+
+def forces_on_centroids(group: SpaceGroup, forces: NDArray[np.float64]) -> FloatArray:
+    """Symmetrised force on each primitive atom, averaged over the cells of each configuration.
+
+    Parameters
+    ----------
+    group
+        Operations of the supercell.
+    forces
+        Shape (n_configs, 3 n_atoms), eV/Å.
+
+    Returns
+    -------
+    Shape (n_configs, n_primitive, 3), eV/Å.
+    """
+    supercell = group.supercell
+    shape = (len(forces), supercell.n_cells, supercell.primitive.n_atoms, 3)
+    return group.symmetrise_vectors(forces.reshape(shape).mean(axis=1))
 
 
 def force_constant_average(

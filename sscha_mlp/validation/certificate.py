@@ -21,14 +21,19 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sscha_mlp import units
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate, average
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.scha.estimators import Samples, force_constant_average, frequency_shifts
+from sscha_mlp.scha.estimators import (
+    Samples,
+    estimate,
+    force_constant_average,
+    forces_on_centroids,
+    frequency_shifts,
+)
 
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
@@ -273,8 +278,8 @@ def certify(
     return Certificate(
         n_labels=n_labels,
         free_energy=average(delta.energies, antithetic=antithetic),
-        stress=average(_stress_shifts(delta, group), antithetic=antithetic),
-        centroid_forces=average(_centroid_forces(delta, group), antithetic=antithetic),
+        stress=estimate(delta, group).stress,
+        centroid_forces=average(forces_on_centroids(group, delta.forces), antithetic=antithetic),
         force_constants=force_constant_average(
             group, ensemble.gaussian, ensemble.displacements, delta.forces, weights
         ),
@@ -298,21 +303,3 @@ def _largest_share(delta: Samples) -> float:
     """Part of the squared force errors that belongs to the worst configuration."""
     squares = (delta.forces**2).sum(axis=1)
     return float(squares.max() / squares.sum()) if squares.any() else 0.0
-
-
-def _stress_shifts(delta: Samples, group: SpaceGroup) -> FloatArray:
-    """SSCHA stress that each configuration's difference contributes, (n, 3, 3), eV/Å³."""
-    n_configs = delta.ensemble.n_configs
-    forces = delta.forces.reshape(n_configs, -1, 3)
-    displacements = delta.ensemble.displacements.reshape(n_configs, -1, 3)
-    volume = delta.ensemble.dynamical_matrix.supercell.crystal.volume
-    virial = np.einsum("nia,nib->nab", forces, displacements) / volume
-    return group.symmetrise_tensor(delta.stresses + virial)
-
-
-def _centroid_forces(delta: Samples, group: SpaceGroup) -> FloatArray:
-    """Force difference on each primitive atom, (n, n_primitive, 3), eV/Å."""
-    supercell = group.supercell
-    shape = (-1, supercell.n_cells, supercell.primitive.n_atoms, 3)
-    per_cell: NDArray[np.float64] = delta.forces.reshape(shape).mean(axis=1)
-    return group.symmetrise_vectors(per_cell)

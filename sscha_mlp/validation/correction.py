@@ -19,7 +19,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, expand
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.scha import minimiser
-from sscha_mlp.scha.estimators import Samples
+from sscha_mlp.scha.estimators import Samples, displacement_stress
 from sscha_mlp.scha.minimiser import Minimise, MinimiserSettings
 from sscha_mlp.validation.certificate import Certificate
 
@@ -96,9 +96,7 @@ def add_difference(samples: Samples, certificate: Certificate) -> Samples:
     energies = -displacements @ slope + 0.5 * np.einsum(
         "ni,ij,nj->n", displacements, curvature, displacements, optimize=True
     )
-    u = ensemble.displacements.reshape(len(forces), -1, 3)
-    virial = np.einsum("nia,nib->nab", forces.reshape(len(forces), -1, 3), u)
-    virial = 0.5 * (virial + virial.transpose(0, 2, 1)) / supercell.crystal.volume
+    virial = displacement_stress(forces, ensemble.displacements, supercell.crystal.volume)
     return Samples(
         ensemble,
         samples.energies + energies,
