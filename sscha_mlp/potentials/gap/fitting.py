@@ -5,24 +5,19 @@ what a killed fit left behind is removed and the fit done again.  A complete fit
 settings and seed is found again instead of repeated; one of anything else is never overwritten.
 """
 
-import hashlib
-import json
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from ase import Atoms
 
-from sscha_mlp import __version__
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.data.labels import LabelledConfiguration
-from sscha_mlp.errors import FitError, InputError, ModelError
+from sscha_mlp.errors import FitError, InputError
 from sscha_mlp.potentials.gap import memory, store
 from sscha_mlp.potentials.gap.command import (
     LOG_FILE,
@@ -33,7 +28,8 @@ from sscha_mlp.potentials.gap.command import (
 )
 from sscha_mlp.potentials.gap.model import GapPotential, load
 from sscha_mlp.potentials.gap.settings import GapSettings
-from sscha_mlp.potentials.registry import MARKER
+from sscha_mlp.potentials.record import ModelRecord, hash_files, is_finished, write_record
+from sscha_mlp.potentials.training import elements_of, fingerprint, require_labels, versions
 
 _PACKAGES: Final = ("quippy-ase", "ase", "numpy")
 
@@ -100,18 +96,18 @@ def fit(
         settings = GapSettings.from_mapping(settings)
     if seed < 0:
         raise InputError(f"The seed of a GAP fit is {seed}; it must be at least 0.")
-    _require_labels(train)
-    fingerprint = _fingerprint(train, settings, seed)
-    if not _is_finished(directory, fingerprint):
+    require_labels(train, "gap")
+    identity = fingerprint(train, settings.as_dict(), seed)
+    if not is_finished(directory, identity, "gap"):
         limit = _default_limit() if memory_limit is None else memory_limit
-        _fit_in(directory, _Job(train, settings, seed, limit), fingerprint, progress)
+        _fit_in(directory, _Job(train, settings, seed, limit), identity, progress)
     return load(directory, n_workers=n_workers)
 
 
 def _fit_in(
     directory: Path,
     job: _Job,
-    fingerprint: str,
+    identity: str,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     """Run gap_fit in a scratch directory, so that a stray process can never meet a later fit."""
@@ -129,16 +125,17 @@ def _fit_in(
             progress=progress,
         )
         _require_targets(said, job.train, directory / LOG_FILE)
-        files = store.adopt(scratch, directory, name=f"GAP_{fingerprint[:16]}")
-    record = store.GapRecord(
-        sha256=store.hash_files(directory, files),
+        files = store.adopt(scratch, directory, name=f"GAP_{identity[:16]}")
+    record = ModelRecord(
+        kind="gap",
+        sha256=hash_files(directory, files, "gap"),
         files=files,
-        fingerprint=fingerprint,
+        fingerprint=identity,
         settings=job.settings.as_dict(),
-        elements=tuple(sorted({symbol for item in job.train for symbol in item.atoms.symbols})),
+        elements=elements_of(job.train),
         details=_details(job, said, time.perf_counter() - start),
     )
-    store.write_record(directory, record)
+    write_record(directory, record)
 
 
 def _details(job: _Job, said: FitRecord, seconds: float) -> dict[str, Any]:
@@ -150,53 +147,8 @@ def _details(job: _Job, said: FitRecord, seconds: float) -> dict[str, Any]:
         "n_sparse_used": job.n_sparse,
         "memory_announced_bytes": said.peak,
         "seconds": round(seconds, 3),
-        "versions": _versions(),
+        "versions": versions(_PACKAGES),
     }
-
-
-def _is_finished(directory: Path, fingerprint: str) -> bool:
-    """Whether this very fit is complete and undamaged; refuse to overwrite any other one."""
-    if not (directory / MARKER).exists():
-        return False
-    record = store.read_record(directory)
-    if record.fingerprint != fingerprint:
-        raise InputError(
-            f"{directory} holds a finished GAP of other training data, settings or seed "
-            f"({record.details.get('n_train')} configurations, seed {record.details.get('seed')}): "
-            f"fit in another directory, or remove its {MARKER} to give it up."
-        )
-    try:
-        store.verify(directory, record)
-    except ModelError:
-        return False
-    return True
-
-
-def _require_labels(train: Sequence[LabelledConfiguration]) -> None:
-    if not train:
-        raise InputError("A GAP fit needs at least one labelled configuration; got none.")
-    for index, item in enumerate(train):
-        label, n_atoms = item.label, len(item.atoms)
-        shapes = {"energy": (), "forces": (n_atoms, 3), "stress": (3, 3)}
-        for name, shape in shapes.items():
-            value = getattr(label, name, None)
-            if value is None or np.shape(value) != shape or not np.all(np.isfinite(value)):
-                raise InputError(
-                    f"Training configuration {index} ({n_atoms} atoms) has no finite {name} of "
-                    f"shape {shape}: label it again or leave it out."
-                )
-
-
-def _fingerprint(train: Sequence[LabelledConfiguration], settings: GapSettings, seed: int) -> str:
-    """Return the hash of all that decides the model: data in their order, settings, seed."""
-    digest = hashlib.sha256(json.dumps([settings.as_dict(), seed], sort_keys=True).encode())
-    for item in train:
-        atoms, label = item.atoms, item.label
-        digest.update(np.asarray(atoms.numbers, dtype=np.int64).tobytes())
-        digest.update(np.asarray(atoms.pbc, dtype=np.int64).tobytes())
-        for values in (atoms.cell, atoms.positions, label.energy, label.forces, label.stress):
-            digest.update(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-    return digest.hexdigest()
 
 
 def _only_labels(item: LabelledConfiguration) -> LabelledConfiguration:
@@ -249,13 +201,3 @@ def _require_targets(
             f"gap_fit did not read the training data as they are: it found {wrong}. The names of "
             f"the labels in {TRAIN_FILE} may be wrong; its output is in {log_file}."
         )
-
-
-def _versions() -> dict[str, str]:
-    found = {"sscha-mlp": __version__}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -12,8 +12,8 @@ from sscha_mlp.errors import InputError, ModelError
 from sscha_mlp.parallel import Failed, WorkerPool
 from sscha_mlp.potentials.gap.command import MODEL_FILE
 from sscha_mlp.potentials.gap.evaluator import Chunk, EvaluatorFactory, Group, Prediction
-from sscha_mlp.potentials.gap.store import GapRecord, read_record, verify
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
+from sscha_mlp.potentials.record import ModelRecord, read_record, verify
 
 _GROUP_ATOMS: Final = 128
 """Atoms in one call of QUIP; from here on the cost of the call itself no longer counts."""
@@ -31,7 +31,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> "GapPotential":
         If the directory holds no finished GAP, or a file is missing or has changed.
     """
     directory = Path(directory)
-    record = read_record(directory)
+    record = read_record(directory, "gap")
     verify(directory, record)
     return GapPotential(directory, record, n_workers=n_workers)
 
@@ -56,7 +56,7 @@ class GapPotential:
 
     kind: Final = "gap"
 
-    def __init__(self, path: Path, record: GapRecord, *, n_workers: int = 1) -> None:
+    def __init__(self, path: Path, record: ModelRecord, *, n_workers: int = 1) -> None:
         self.path = path.resolve()
         self.record = record
         self.n_workers = n_workers
