@@ -102,11 +102,17 @@ def label_batch(
     )
     for failure in done.failures:
         context.observer.note(f"label {failure.index} of {name} failed: {failure.reason}")
-    return Batch(name, labelled, _labelled(labelled, done.labels, kept, name), payload)
+    configurations = _labelled(labelled, done.labels, kept, name, chosen=choose is not None)
+    return Batch(name, labelled, configurations, payload)
 
 
 def _labelled(
-    ensemble: Ensemble, labels: Sequence[Label | None], kept: Sequence[int], name: str
+    ensemble: Ensemble,
+    labels: Sequence[Label | None],
+    kept: Sequence[int],
+    name: str,
+    *,
+    chosen: bool,
 ) -> tuple[LabelledConfiguration, ...]:
     """Pair configurations with their labels."""
     result = []
@@ -120,6 +126,7 @@ def _labelled(
                 temperature=ensemble.temperature,
                 displacement_rms=float(ensemble.displacement_rms[position]),
                 origin=name,
+                chosen=chosen,
             )
         )
     return tuple(result)

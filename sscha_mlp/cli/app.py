@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Exit, Option, Typer, echo
 
 from sscha_mlp import __version__
+from sscha_mlp.cli.convert import convert
 from sscha_mlp.cli.ensemble import ensemble
 from sscha_mlp.cli.fit import fit
 from sscha_mlp.cli.label import label
@@ -33,6 +34,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report),
     "Its stages, one by one, on files": (ensemble, label, fit, validate),
+    "Files and MTP, as in MLIP": (convert,),
 }
 for _panel, _verbs in _VERBS.items():
     for _verb in _verbs:

@@ -1,9 +1,10 @@
 """Extended XYZ, exact to the last digit.
 
 The comment line holds ``energy`` (eV), ``stress`` (nine numbers, eV/Å³, positive under tension),
-``config_type`` (the origin), and, where known, ``temperature`` (K) and ``displacement_rms`` (Å);
-each atom has its ``forces`` (eV/Å).  These are the keys that gap_fit is told to read and that
-ASE reads as results.  ASE's own writer keeps eight decimals; this one keeps all.
+``config_type`` (the origin), and, where known, ``temperature`` (K) and ``displacement_rms`` (Å),
+and ``chosen`` for what is no fair draw; each atom has its ``forces`` (eV/Å).  These are the keys
+that gap_fit is told to read and that ASE reads as results.  ASE's own writer keeps eight decimals;
+this one keeps all.
 """
 
 from collections.abc import Iterable, Sequence
@@ -50,6 +51,8 @@ def format_frame(configuration: LabelledConfiguration | Atoms) -> str:
         value = getattr(configuration, name)
         if value is not None:
             info[name] = repr(float(value))
+    if configuration.chosen:
+        info["chosen"] = "T"
     return _frame(configuration.atoms, info, label.forces)
 
 
@@ -107,6 +110,7 @@ def _labelled(atoms: Atoms) -> LabelledConfiguration:
         temperature=_optional_float(atoms, "temperature"),
         displacement_rms=_optional_float(atoms, "displacement_rms"),
         origin=str(atoms.info.get("config_type", "unknown")),
+        chosen=bool(atoms.info.get("chosen", False)),
     )
 
 

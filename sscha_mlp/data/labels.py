@@ -76,6 +76,8 @@ class LabelledConfiguration:
         Root mean square over the atoms of the distance from the ensemble's centroid, in Å.
     origin
         Where it comes from, one word: ``"start"``, ``"round-1"``, ``"check-2"``.
+    chosen
+        Whether it was chosen for what it teaches: no fair draw, and nothing to average over.
 
     Raises
     ------
@@ -89,6 +91,7 @@ class LabelledConfiguration:
     temperature: float | None = None
     displacement_rms: float | None = None
     origin: str = "unknown"
+    chosen: bool = False
 
     def __post_init__(self) -> None:
         if len(self.atoms) != len(self.label.forces):
