@@ -12,7 +12,10 @@ from sscha_mlp.potentials.protocol import Potential
 if TYPE_CHECKING:
     from sscha_mlp.data.labels import LabelledConfiguration
 
-KINDS: Final[Mapping[str, str]] = {"gap": "sscha_mlp.potentials.gap"}
+KINDS: Final[Mapping[str, str]] = {
+    "gap": "sscha_mlp.potentials.gap",
+    "mtp": "sscha_mlp.potentials.mtp",
+}
 """Kind -> package with the functions ``fit`` and ``load``."""
 
 MARKER: Final = "model.json"

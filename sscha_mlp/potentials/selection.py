@@ -1,8 +1,9 @@
 """Choose which configurations to label next."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from ase import Atoms
@@ -10,9 +11,13 @@ from ase.geometry import find_mic
 from numpy.typing import NDArray
 
 from sscha_mlp.errors import InputError
+from sscha_mlp.potentials.active_set import ActiveSet, configuration_grades, select_add
+from sscha_mlp.potentials.designs import cur
 from sscha_mlp.potentials.protocol import Potential
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+Features = Callable[[Sequence[Atoms]], FloatArray]
 
 
 class SelectionMethod(StrEnum):
@@ -21,6 +26,31 @@ class SelectionMethod(StrEnum):
     VARIANCE = "variance"
     FPS = "fps"
     RANDOM = "random"
+    CUR = "cur"
+    D_OPTIMAL = "d-optimal"
+
+
+@runtime_checkable
+class HasDescriptors(Protocol):
+    """A potential that describes a configuration by numbers, whatever atoms it holds."""
+
+    def descriptors(self, configurations: Sequence[Atoms]) -> FloatArray:
+        """Return the features of each configuration, shape (n_configs, n_features)."""
+        ...
+
+
+@runtime_checkable
+class HasSiteDescriptors(Protocol):
+    """A potential that describes each atom by numbers."""
+
+    def site_descriptors(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, IntArray]:
+        """Return the features of each atom, and the place of the configuration it belongs to.
+
+        Returns
+        -------
+        Shapes (n_atoms_in_all, n_features) and (n_atoms_in_all,).
+        """
+        ...
 
 
 def select(
@@ -31,6 +61,7 @@ def select(
     potential: Potential | None = None,
     rng: np.random.Generator,
     known: Sequence[Atoms] = (),
+    features: Features | None = None,
 ) -> tuple[int, ...]:
     """Return the indices of `n` candidates, in the order in which they were chosen.
 
@@ -43,28 +74,41 @@ def select(
       Each choice maximises the distance to the nearest configuration that is already chosen or
       `known`.  A configuration's coordinates are the forces that the potential predicts, or, if
       none is given, its displacements from the average candidate (minimum image); both are divided
-      by the spread over all candidates, so that a stiff and a soft potential choose alike.
+      by the spread over all candidates, so that a stiff and a soft potential choose alike.  With
+      `features`, or where the atoms differ and the potential has descriptors, those are the
+      coordinates, each divided by its own spread.
+    - ``cur``: those that span the features of all (:func:`sscha_mlp.potentials.designs.cur`).  The
+      features are `features`, the descriptors of the potential, or the coordinates of ``fps``,
+      each less its mean and divided by its spread over the candidates.
+    - ``d-optimal``: those that enlarge the active set of what is `known`, the most needed first
+      (:func:`sscha_mlp.potentials.active_set.select_add`); if fewer than `n` do, then those
+      of highest extrapolation grade.  The rows are `features`, the site descriptors of the
+      potential, or its descriptors.
 
     Parameters
     ----------
     candidates
-        Configurations to choose from; for ``fps``, all with the same atoms in the same order.
+        Configurations to choose from; for ``fps`` and ``cur`` without features or descriptors, all
+        with the same atoms in the same order.
     n
         How many; at most as many as there are candidates.
     method
         One of :class:`SelectionMethod`.
     potential
-        Needed for ``variance``, used by ``fps`` if given.
+        Needed for ``variance``, used by ``fps``, ``cur`` and ``d-optimal`` if given.
     rng
         Decides in ``random``, and where ``fps`` starts when nothing is `known`.
     known
-        Configurations that are labelled already; used by ``fps``.
+        Configurations that are labelled already; used by ``fps``, ``cur`` and ``d-optimal``.
+    features
+        Describes configurations, shape (n_configs, n_features); takes precedence over what the
+        potential offers.
 
     Raises
     ------
     InputError
-        If the method is unknown, `n` is out of range, the potential is missing, or the
-        configurations of ``fps`` do not hold the same atoms.
+        If the method is unknown, `n` is out of range, the potential or the features are missing,
+        or configurations that are compared atom by atom do not hold the same atoms.
     ModelError
         If the potential cannot evaluate a configuration.
     """
@@ -77,7 +121,8 @@ def select(
         )
     if n == 0:
         return ()
-    chosen = _METHODS[SelectionMethod(method)](candidates, n, potential, rng, known)
+    task = _Task(candidates, n, potential, rng, known, features)
+    chosen = _METHODS[SelectionMethod(method)](task)
     return tuple(int(index) for index in chosen)
 
 
@@ -110,51 +155,142 @@ def farthest_points(
     return chosen
 
 
-def _random(
-    candidates: Sequence[Atoms],
-    n: int,
-    _potential: Potential | None,
-    rng: np.random.Generator,
-    _known: Sequence[Atoms],
-) -> Sequence[int]:
-    return list(rng.choice(len(candidates), size=n, replace=False))
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """What :func:`select` was asked for."""
+
+    candidates: Sequence[Atoms]
+    n: int
+    potential: Potential | None
+    rng: np.random.Generator
+    known: Sequence[Atoms]
+    features: Features | None
+
+    @property
+    def everything(self) -> list[Atoms]:
+        """The candidates, then what is known."""
+        return [*self.candidates, *self.known]
+
+    @property
+    def descriptors(self) -> Features | None:
+        """What describes whole configurations of any atoms, if there is such a thing."""
+        return _descriptors_of(self.potential) if self.features is None else self.features
 
 
-def _variance(
-    candidates: Sequence[Atoms],
-    n: int,
-    potential: Potential | None,
-    _rng: np.random.Generator,
-    _known: Sequence[Atoms],
-) -> Sequence[int]:
-    if potential is None:
+def _descriptors_of(potential: object) -> Features | None:
+    return potential.descriptors if isinstance(potential, HasDescriptors) else None
+
+
+def _site_rows(
+    potential: object, configurations: Sequence[Atoms]
+) -> tuple[FloatArray, IntArray] | None:
+    if not isinstance(potential, HasSiteDescriptors):
+        return None
+    return potential.site_descriptors(configurations)
+
+
+def _random(task: _Task) -> Sequence[int]:
+    return list(task.rng.choice(len(task.candidates), size=task.n, replace=False))
+
+
+def _variance(task: _Task) -> Sequence[int]:
+    if task.potential is None:
         raise InputError("Selection by variance needs a potential; give one, or use fps or random.")
-    uncertainty = potential.evaluate(candidates, uncertainty=True).uncertainty
+    uncertainty = task.potential.evaluate(task.candidates, uncertainty=True).uncertainty
     if uncertainty is None:
         raise InputError(
-            f"Potentials of the kind {potential.kind!r} state no uncertainty: use fps or random."
+            f"Potentials of the kind {task.potential.kind!r} state no uncertainty: use fps or "
+            "random."
         )
-    return list(np.argsort(-uncertainty, kind="stable")[:n])
+    return list(np.argsort(-uncertainty, kind="stable")[: task.n])
 
 
-def _fps(
-    candidates: Sequence[Atoms],
-    n: int,
-    potential: Potential | None,
-    rng: np.random.Generator,
-    known: Sequence[Atoms],
-) -> Sequence[int]:
-    everything = [*candidates, *known]
-    _require_same_atoms(everything)
-    if potential is None:
-        features = _displacements(everything, len(candidates))
+def _fps(task: _Task) -> Sequence[int]:
+    n = len(task.candidates)
+    differ = not _same_atoms(task.everything)
+    if task.features is not None or (differ and task.descriptors is not None):
+        features = _standardised(task)
     else:
-        features = np.array([force.ravel() for force in potential.evaluate(everything).forces])
-    spread = float(np.std(features[: len(candidates)])) or 1.0
-    features = features / spread
-    return farthest_points(
-        features[: len(candidates)], n, known=features[len(candidates) :], rng=rng
-    )
+        features = _by_atom(task)
+        features = features / (float(np.std(features[:n])) or 1.0)
+    return farthest_points(features[:n], task.n, known=features[n:], rng=task.rng)
+
+
+def _cur(task: _Task) -> Sequence[int]:
+    features = _standardised(task)
+    n = len(task.candidates)
+    return cur(features[:n], task.n, known=features[n:])
+
+
+def _d_optimal(task: _Task) -> Sequence[int]:
+    n = len(task.candidates)
+    rows, owners = _rows(task)
+    new = owners < n
+    old, candidates, owner_of = rows[~new], rows[new], owners[new]
+    chosen = list(select_add(old, candidates, owner_of, task.n))
+    if len(chosen) < task.n:
+        basis = rows[~new | np.isin(owners, chosen)]
+        grades = np.zeros(n)
+        if basis.any():
+            grades = configuration_grades(ActiveSet.of(basis).grade(candidates), owner_of, n)
+        grades[chosen] = -1.0
+        chosen += list(np.argsort(-grades, kind="stable")[: task.n - len(chosen)])
+    return chosen
+
+
+def _rows(task: _Task) -> tuple[FloatArray, IntArray]:
+    """Return the rows of candidates and known ones, and whose each is."""
+    everything = task.everything
+    sites = _site_rows(task.potential, everything) if task.features is None else None
+    if sites is not None:
+        return sites
+    if task.descriptors is None:
+        raise InputError(
+            "D-optimal selection needs features, or a potential with descriptors: give one, or use "
+            "fps, cur or random."
+        )
+    return _described(task.descriptors, everything), np.arange(len(everything))
+
+
+def _standardised(task: _Task) -> FloatArray:
+    """Return features with zero mean and unit spread over the candidates.
+
+    A feature that varies by no more than rounding errors is zero.
+    """
+    everything = task.everything
+    describe = task.descriptors
+    features = _by_atom(task) if describe is None else _described(describe, everything)
+    candidates = features[: len(task.candidates)]
+    spread = np.std(candidates, axis=0)
+    constant = spread <= 1.0e-10 * np.abs(candidates).max(axis=0)
+    shifted = features - candidates.mean(axis=0)
+    return np.where(constant, 0.0, shifted / np.where(constant, 1.0, spread))
+
+
+def _described(describe: Features, configurations: Sequence[Atoms]) -> FloatArray:
+    features = np.asarray(describe(configurations), dtype=float)
+    if features.ndim != 2 or len(features) != len(configurations):
+        raise InputError(
+            f"The features of {len(configurations)} configurations have shape {features.shape}: "
+            "one row is needed for each."
+        )
+    if not np.isfinite(features).all():
+        raise InputError("A feature of a configuration is not finite.")
+    return features
+
+
+def _by_atom(task: _Task) -> FloatArray:
+    """Return forces, or displacements without a potential, shape (n, 3 n_atoms)."""
+    everything = task.everything
+    _require_same_atoms(everything)
+    if task.potential is None:
+        return _displacements(everything, len(task.candidates))
+    return np.array([force.ravel() for force in task.potential.evaluate(everything).forces])
+
+
+def _same_atoms(configurations: Sequence[Atoms]) -> bool:
+    first = configurations[0].numbers
+    return all(np.array_equal(atoms.numbers, first) for atoms in configurations)
 
 
 def _require_same_atoms(configurations: Sequence[Atoms]) -> None:
@@ -162,9 +298,9 @@ def _require_same_atoms(configurations: Sequence[Atoms]) -> None:
     for index, atoms in enumerate(configurations):
         if not np.array_equal(atoms.numbers, first):
             raise InputError(
-                f"Farthest-point sampling compares atom by atom, but configuration {index} holds "
-                f"other atoms ({atoms.symbols}) than configuration 0 "
-                f"({configurations[0].symbols}): select from each supercell by itself."
+                f"Selection compares atom by atom, but configuration {index} holds other atoms "
+                f"({atoms.symbols}) than configuration 0 ({configurations[0].symbols}): select "
+                "from each supercell by itself, or give features."
             )
 
 
@@ -182,11 +318,10 @@ def _displacements(configurations: Sequence[Atoms], n_candidates: int) -> FloatA
     return shifts
 
 
-_Method = Callable[
-    [Sequence[Atoms], int, Potential | None, np.random.Generator, Sequence[Atoms]], Sequence[int]
-]
-_METHODS: Final[Mapping[SelectionMethod, _Method]] = {
+_METHODS: Final[Mapping[SelectionMethod, Callable[[_Task], Sequence[int]]]] = {
     SelectionMethod.RANDOM: _random,
     SelectionMethod.VARIANCE: _variance,
     SelectionMethod.FPS: _fps,
+    SelectionMethod.CUR: _cur,
+    SelectionMethod.D_OPTIMAL: _d_optimal,
 }

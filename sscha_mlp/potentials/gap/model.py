@@ -8,8 +8,9 @@ from typing import Any, Final, Self
 import numpy as np
 from ase import Atoms
 
-from sscha_mlp.errors import InputError, ModelError
+from sscha_mlp.errors import ModelError
 from sscha_mlp.parallel import Failed, WorkerPool
+from sscha_mlp.potentials.domain import require_finite, require_usable
 from sscha_mlp.potentials.gap.command import MODEL_FILE
 from sscha_mlp.potentials.gap.evaluator import Chunk, EvaluatorFactory, Group, Prediction
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
@@ -110,8 +111,7 @@ class GapPotential:
             If a configuration holds an element the model was not trained on, a prediction is not
             finite, or a worker dies.
         """
-        for index, atoms in enumerate(configurations):
-            self._require_usable(index, atoms)
+        require_usable(configurations, self.elements, self.kind, self.path)
         found: dict[int, list[Prediction]] = {}
         for index, outcome in self._pool.run(self._chunks(configurations, uncertainty)):
             if isinstance(outcome, Failed):
@@ -137,21 +137,6 @@ class GapPotential:
             yield Chunk(first, batch, uncertainty)
             first += sum(len(group) for group in batch)
 
-    def _require_usable(self, index: int, atoms: Atoms) -> None:
-        unknown = sorted(set(atoms.symbols) - set(self.elements))
-        if unknown:
-            raise ModelError(
-                f"Configuration {index} holds {', '.join(unknown)}, but the GAP in {self.path} "
-                f"was trained on {', '.join(self.elements)} only: fit one on data with "
-                f"{', '.join(unknown)}."
-            )
-        if len(atoms) == 0:
-            raise InputError(f"Configuration {index} has no atoms; leave it out.")
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            raise InputError(f"Configuration {index} has positions or a cell that are not finite.")
-        if abs(np.linalg.det(atoms.cell.array)) <= 0.0:
-            raise InputError(f"Configuration {index} has a cell without volume; give it one.")
-
 
 def _grouped(configurations: Sequence[Atoms]) -> list[Group]:
     """Divide a batch, in its order, into groups of a bounded number of atoms.
@@ -176,12 +161,7 @@ def _bare(atoms: Atoms) -> Atoms:
 
 def _collect(predictions: Sequence[Prediction], uncertainty: bool) -> Predictions:
     for index, item in enumerate(predictions):
-        values = [item.energy, item.uncertainty or 0.0, *item.forces.flat, *item.stress.flat]
-        if not np.isfinite(values).all():
-            raise ModelError(
-                f"The GAP predicts NaN or infinity for configuration {index}: it is outside the "
-                "model's domain (atoms on top of each other?); leave it out."
-            )
+        require_finite(index, "gap", item.energy, item.uncertainty or 0.0, item.forces, item.stress)
     return Predictions(
         energies=np.array([item.energy for item in predictions], dtype=np.float64),
         forces=tuple(item.forces for item in predictions),

@@ -1,0 +1,259 @@
+"""Fit an MTP: check the labels, make the radial functions, solve, and keep the result.
+
+A directory holds one fit; see :mod:`sscha_mlp.potentials.record` for when it is complete.  The
+potential is kept as a ``.mtp`` file, exact to the last digit, which MLIP and its relatives read.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from ase.data import atomic_numbers
+from matscipy.neighbours import neighbour_list
+from numpy.typing import ArrayLike, NDArray
+
+from sscha_mlp.data.labels import LabelledConfiguration
+from sscha_mlp.errors import FitError, InputError
+from sscha_mlp.potentials.active_set import ActiveSet
+from sscha_mlp.potentials.mtp.enumeration import channel
+from sscha_mlp.potentials.mtp.files import write_mtp
+from sscha_mlp.potentials.mtp.model import ACTIVE_FILE, MODEL_FILE, MtpPotential, load
+from sscha_mlp.potentials.mtp.parameters import Parameters
+from sscha_mlp.potentials.mtp.regression import Regression, regress
+from sscha_mlp.potentials.mtp.settings import MtpSettings
+from sscha_mlp.potentials.mtp.template import Template
+from sscha_mlp.potentials.record import ModelRecord, hash_files, is_finished, write_record
+from sscha_mlp.potentials.registry import MARKER
+from sscha_mlp.potentials.training import elements_of, fingerprint, require_labels, versions
+
+FloatArray = NDArray[np.float64]
+
+_PACKAGES: Final = ("numba", "numpy", "matscipy", "ase")
+_NEAREST: Final = 0.5
+"""Å: atoms nearer than this are on top of each other."""
+
+
+def fit(
+    train: Sequence[LabelledConfiguration],
+    *,
+    directory: Path,
+    settings: MtpSettings | Mapping[str, Any] | None = None,
+    seed: int = 0,
+    n_workers: int = 1,
+    memory_limit: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    weights: ArrayLike | None = None,
+) -> MtpPotential:
+    """Fit an MTP in `directory`, or find the same fit there.
+
+    Parameters
+    ----------
+    train
+        What to learn: energies (eV), forces (eV/Å) and stresses (eV/Å³, ASE's sign).
+    directory
+        The model's own directory; made if needed.
+    settings
+        Settings that differ from the defaults.
+    seed
+        Part of the fit's identity alone: nothing in it is random.
+    n_workers
+        Threads that compute basis functions, and with which the potential evaluates.
+    memory_limit
+        Bytes that the rows of the fit may take; no limit when None.
+    progress
+        Called with (per cent done, 100).
+    weights
+        How many times the squared residuals of each configuration count, shape (n,): for example
+        the importance weights of an SSCHA ensemble.
+
+    Raises
+    ------
+    ConfigError
+        If a setting is unknown or out of range.
+    InputError
+        If a label is missing or not finite, the data are empty, a weight is negative, or the
+        directory holds a finished model of other data, settings or seed.
+    FitError
+        If the data do not determine a potential, or need more memory than there is.
+    """
+    if not isinstance(settings, MtpSettings):
+        settings = MtpSettings.from_mapping(settings)
+    require_labels(train, "mtp")
+    each = _weights(weights, len(train))
+    identity = fingerprint(train, {**settings.as_dict(), "weights": each.tolist()}, seed)
+    if not is_finished(directory, identity, "mtp"):
+        start = time.perf_counter()
+        prepare(directory)
+        _require_memory(train, settings, memory_limit)
+        job = _Job(train, settings, identity, seed, start)
+        found = regress(
+            first_parameters(train, settings),
+            train,
+            settings,
+            weights=each,
+            n_threads=n_workers,
+            progress=_per_cent(progress),
+        )
+        _keep(directory, found, job)
+    return load(directory, n_workers=n_workers)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """What is fitted, what identifies it, and when it began."""
+
+    train: Sequence[LabelledConfiguration]
+    settings: MtpSettings
+    identity: str
+    seed: int
+    start: float
+
+
+def first_parameters(train: Sequence[LabelledConfiguration], settings: MtpSettings) -> Parameters:
+    """Return template and radial functions for training data; the other coefficients are zero.
+
+    Radial function number mu is Chebyshev polynomial number mu: the basis is not contracted, and
+    nothing about it has to be found by a nonlinear fit.
+
+    Raises
+    ------
+    FitError
+        If the cutoff is not beyond the shortest distance, or atoms lie on top of each other.
+    """
+    species = sorted(atomic_numbers[symbol] for symbol in elements_of(train))
+    n = len(species)
+    template = settings.template(n)
+    return Parameters(
+        template=template,
+        species=tuple(species),
+        min_dist=settings.min_dist_ratio * shortest_distance(train, settings.cutoff),
+        max_dist=settings.cutoff,
+        radial_coeffs=_uncontracted(template, settings, n),
+        species_coeffs=np.zeros(n),
+        moment_coeffs=np.zeros(template.n_scalars),
+    )
+
+
+def _uncontracted(template: Template, settings: MtpSettings, n_species: int) -> FloatArray:
+    """One polynomial per radial function, for the species that it belongs to."""
+    n_neighbours, n_centres = settings.channels(n_species)
+    n_orders = -(-template.n_radial // (n_neighbours * n_centres))
+    shape = (n_species, n_species, template.n_radial, max(settings.n_polynomials, n_orders))
+    radial = np.zeros(shape)
+    for mu in range(template.n_radial):
+        order, neighbour, centre = channel(mu, n_neighbours, n_centres)
+        centres = slice(None) if n_centres == 1 else centre
+        neighbours = slice(None) if n_neighbours == 1 else neighbour
+        radial[centres, neighbours, mu, order] = 1.0
+    return radial
+
+
+def shortest_distance(train: Sequence[LabelledConfiguration], cutoff: float) -> float:
+    """Shortest distance between two atoms of the training data, Å.
+
+    Raises
+    ------
+    FitError
+        If there is none within the cutoff, or atoms lie on top of each other.
+    """
+    found = [neighbour_list("d", item.atoms, cutoff).min(initial=np.inf) for item in train]
+    shortest = float(min(found))
+    if shortest == np.inf:
+        raise FitError(
+            f"No two atoms of the training data are within {cutoff:g} Å: raise the MTP setting "
+            "cutoff."
+        )
+    if shortest < _NEAREST:
+        raise FitError(
+            f"Training configuration {int(np.argmin(found))} has two atoms {shortest:.3g} Å apart: "
+            "leave it out."
+        )
+    return shortest
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory of a model, and remove what a killed fit left there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in (MARKER, MODEL_FILE, ACTIVE_FILE):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _keep(directory: Path, found: Regression, job: _Job) -> None:
+    """Write the potential, its active set, and the record, which makes the fit complete."""
+    if not np.isfinite(found.fit.coefficients).all():
+        raise FitError("The MTP fit gave coefficients that are not finite: check the labels.")
+    write_mtp(directory / MODEL_FILE, found.parameters)
+    active = _active_set(found, job.settings)
+    with (directory / ACTIVE_FILE).open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **active.to_arrays())
+    files = (MODEL_FILE, ACTIVE_FILE)
+    record = ModelRecord(
+        kind="mtp",
+        sha256=hash_files(directory, files, "mtp"),
+        files=files,
+        fingerprint=job.identity,
+        settings=job.settings.as_dict(),
+        elements=elements_of(job.train),
+        details=_details(found, active, job),
+    )
+    write_record(directory, record)
+
+
+def _active_set(found: Regression, settings: MtpSettings) -> ActiveSet:
+    """Choose the active set among training atoms, or among whole configurations."""
+    if settings.grade == "neighborhood":
+        return ActiveSet.of(found.site_rows)
+    sums = np.zeros((int(found.owners[-1]) + 1, found.site_rows.shape[1]))
+    np.add.at(sums, found.owners, found.site_rows)
+    return ActiveSet.of(sums / np.bincount(found.owners)[:, None])
+
+
+def _details(found: Regression, active: ActiveSet, job: _Job) -> dict[str, Any]:
+    template = found.parameters.template
+    return {
+        "seed": job.seed,
+        "n_train": len(job.train),
+        "n_train_atoms": len(found.site_rows),
+        "n_basis_functions": template.n_scalars,
+        "n_radial_functions": template.n_radial,
+        "min_dist_A": found.parameters.min_dist,
+        "ridge": found.fit.ridge,
+        "weighted_residual": found.fit.residual,
+        "active_set_rank": active.rank,
+        "seconds": round(time.perf_counter() - job.start, 3),
+        "versions": versions(_PACKAGES),
+    }
+
+
+def _weights(weights: ArrayLike | None, n: int) -> FloatArray:
+    each = np.ones(n) if weights is None else np.array(weights, dtype=np.float64)
+    if each.shape != (n,) or not np.isfinite(each).all() or np.any(each < 0) or not each.any():
+        raise InputError(
+            f"The weights of {n} training configurations must be {n} numbers of at least 0, not "
+            "all zero."
+        )
+    return each
+
+
+def _require_memory(
+    train: Sequence[LabelledConfiguration], settings: MtpSettings, limit: float | None
+) -> None:
+    template = settings.template(len(elements_of(train)))
+    n_rows = sum(7 + 3 * len(item.atoms) for item in train)
+    needed = 8.0 * n_rows * (template.n_scalars + 2) * 1.2
+    if limit is not None and needed > limit:
+        raise FitError(
+            f"The MTP fit needs about {needed / 1e9:.2f} GB for {len(train)} configurations and "
+            f"may take {limit / 1e9:.2f} GB: lower the MTP setting level, or train on fewer."
+        )
+
+
+def _per_cent(
+    progress: Callable[[int, int], None] | None,
+) -> Callable[[int, int], None] | None:
+    if progress is None:
+        return None
+    return lambda done, total: progress(100 * done // total, 100)

@@ -1,0 +1,204 @@
+"""A fitted MTP, ready to evaluate batches of configurations."""
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Self
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from sscha_mlp.errors import InputError, ModelError
+from sscha_mlp.potentials.active_set import BREAK, ActiveSet, configuration_grades
+from sscha_mlp.potentials.domain import require_finite, require_usable
+from sscha_mlp.potentials.mtp.engine import Engine, Evaluation
+from sscha_mlp.potentials.mtp.files import read_mtp
+from sscha_mlp.potentials.mtp.parameters import Parameters
+from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
+from sscha_mlp.potentials.record import ModelRecord, read_record, verify
+
+FloatArray = NDArray[np.float64]
+
+MODEL_FILE: Final = "potential.mtp"
+ACTIVE_FILE: Final = "active_set.npz"
+
+
+def load(directory: Path | str, *, n_workers: int = 1) -> "MtpPotential":
+    """Load a finished MTP after comparing its files with the hash taken when it was fitted.
+
+    Raises
+    ------
+    ModelError
+        If the directory holds no finished MTP, or a file is missing, damaged or has changed.
+    """
+    directory = Path(directory)
+    record = read_record(directory, "mtp")
+    verify(directory, record)
+    parameters = read_mtp(directory / MODEL_FILE)
+    try:
+        with np.load(directory / ACTIVE_FILE, allow_pickle=False) as arrays:
+            active = ActiveSet.from_arrays(dict(arrays))
+    except (OSError, ValueError, zipfile.BadZipFile) as err:
+        raise ModelError(
+            f"{directory / ACTIVE_FILE} cannot be read ({err}): fit the model again."
+        ) from err
+    return MtpPotential(directory, record, parameters, active, n_workers=n_workers)
+
+
+class MtpPotential:
+    """An MTP and its active set.
+
+    Predictions do not depend on the number of threads.
+
+    Parameters
+    ----------
+    path
+        Directory of the model.
+    record
+        What its ``model.json`` says.
+    parameters
+        Template and coefficients.
+    active_set
+        Of the training data, for the extrapolation grade.
+    n_workers
+        Threads among which a batch is divided.
+    """
+
+    kind: Final = "mtp"
+    uncertainty_name: Final = "extrapolation grade"
+    uncertainty_limit: Final = BREAK
+
+    def __init__(
+        self,
+        path: Path,
+        record: ModelRecord,
+        parameters: Parameters,
+        active_set: ActiveSet,
+        *,
+        n_workers: int = 1,
+    ) -> None:
+        self.path = path.resolve()
+        self.record = record
+        self.parameters = parameters
+        self.active_set = active_set
+        self.n_workers = n_workers
+        self._engine = Engine(parameters, n_threads=n_workers)
+
+    def __repr__(self) -> str:
+        return f"MtpPotential({str(self.path)!r}, n_workers={self.n_workers})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the potential and its active set."""
+        return self.record.sha256
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of the fit."""
+        return MappingProxyType(dict(self.record.settings))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that the model was trained on."""
+        return self.record.elements
+
+    def evaluate(
+        self, configurations: Sequence[Atoms], *, uncertainty: bool = False
+    ) -> Predictions:
+        """Return energies, forces and stresses, in the order of the configurations.
+
+        Parameters
+        ----------
+        configurations
+            Crystals with a cell; they are not changed.
+        uncertainty
+            Whether to return the extrapolation grade of each configuration, dimensionless: in
+            neighbourhood mode the largest among its atoms.  Above 2 a configuration is worth a
+            label, above 10 its prediction should not be used
+            (:mod:`sscha_mlp.potentials.active_set`).
+
+        Raises
+        ------
+        InputError
+            If a configuration has positions or a cell that are not finite, or no volume.
+        ModelError
+            If a configuration holds an element that the model was not trained on, or a prediction
+            is not finite.
+        """
+        self._require_usable(configurations)
+        found = self._engine.evaluate(configurations, basis=uncertainty)
+        for index, energies in enumerate(found.site_energies):
+            require_finite(index, self.kind, energies, found.forces[index], found.stresses[index])
+        grades = self._grades(found) if uncertainty else None
+        return Predictions(found.energies, found.forces, found.stresses, grades)
+
+    def site_energies(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
+        """Return the energy of each atom, one array (n_atoms,) per configuration, eV."""
+        self._require_usable(configurations)
+        return self._engine.evaluate(configurations).site_energies
+
+    def site_grades(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
+        """Return the extrapolation grade of each atom, one array (n_atoms,) per configuration.
+
+        Raises
+        ------
+        InputError
+            If the model was fitted with grades of whole configurations.
+        """
+        if self.settings.get("grade") == "configuration":
+            raise InputError(
+                "This MTP grades whole configurations; fit one with grade = 'neighborhood' for "
+                "grades of atoms."
+            )
+        self._require_usable(configurations)
+        found = self._engine.evaluate(configurations, basis=True)
+        return tuple(self.active_set.grade(rows) for rows in found.basis)
+
+    def site_descriptors(
+        self, configurations: Sequence[Atoms]
+    ) -> tuple[FloatArray, NDArray[np.int64]]:
+        """Return the basis functions of each atom and the configuration it belongs to.
+
+        Returns
+        -------
+        Shapes (n, n_basis) and (n,) over all atoms of all configurations.
+        """
+        self._require_usable(configurations)
+        found = self._engine.evaluate(configurations, basis=True)
+        sizes = [len(rows) for rows in found.basis]
+        return np.concatenate(found.basis), np.repeat(np.arange(len(sizes)), sizes)
+
+    def descriptors(self, configurations: Sequence[Atoms]) -> FloatArray:
+        """Return the basis functions of each configuration per atom, shape (n, n_basis)."""
+        self._require_usable(configurations)
+        found = self._engine.evaluate(configurations, basis=True)
+        return np.array([rows.mean(axis=0) for rows in found.basis])
+
+    def calculator(self) -> PotentialCalculator:
+        """Return an ASE calculator that evaluates in this process."""
+        single = MtpPotential(self.path, self.record, self.parameters, self.active_set)
+        return PotentialCalculator(single)
+
+    def close(self) -> None:
+        """Nothing to end: threads live only as long as a batch."""
+
+    def _grades(self, found: Evaluation) -> FloatArray:
+        sizes = [len(rows) for rows in found.basis]
+        if not sizes:
+            return np.zeros(0)
+        if self.settings.get("grade") == "configuration":
+            return self.active_set.grade([rows.mean(axis=0) for rows in found.basis])
+        grades = self.active_set.grade(np.concatenate(found.basis))
+        owners = np.repeat(np.arange(len(sizes)), sizes)
+        return configuration_grades(grades, owners, len(sizes))
+
+    def _require_usable(self, configurations: Sequence[Atoms]) -> None:
+        require_usable(configurations, self.elements, self.kind, self.path)

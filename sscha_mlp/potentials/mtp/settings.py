@@ -1,0 +1,159 @@
+"""Settings of an MTP fit."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Self
+
+from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.mtp.enumeration import check_size, make_template
+from sscha_mlp.potentials.mtp.template import Template
+
+_POSITIVE: Final = ("cutoff", "energy_sigma", "force_sigma", "stress_sigma")
+_NOT_NEGATIVE: Final = ("smoothness", "refine_seconds")
+_USUAL_LEVELS: Final = {1: 14, 2: 10}
+_LEAST_LEVEL: Final = 8
+_GRADES: Final = ("neighborhood", "configuration")
+_SPECIES: Final = ("both", "centre", "neighbour")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MtpSettings:
+    """What an MTP is made of, and how its coefficients are found.
+
+    Parameters
+    ----------
+    level
+        Largest level of a basis function, from 2 to 28; 0 for one by the number of species: 14 for
+        one, 10 for two, 8 for more.
+    radial_weight
+        What a step in the index of the radial function adds to the level: 4 for the basis of MLIP,
+        1 for one with many more radial functions at the same level.
+    max_tensors
+        Most moment tensors in one basis function, one less than its body order; 4 in MLIP.
+    cutoff
+        Radius of an atomic environment, Å.
+    min_dist_ratio
+        The radial functions begin at this part of the shortest distance in the training data.
+    species
+        What radial functions distinguish in a crystal of several species: ``both`` the central
+        atom and its neighbour, ``centre`` only the former, ``neighbour`` only the latter.
+    n_polynomials
+        Chebyshev polynomials in each radial function; 0 for as many as there are functions, which
+        is all that a fit without refinement uses.
+    energy_sigma, force_sigma, stress_sigma
+        Errors that weigh the data against each other: eV/atom, eV/Å, eV/Å³.
+    smoothness
+        The coefficient of a basis function of level l is taken to be of the size exp(-s l / 2).
+    ridge
+        Strength of the regularisation, relative to the largest singular value squared; chosen by
+        cross-validation when None.
+    n_folds
+        Of that cross-validation; folds are made of whole configurations.
+    refine_steps
+        Steps by which the radial functions are refined after the linear fit; 0 for none.
+    refine_seconds
+        Time after which no further step is begun; 0 for no limit.
+    grade
+        Rows of the extrapolation grade: ``neighborhood`` (atoms) or ``configuration`` (their sum).
+
+    Raises
+    ------
+    ConfigError
+        If a value is out of range.
+    """
+
+    level: int = 0
+    radial_weight: int = 1
+    max_tensors: int = 3
+    cutoff: float = 5.0
+    species: str = "both"
+    min_dist_ratio: float = 0.95
+    n_polynomials: int = 0
+    energy_sigma: float = 0.001
+    force_sigma: float = 0.03
+    stress_sigma: float = 0.002
+    smoothness: float = 0.3
+    ridge: float | None = None
+    n_folds: int = 5
+    refine_steps: int = 0
+    refine_seconds: float = 0.0
+    grade: str = "neighborhood"
+
+    def __post_init__(self) -> None:
+        """Check types and ranges."""
+        for name, least in {"n_polynomials": 0, "n_folds": 2, "refine_steps": 0}.items():
+            _require_integer(name, getattr(self, name), least)
+        for name, least in {"level": 0, "radial_weight": 1, "max_tensors": 1}.items():
+            _require_integer(name, getattr(self, name), least)
+        check_size(self.level or 2, self.radial_weight, self.max_tensors)
+        for name in _POSITIVE:
+            _require_number(name, getattr(self, name), 0.0, exclusive=True)
+        for name in _NOT_NEGATIVE:
+            _require_number(name, getattr(self, name), 0.0)
+        _require_number("min_dist_ratio", self.min_dist_ratio, 0.0, exclusive=True)
+        if self.min_dist_ratio > 1.0:
+            raise ConfigError(
+                f"MTP setting min_dist_ratio = {self.min_dist_ratio} must not be above 1: the "
+                "radial functions would not cover the training data."
+            )
+        if self.ridge is not None:
+            _require_number("ridge", self.ridge, 0.0)
+        for name, choices in {"grade": _GRADES, "species": _SPECIES}.items():
+            if getattr(self, name) not in choices:
+                raise ConfigError(
+                    f"MTP setting {name} = {getattr(self, name)!r} must be one of: "
+                    f"{', '.join(choices)}."
+                )
+
+    def channels(self, n_species: int) -> tuple[int, int]:
+        """Return the kinds of neighbours and of centres that radial functions distinguish."""
+        return (
+            1 if self.species == "centre" else n_species,
+            1 if self.species == "neighbour" else n_species,
+        )
+
+    def template(self, n_species: int) -> Template:
+        """Return the template for a crystal of so many species."""
+        n_neighbours, n_centres = self.channels(n_species)
+        return make_template(
+            self.level or _USUAL_LEVELS.get(n_species, _LEAST_LEVEL),
+            radial_weight=self.radial_weight,
+            max_tensors=self.max_tensors,
+            n_neighbours=n_neighbours,
+            n_centres=n_centres,
+        )
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any] | None) -> Self:
+        """Return the defaults changed by `values`.
+
+        Raises
+        ------
+        ConfigError
+            If a key is unknown or a value out of range.
+        """
+        values = dict(values or {})
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(str(key) for key in values if key not in known)
+        if unknown:
+            raise ConfigError(
+                f"Unknown MTP setting {', '.join(unknown)}; the known ones are: {', '.join(known)}."
+            )
+        return cls(**values)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values, as they go into JSON."""
+        return asdict(self)
+
+
+def _require_integer(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"MTP setting {name} = {value!r} must be an integer of at least {least}.")
+
+
+def _require_number(name: str, value: object, least: float, *, exclusive: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least or (exclusive and value == least):  # type: ignore[arg-type, operator]
+        bound = "above" if exclusive else "at least"
+        raise ConfigError(f"MTP setting {name} = {value!r} must be a number {bound} {least:g}.")
