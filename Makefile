@@ -15,7 +15,7 @@ export PYTHON
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: install
 install: $(STAMP) ## make .venv/ with everything, system packages included where this user may
@@ -55,6 +55,16 @@ format: install ## put the code into the house's format
 .PHONY: bench
 bench: install ## print the benchmark tables
 	$(BIN)/python benchmarks/run.py
+
+.PHONY: bench-peers
+bench-peers: install ## install the other potentials that the benchmarks compare with
+	@scripts/install-peers.sh
+
+.PHONY: bench-learning
+bench-learning: install ## learning curves of each way to choose labels (about a quarter of an hour)
+	$(BIN)/python benchmarks/learning_curve.py --seeds 6 --out runs/learning-linear.json
+	$(BIN)/python benchmarks/learning_curve.py --model refined --seeds 2 --out runs/learning-refined.json
+	$(BIN)/python benchmarks/learning_curve.py --read runs/learning-linear.json runs/learning-refined.json --figure runs/learning-curve.png
 
 .PHONY: notebooks
 notebooks: install ## run the notebooks in place; fails where a cell fails

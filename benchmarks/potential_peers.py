@@ -44,6 +44,9 @@ class Polymlp:
     model_type, max_p, max_l
         pypolymlp's model type, largest power, and largest angular numbers of the invariants of
         two and three bodies.
+    use_cv
+        Choose the ridge parameter by pypolymlp's cross-validation on all training configurations,
+        rather than by the error on every tenth, which is then left out of the fit.
     """
 
     def __init__(
@@ -55,12 +58,13 @@ class Polymlp:
         model_type: int,
         max_p: int,
         max_l: tuple[int, ...],
+        use_cv: bool,
     ) -> None:
         from pypolymlp.calculator.properties import Properties
         from pypolymlp.mlp_dev.pypolymlp import Pypolymlp
 
         self.elements = tuple(dict.fromkeys(train[0].atoms.get_chemical_symbols()))
-        mean = np.mean([one.label.energy / len(one.atoms) for one in train])
+        self.offset = float(np.mean([one.label.energy / len(one.atoms) for one in train]))
         fit = Pypolymlp(verbose=False)
         fit.set_params(
             elements=self.elements,
@@ -70,19 +74,18 @@ class Polymlp:
             gtinv_order=len(max_l) + 1,
             gtinv_maxl=max_l,
             gaussian_params2=(0.0, cutoff - 1.0, n_gaussians),
-            atomic_energy=(float(mean),) * len(self.elements),
+            atomic_energy=(self.offset,) * len(self.elements),
         )
         self.n_features = int(fit.n_features)
         if self.n_features > MOST_FEATURES:
             raise SkippedError(f"not run: {self.n_features} features for these elements")
-        # The ridge parameter is chosen on a tenth of the training set, not on the test set.
-        chosen = np.arange(len(train)) % 10 == 9
+        held_out = train[9::10]
+        used = train if use_cv else [one for k, one in enumerate(train) if k % 10 != 9]
         fit.set_datasets_structures(
-            **self._data_set("train", [train[i] for i in np.flatnonzero(~chosen)]),
-            **self._data_set("test", [train[i] for i in np.flatnonzero(chosen)]),
+            **self._data_set("train", used), **self._data_set("test", held_out)
         )
         with contextlib.redirect_stdout(io.StringIO()):
-            fit.fit()
+            fit.fit(use_cv=use_cv)
         self.properties = Properties(params=fit.parameters, coeffs=fit.coeffs)
 
     def evaluate(self, frames: Sequence[Atoms]) -> Predictions:
@@ -97,7 +100,7 @@ class Polymlp:
         xx, yy, zz, xy, yz, zx = -np.asarray(stresses).T / volumes
         full = np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
         return Predictions(
-            np.asarray(energies),
+            np.asarray(energies) + self.offset * np.array([len(atoms) for atoms in frames]),
             tuple(force.T[order] for force, order in zip(forces, back, strict=True)),
             full.transpose(2, 0, 1),
         )
@@ -120,7 +123,7 @@ class Polymlp:
         )
 
     def _data_set(self, name: str, labelled: Sequence[LabelledConfiguration]) -> dict:
-        """Arguments of ``set_datasets_structures``: stresses are virials, positive if compressed."""
+        """Arguments of ``set_datasets_structures``; stresses in eV, positive if compressed."""
         orders = [self._order(one.atoms) for one in labelled]
         pairs = list(zip(labelled, orders, strict=True))
         return {

@@ -1,8 +1,10 @@
 """Print the benchmark tables: ours beside its peer, in one run on one machine, one BLAS thread.
 
-python benchmarks/run.py           evaluation, minimiser, and the whole job beside the tutorial
-                                   done by hand (about 15 minutes on two cores)
-python benchmarks/run.py --quick   without the whole job (under a minute)
+python benchmarks/run.py           evaluation, minimiser, potentials beside other codes, and the
+                                   whole job beside the tutorial done by hand (about half an hour
+                                   on two cores)
+python benchmarks/run.py --quick   without the whole job, and of the potentials one data set and
+                                   what takes seconds (about two minutes)
 """
 
 import argparse
@@ -44,6 +46,7 @@ def main() -> None:
     with TemporaryDirectory() as scratch:
         evaluation_table(Path(scratch), ensemble, labelled)
     minimiser_table(samples)
+    potentials_table(quick=args.quick)
     if not args.quick:
         whole_job_table(args.seed)
 
@@ -151,6 +154,14 @@ def minimiser_table(samples: Samples) -> None:
             f"{done.dynamical_matrix.modes.frequencies_thz[0]:>15.4f}"
         )
     print(f"ratio {rows['python-sscha'] / rows['native']:.0f}x")
+
+
+def potentials_table(*, quick: bool) -> None:
+    """Learned potentials on the same data, each in a process of its own."""
+    script = Path(__file__).with_name("potentials.py")
+    options = ["--quick"] if quick else []
+    sys.stdout.flush()
+    subprocess.run([sys.executable, str(script), *options], check=True)
 
 
 def whole_job_table(seed: int) -> None:

@@ -4,7 +4,7 @@ The public functions are attributes of this package and are imported when they a
 
     import sscha_mlp as sm
 
-    model = sm.fit("gap", dataset.train, directory="models/000")
+    model = sm.fit("mtp", dataset.train, directory="models/000")
 """
 
 from importlib import import_module
@@ -36,9 +36,14 @@ _PUBLIC: Final[dict[str, str]] = {
     "Dataset": "sscha_mlp.data.dataset",
     "read_extxyz": "sscha_mlp.data.extxyz",
     "write_extxyz": "sscha_mlp.data.extxyz",
+    "read_any": "sscha_mlp.data.formats",
+    "write_any": "sscha_mlp.data.formats",
     # potentials
     "fit": "sscha_mlp.potentials.registry",
     "load": "sscha_mlp.potentials.registry",
+    "select": "sscha_mlp.potentials.selection",
+    "read_mtp": "sscha_mlp.potentials.mtp.files",
+    "write_mtp": "sscha_mlp.potentials.mtp.files",
     # the SSCHA
     "Samples": "sscha_mlp.scha.estimators",
     "estimate": "sscha_mlp.scha.estimators",
@@ -49,6 +54,8 @@ _PUBLIC: Final[dict[str, str]] = {
     # what it is worth
     "validate": "sscha_mlp.validation.metrics",
     "certify": "sscha_mlp.validation.certificate",
+    "calibrate": "sscha_mlp.validation.calibration",
+    "calibration_figure": "sscha_mlp.report.calibration_page",
     # a whole run
     "run": "sscha_mlp.campaign.loop",
     "RunSettings": "sscha_mlp.campaign.settings",

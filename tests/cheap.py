@@ -27,6 +27,7 @@ supercell = [2, 2, 2]
 configs = 40
 max_labels = 60
 workers = 1
+model = "{model}"
 
 [start]
 fmax = 0.01
@@ -39,6 +40,7 @@ n_extra = 4
 explore_configs = {explore_configs}
 explore_populations = 2
 alarm_ratio = {alarm_ratio}
+break_grade = {break_grade}
 
 [certificate]
 n_labels = 8
@@ -65,13 +67,31 @@ cutoff = 3.6
 n_sparse = 20
 l_max = 2
 n_max = 4
+
+[mtp]
+cutoff = 3.6
+level = 8
 """
 """Tolerances that anything meets: these runs test the machinery, not the physics."""
 
 
-def write_settings(directory: Path, *, explore_configs: int = 20, alarm_ratio: float = 1e3) -> Path:
+def write_settings(
+    directory: Path,
+    *,
+    model: str = "gap",
+    explore_configs: int = 20,
+    alarm_ratio: float = 1e3,
+    break_grade: float = 1e3,
+) -> Path:
     path = directory / "tiny.toml"
-    path.write_text(SETTINGS.format(explore_configs=explore_configs, alarm_ratio=alarm_ratio))
+    path.write_text(
+        SETTINGS.format(
+            model=model,
+            explore_configs=explore_configs,
+            alarm_ratio=alarm_ratio,
+            break_grade=break_grade,
+        )
+    )
     return path
 
 

@@ -27,7 +27,10 @@ from sscha_mlp.cli.relax import default_run_directory, resolve
 from sscha_mlp.cli.screen import BarObserver, LineObserver
 from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
 
-VERBS = ("relax", "status", "report", "ensemble", "label", "fit", "validate")
+VERBS = (
+    *("relax", "status", "report", "ensemble", "label", "fit", "validate"),
+    *("convert", "efs", "grade", "select-add", "export"),
+)
 
 POPULATION = {
     "phase": "round-1",
@@ -89,8 +92,13 @@ def test_help_names_every_verb(capsys):
         ("relax", ["in K", "in GPa", "[default: 2 2 2]", "run.toml", "status 0"]),
         ("ensemble", ["in K", "(Å)", "Sobol"]),
         ("label", ["in s", "(eV/Å)", "package.module:function"]),
-        ("fit", ["[gap]", "(Å)"]),
+        ("fit", ["[mtp]", "(Å)"]),
         ("validate", ["reference - model"]),
+        ("convert", ["(eV)", "(eV/Å)"]),
+        ("efs", ["(eV)", "(eV/Å)", "reference - model", "check_errors"]),
+        ("grade", ["nbh_grades", "MV_grade", "status 1"]),
+        ("select-add", ["d-optimal", "--n"]),
+        ("export", [".almtp", "LAMMPS"]),
         ("status", ["RUN_DIR"]),
         ("report", ["report.pdf"]),
     ],
@@ -302,7 +310,10 @@ def test_the_stages_work_on_files_alone(finished_run, tmp_path, monkeypatch, cap
     assert run_command(["label", "a.xyz", "--reference", "emt", "--out", "again.xyz"]) == 0
     assert "0 computed, 12 found" in capsys.readouterr().err
     config = str(finished_run / "run.toml")
-    assert run_command(["fit", "train.xyz", "--out", "model", "--config", config]) == 0
+    assert (
+        run_command(["fit", "train.xyz", "--out", "model", "--model", "gap", "--config", config])
+        == 0
+    )
     assert run_command(["validate", "model", "train.xyz", "test.xyz", "--out", "page"]) == 0
 
     text = capsys.readouterr().out
@@ -310,6 +321,10 @@ def test_the_stages_work_on_files_alone(finished_run, tmp_path, monkeypatch, cap
     assert read_extxyz("test.xyz")[0].temperature == 300.0
     rows = json.loads(Path("page/validation.json").read_text())
     assert [row["n_configs"] for row in rows] == [12, 12]
+    assert [row["calibration"]["n_configs"] for row in rows] == [12, 12]
+    assert "On these 12 configurations the standard deviation of a local energy" in " ".join(
+        text.split()
+    )
     assert sorted(path.suffix for path in Path("page").iterdir()) == [".json", ".pdf", ".png"]
 
 

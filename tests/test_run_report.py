@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.report.from_run import known_frequencies, report_data, write_run_report
 from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.pages import verdict_of
+from sscha_mlp.validation.metrics import ValidationSet
 
 KEEP = {"labels only": "labels/test-start", "one population": "population/explore/1"}
 
@@ -60,6 +62,22 @@ def test_every_uncertainty_of_the_journal_is_there(finished_run):
     names = [row.ensemble for row in report_data(finished_run).uncertainties]
     assert any(name.startswith("population 1 of") for name in names)
     assert any(name.startswith("start, 300 K") for name in names)
+
+
+def test_uncertainties_are_shown_in_the_unit_of_their_kind(copied_run):
+    rows = report_data(copied_run).uncertainties
+    assert {row.unit for row in rows} == {"meV"}
+
+    for path in (copied_run / "validation").glob("*.npz"):
+        graded = {"uncertainty_name": "extrapolation grade", "uncertainty_limit": 10.0}
+        replace(ValidationSet.load(path), **graded).save(path)
+    grades = report_data(copied_run).uncertainties
+    populations = [row for row in grades if row.ensemble.startswith("population")]
+
+    assert {row.unit for row in grades} == {""}
+    assert grades[0].median == pytest.approx(1e-3 * rows[0].median)
+    assert {row.level for row in populations} == {0.999}, "of all, not the median of some"
+    assert all(row.n_configs >= 20 and row.upper > 0.0 for row in populations)
 
 
 @pytest.mark.parametrize("key", KEEP.values(), ids=KEEP)

@@ -2,58 +2,87 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.campaign.settings import AUTO
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.labels import LabelledConfiguration
-from sscha_mlp.potentials.choice import Score, choose_settings, presets
+from sscha_mlp.potentials.choice import Candidate, Score, choose_settings
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.registry import fit, load
+from sscha_mlp.potentials.registry import KINDS, fit, load, presets, trial_settings
 from sscha_mlp.validation.metrics import ValidationSet, compare
 
 _CLEAR_LEAD: Final = 0.25
 """Hyper-parameters that beat the next best by this mean logarithm (a quarter) are kept."""
 
+_WARM_LABELS: Final = 60
+_WARM_PART: Final = 0.6
+"""A refit begins with the model before if that has learnt from as many labels, and this part."""
+
+_FEW: Final = 48
+"""Up to so many configurations, an MTP is compared on four folds instead of two."""
+
 
 def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Potential:
     """Fit model `number` to the training set, or load it when it is finished."""
-    settings = _settings(context, dataset, start, number)
+    choice = _choice(context, dataset, start, number)
     directory = context.directory.model(number)
     counts = dataset.counts
     if f"fit/{number}" not in context.journal:
-        context.observer.stage(
-            f"fit {number}: {context.settings.model} on {counts['train']} labels"
-        )
+        context.observer.stage(f"fit {number}: {choice['kind']} on {counts['train']} labels")
 
     def run() -> Payload:
         potential = fit(
-            context.settings.model,
+            choice["kind"],
             dataset.train,
             directory=directory,
-            settings=settings["settings"],
+            settings=choice["settings"],
             seed=context.settings.seed,
+            n_workers=context.n_workers,
             progress=lambda done, total: context.observer.progress("fitting", done, total),
+            start=_earlier(context, number, choice, counts["train"]),
         )
         with potential:
-            return {"n_train": counts["train"], "sha256": potential.sha256}
+            return {
+                "kind": choice["kind"],
+                "choice": choice["name"],
+                "n_train": counts["train"],
+                "sha256": potential.sha256,
+            }
 
     context.journal.once(f"fit/{number}", run)
     return load(directory, n_workers=context.n_workers)
 
 
-def _settings(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Payload:
-    """Choose hyper-parameters by cross-validation.
+def _earlier(context: Context, number: int, choice: Payload, n_train: int) -> Path | None:
+    """Return the directory of the model before, if the fit is to begin with it.
+
+    The radial functions of a model of much fewer labels are a poor start: they lead to a worse
+    minimum than a cold start does.
+    """
+    if number == 0:
+        return None
+    before = context.journal[f"fit/{number - 1}"]
+    alike = before["choice"] == choice["name"]
+    enough = before["n_train"] >= max(_WARM_LABELS, _WARM_PART * n_train)
+    return context.directory.model(number - 1) if alike and enough else None
+
+
+def _choice(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Payload:
+    """Choose the settings of a fit, and with ``auto`` the kind of potential, by cross-validation.
 
     The choice is made again when the training set has doubled, unless it was clear.
     """
-    given = dict(context.settings.gap)
+    kind = context.settings.model
+    given = context.settings.hyper_parameters(kind)
     if given:
-        return {"name": "given", "settings": given, "n_train": len(dataset.train), "scores": {}}
+        return {"name": "given", "kind": kind, "settings": given}
     key = f"choice/{number}"
     earlier = context.journal.steps("choice/")
     before = [row for name, row in earlier if int(name.split("/")[1]) < number]
@@ -65,28 +94,59 @@ def _settings(context: Context, dataset: Dataset, start: DynamicalMatrix, number
 
 
 def _choose(context: Context, dataset: Dataset, start: DynamicalMatrix) -> Payload:
-    """Compare the presets on the training set."""
+    """Compare the presets on the training set; with ``auto``, then the best of each kind."""
     context.observer.stage("hyper-parameters: compared by cross-validation on the training labels")
-    kind = context.settings.model
-    candidates = presets(kind, start.crystal.to_ase())
-    name, scores = choose_settings(
-        kind,
-        dataset.train,
-        candidates,
-        directory=context.directory.trial_model("trials"),
-        seed=context.settings.seed,
-        n_workers=context.n_workers,
-        progress=lambda done, total: context.observer.progress("trial fits", done, total),
-    )
+    asked = context.settings.model
+    best: dict[str, Candidate] = {}
+    scores: dict[str, Score] = {}
+    for kind in KINDS if asked == AUTO else (asked,):
+        name, chosen, found = _choose_preset(context, dataset, start, kind)
+        best[f"{kind} {name}" if asked == AUTO else name] = chosen
+        scores |= {f"{kind} {key}" if asked == AUTO else key: one for key, one in found.items()}
+    if asked == AUTO:
+        name, final = _compare(context, dataset, best)
+        scores |= final
+    else:
+        name = next(iter(best))
     table = "; ".join(f"{key} {1e3 * one.force_typical:.0f} meV/Å" for key, one in scores.items())
     context.observer.note(f"hyper-parameters: {name} ({table}, typical on held-out forces)")
     return {
         "name": name,
-        "settings": candidates[name],
+        "kind": best[name].kind,
+        "settings": dict(best[name].settings),
         "n_train": len(dataset.train),
         "lead": _lead(scores),
         "scores": {key: asdict(one) for key, one in scores.items()},
     }
+
+
+def _choose_preset(
+    context: Context, dataset: Dataset, start: DynamicalMatrix, kind: str
+) -> tuple[str, Candidate, dict[str, Score]]:
+    """Return the best preset of a kind, and the scores; what was given needs no comparison."""
+    given = context.settings.hyper_parameters(kind)
+    if given:
+        return "given", Candidate(kind, given), {}
+    offered = presets(kind, start.crystal.to_ase())
+    trials = {name: Candidate(kind, trial_settings(kind, one)) for name, one in offered.items()}
+    name, scores = _compare(context, dataset, trials)
+    return name, Candidate(kind, offered[name]), scores
+
+
+def _compare(
+    context: Context, dataset: Dataset, candidates: Mapping[str, Candidate]
+) -> tuple[str, dict[str, Score]]:
+    """Return the best candidate and all scores."""
+    quick = all(one.kind == "mtp" for one in candidates.values())
+    return choose_settings(
+        dataset.train,
+        candidates,
+        directory=context.directory.trial_model("trials"),
+        n_folds=4 if quick and len(dataset.train) <= _FEW else 2,
+        seed=context.settings.seed,
+        n_workers=context.n_workers,
+        progress=lambda done, total: context.observer.progress("trial fits", done, total),
+    )
 
 
 def _lead(scores: Mapping[str, Score]) -> float:
@@ -108,7 +168,14 @@ def validate(
 
     def run() -> Payload:
         predictions = potential.evaluate([one.atoms for one in configurations], uncertainty=True)
-        compared = compare(name, configurations, predictions, configurations[0].temperature)
+        compared = compare(
+            name,
+            configurations,
+            predictions,
+            configurations[0].temperature,
+            uncertainty_name=potential.uncertainty_name,
+            uncertainty_limit=potential.uncertainty_limit,
+        )
         compared.save(path)
         spread = predictions.uncertainty
         row: dict[str, Any] = dict(compared.to_json())
@@ -122,9 +189,3 @@ def validate(
 
     context.journal.once(f"validation/{key}", run)
     return ValidationSet.load(path)
-
-
-def alarm_threshold(context: Context, key: str) -> float | None:
-    """Uncertainty beyond which a model has left its domain, by a validation; None if unknown."""
-    usual = context.journal[f"validation/{key}"]["median_uncertainty"]
-    return None if usual is None else context.settings.training.alarm_ratio * float(usual)

@@ -35,6 +35,11 @@ class Batch:
     payload: Payload
 
     @property
+    def n_spent(self) -> int:
+        """Labels that were asked for, failed ones included."""
+        return len(self.configurations) + len(self.payload["failures"])
+
+    @property
     def samples(self) -> Samples:
         """The ensemble with the reference's values."""
         labels = [one.label for one in self.configurations]

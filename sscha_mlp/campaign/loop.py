@@ -7,7 +7,7 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,14 @@ from typing import Any
 import numpy as np
 
 from sscha_mlp import units
+from sscha_mlp.campaign.alarm import Alarm, make_alarm
 from sscha_mlp.campaign.checking import Checked, check_state
+from sscha_mlp.campaign.choosing import Chooser
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.fitting import alarm_threshold, fit_model, validate
+from sscha_mlp.campaign.fitting import fit_model, validate
 from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.labelling import label_batch
+from sscha_mlp.campaign.labelling import Batch, label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -34,10 +36,8 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.states import save_state
-from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.selection import select
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.scha.cell import cell_strain, stiffness
@@ -48,9 +48,6 @@ logger = logging.getLogger(__name__)
 
 _LINEAR_STRAIN = 1.0e-3
 """A last cell step no longer than this is taken by linear response, without a population."""
-
-_CANDIDATES = 10
-"""Configurations that each rare one is chosen from."""
 
 
 def run(
@@ -153,9 +150,8 @@ class _Run:
         self.first_labels()
         self.explore()
         for number in range(1, self.settings.certificate.max_rounds + 1):
-            potential = self.fit()
+            potential, relaxed = self.relax_and_learn(number)
             with potential:
-                relaxed = self.relax(potential, f"round-{number}")
                 if relaxed.left_domain and self.learn_where_it_failed(potential, number):
                     continue
                 checked = self.check(potential)
@@ -164,6 +160,25 @@ class _Run:
                     return self.finish(potential, relaxed, checked)
                 self.learn(potential, checked, number)
         raise AssertionError("the last round finishes the run")
+
+    def relax_and_learn(self, number: int) -> tuple[Potential, Relaxed]:
+        """Fit and relax; where a model with a sharp limit meets it, label, fit, and go on."""
+        for lesson in range(self.settings.training.max_lessons + 1):
+            potential = self.fit()
+            phase = f"round-{number}" if lesson == 0 else f"round-{number}.{lesson}"
+            relaxed = self.relax(potential, phase)
+            last = lesson == self.settings.training.max_lessons
+            if last or not relaxed.left_domain or not self.take_lesson(potential, phase):
+                return potential, relaxed
+            potential.close()
+        raise AssertionError("the last lesson returns")
+
+    def take_lesson(self, potential: Potential, phase: str) -> bool:
+        """Label what lies beyond the limit of a model; False if there is nothing to be had."""
+        count = self.affordable(self.settings.training.n_extra)
+        if potential.uncertainty_limit is None or count < 1:
+            return False
+        return self.add_chosen(f"train-{phase}", count, potential, strict=True) > 0
 
     def can_go_on(self, number: int) -> bool:
         """Whether rounds and budget allow another fit with its own certificate."""
@@ -191,21 +206,27 @@ class _Run:
     def explore(self) -> None:
         """Relax briefly with the first model and label where it leads."""
         training = self.settings.training
-        count = self.affordable(training.n_explored)
-        if training.explore_configs == 0 or count < 1:
+        if training.explore_configs == 0 or training.n_explored == 0 or self.affordable(1) < 1:
             return
-        with self.fit() as potential:
-            relaxed = run_relaxation(
-                self.context,
-                self.at.state,
-                potential,
-                phase="explore",
-                settings=self.settings.exploration_settings(),
-                alarm=self.alarm(),
-                reference_volume=self.start_volume,
-            )
-            self.at.state = relaxed.state
-            self.add_training("train-explored", count, potential)
+        for lesson in range(training.max_lessons + 1):
+            phase = "explore" if lesson == 0 else f"explore.{lesson}"
+            with self.fit() as potential:
+                relaxed = run_relaxation(
+                    self.context,
+                    self.at.state,
+                    potential,
+                    phase=phase,
+                    settings=self.settings.exploration_settings(),
+                    alarm=self.alarm(potential),
+                    reference_volume=self.start_volume,
+                )
+                self.at.state = relaxed.state
+                again = relaxed.left_domain and lesson < training.max_lessons
+                if again and self.take_lesson(potential, phase):
+                    continue
+                count = self.affordable(training.explored_for(potential.kind))
+                self.add_training("train-explored", count, potential)
+                return
 
     def fit(self) -> Potential:
         """Fit the next model and validate it on the test set."""
@@ -221,9 +242,9 @@ class _Run:
         )
         return potential
 
-    def alarm(self) -> float | None:
-        """Uncertainty that the newest model must not exceed."""
-        return alarm_threshold(self.context, f"test-{self.at.fits - 1}")
+    def alarm(self, potential: Potential) -> Alarm:
+        """When the newest model is stopped."""
+        return make_alarm(self.context, potential, f"test-{self.at.fits - 1}")
 
     def relax(
         self,
@@ -243,7 +264,7 @@ class _Run:
             potential,
             phase=phase,
             settings=self.settings.relaxation_settings(),
-            alarm=self.alarm(),
+            alarm=self.alarm(potential),
             reference_volume=self.start_volume,
             stress_offset=offset,
             previous=before,
@@ -258,7 +279,8 @@ class _Run:
 
     def learn_where_it_failed(self, potential: Potential, number: int) -> bool:
         """Label the ensemble on which the model left its domain; False if the budget is spent."""
-        count = self.affordable(max(self.settings.training.n_explored, MIN_LABELS))
+        wanted = self.settings.training.explored_for(potential.kind)
+        count = self.affordable(max(wanted, MIN_LABELS))
         if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
             return False
         self.add_training(f"train-left-{number}", count, potential)
@@ -298,31 +320,43 @@ class _Run:
     def add_training(self, name: str, count: int, potential: Potential) -> None:
         """Label configurations of the present state for training.
 
-        Half are drawn at random, for what is typical; half are those of a larger ensemble that the
-        model is least certain of: the rare ones, which dominate its errors.
+        Half are drawn at random, for what is typical; half are chosen from a larger ensemble: the
+        rare ones, which dominate the errors of a model.
         """
-
-        def uncertain(ensemble: Ensemble) -> Sequence[int]:
-            rng = self.context.rng("select", name)
-            frames = ensemble.configurations()
-            return select(frames, count // 2, method="variance", potential=potential, rng=rng)
-
         half = count - count // 2
-        batches = [label_batch(self.context, self.at.state, name, half)]
+        self.learn_from(label_batch(self.context, self.at.state, name, half))
         if count // 2:
-            rare = label_batch(
-                self.context,
-                self.at.state,
-                f"{name}-rare",
-                count // 2,
-                choose=uncertain,
-                n_candidates=_CANDIDATES * (count // 2),
-            )
-            batches.append(rare)
-        self.at.spent += count
-        for batch in batches:
-            self.at.dataset = self.at.dataset.with_train(batch.configurations)
+            self.add_chosen(f"{name}-rare", count // 2, potential)
         self.write_dataset()
+
+    def add_chosen(
+        self, name: str, count: int, potential: Potential, *, strict: bool = False
+    ) -> int:
+        """Label configurations of the present state that the model knows least of.
+
+        Returns
+        -------
+        How many: with `strict` only those beyond the grade that is worth a label.
+        """
+        if count < 1:
+            return 0
+        chooser = Chooser(self.context, potential, self.at.dataset.train, name, strict=strict)
+        batch = label_batch(
+            self.context,
+            self.at.state,
+            name,
+            count,
+            choose=lambda ensemble: chooser.choose(ensemble, count),
+            n_candidates=chooser.n_candidates(count),
+        )
+        return self.learn_from(batch)
+
+    def learn_from(self, batch: Batch) -> int:
+        """Add a batch to the training set; failed labels count as spent."""
+        self.at.spent += batch.n_spent
+        self.at.dataset = self.at.dataset.with_train(batch.configurations)
+        self.write_dataset()
+        return len(batch.configurations)
 
     def write_dataset(self) -> None:
         """Write the three sets to the run directory."""

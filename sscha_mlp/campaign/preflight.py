@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.settings import AUTO, RunSettings
 from sscha_mlp.crystal.structure import read_structure
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
@@ -25,10 +25,10 @@ def check_input(settings: RunSettings) -> None:
     InputError
         If one of them cannot be used.
     """
-    if settings.model not in KINDS:
+    if settings.model not in (*KINDS, AUTO):
         raise ConfigError(
             f"There is no potential of the kind {settings.model!r}; the known kinds are: "
-            f"{', '.join(KINDS)}."
+            f"{', '.join((*KINDS, AUTO))}."
         )
     reference = get_reference(settings.reference)
     if settings.dyn and not Path(f"{settings.dyn}1").is_file():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from sscha_mlp import units
+from sscha_mlp.campaign.alarm import Alarm
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.samples import save_samples
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -16,8 +17,6 @@ from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.scha.relaxation import Population, RelaxationSettings, pressure_of, relax
-
-_N_ALARM = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,7 @@ def run_relaxation(
     *,
     phase: str,
     settings: RelaxationSettings,
-    alarm: float | None,
+    alarm: Alarm,
     reference_volume: float,
     stress_offset: FloatArray | None = None,
     previous: tuple[float, float] | None = None,
@@ -66,7 +65,7 @@ def run_relaxation(
     phase
         Its name: part of the journal's keys and of the random numbers.
     alarm
-        Uncertainty of the model beyond which it is stopped, None for no limit.
+        When the model is stopped.
     reference_volume
         Volume of the start of the run, Å³.
     stress_offset
@@ -123,9 +122,7 @@ class _Watch:
         See :func:`run_relaxation`.
     """
 
-    def __init__(
-        self, context: Context, potential: Potential, phase: str, alarm: float | None
-    ) -> None:
+    def __init__(self, context: Context, potential: Potential, phase: str, alarm: Alarm) -> None:
         self.context = context
         self.potential = potential
         self.phase = phase
@@ -135,8 +132,9 @@ class _Watch:
 
     def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
         """Judge the model, save the state, and write the row."""
-        uncertainty = self._uncertainty(population)
-        left = self.alarm is not None and uncertainty is not None and uncertainty > self.alarm
+        frames = population.ensemble.configurations()
+        uncertainty = self.alarm.look(self.potential, frames)
+        left = self.alarm.raised_by(uncertainty)
         key = f"population/{self.phase}/{population.index}"
         name = key.replace("/", "-")
         left_volume = "volume has changed" in population.reason
@@ -158,10 +156,8 @@ class _Watch:
         }
         if left:
             row["converged"] = False
-            row["reason"] = (
-                f"stopped: the model's uncertainty on this ensemble is {uncertainty:.3g} eV, "
-                f"beyond the {self.alarm:.3g} eV that mark the end of its domain"
-            )
+            assert uncertainty is not None
+            row["reason"] = self.alarm.sentence(uncertainty)
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
         row["seconds_evaluate"] = round(spent, 3)
@@ -169,14 +165,6 @@ class _Watch:
         recorded = self.context.journal.record(key, row, seconds)
         self.context.observer.population(recorded)
         return recorded
-
-    def _uncertainty(self, population: Population) -> float | None:
-        frames = [
-            population.ensemble.configuration(index)
-            for index in range(min(_N_ALARM, population.ensemble.n_configs))
-        ]
-        values = self.potential.evaluate(frames, uncertainty=True).uncertainty
-        return None if values is None else float(np.median(values))
 
 
 def population_row(population: Population) -> dict[str, Any]:

@@ -24,6 +24,11 @@ EXECUTION: Final = ("workers", "label_time_limit")
 
 ENGINES: Final = ("native", "python-sscha")
 
+_N_EXPLORED: Final = {"gap": 48, "mtp": 24}
+
+AUTO: Final = "auto"
+"""In place of a kind of potential: choose it by cross-validation."""
+
 
 @dataclass(frozen=True)
 class StartSettings:
@@ -66,7 +71,8 @@ class TrainingSettings:
     n_test
         Test labels drawn at the start state; no fit ever sees them.
     n_explored
-        Training labels drawn where a short relaxation with the first model leads.
+        Training labels drawn where a short relaxation with the first model leads; when left out, 48
+        for a GAP, and 24 for an MTP, which has learnt on the way.
     n_extra
         Labels chosen from the ensemble after a failed certificate, beside those of the check.
     explore_configs
@@ -74,18 +80,29 @@ class TrainingSettings:
     explore_populations
         Its largest number of populations.
     alarm_ratio
-        The model has left its domain when its uncertainty exceeds that on the test set this many
-        times.
+        A GAP has left its domain when its uncertainty exceeds that on the test set this many times.
+    break_grade
+        An MTP has left its domain when its extrapolation grade exceeds this ...
+    break_fraction
+        ... on more than this part of a population.
+    save_grade
+        Configurations of a lower extrapolation grade are not labelled for being unusual.
+    max_lessons
+        How often a relaxation may stop to learn before it counts as another round.
     """
 
     temperature: float | None = None
     n_start: int = 24
     n_test: int = 12
-    n_explored: int = 48
+    n_explored: int | None = None
     n_extra: int = 16
     explore_configs: int = 200
     explore_populations: int = 5
     alarm_ratio: float = 3.0
+    break_grade: float = 10.0
+    break_fraction: float = 0.001
+    save_grade: float = 2.0
+    max_lessons: int = 4
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -94,10 +111,10 @@ class TrainingSettings:
         for name in ("n_start", "n_test"):
             if getattr(self, name) < 4:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is less than 4.")
-        if not self.alarm_ratio > 0:
-            raise ConfigError(f"training.alarm_ratio = {self.alarm_ratio} is not above 0.")
-        for name in ("n_explored", "n_extra", "explore_configs", "explore_populations"):
-            if getattr(self, name) < 0:
+        self._check_limits()
+        counts = ("n_explored", "n_extra", "explore_configs", "explore_populations", "max_lessons")
+        for name in counts:
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is negative.")
         if self.explore_configs % 2:
             raise ConfigError(f"training.explore_configs = {self.explore_configs} must be even.")
@@ -105,6 +122,22 @@ class TrainingSettings:
             raise ConfigError(
                 "training.explore_populations must be at least 1; explore_configs = 0 leaves the "
                 "exploration out."
+            )
+
+    def explored_for(self, kind: str) -> int:
+        """Return the number of labels after the exploration with a kind of potential."""
+        if self.n_explored is not None:
+            return self.n_explored
+        return _N_EXPLORED.get(kind, _N_EXPLORED["gap"])
+
+    def _check_limits(self) -> None:
+        """Check when a model is stopped."""
+        for name in ("alarm_ratio", "break_grade", "save_grade"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"training.{name} = {getattr(self, name)} is not above 0.")
+        if not 0 <= self.break_fraction < 1:
+            raise ConfigError(
+                f"training.break_fraction = {self.break_fraction} is not between 0 and 1."
             )
 
 
@@ -182,7 +215,8 @@ class RunSettings:
     reference
         Name, ``package.module:function`` or TOML file of the calculator taken for the truth.
     model
-        Kind of potential that is fitted.
+        Kind of potential that is fitted: ``gap``, ``mtp``, or ``auto`` for the better of the two on
+        held-out training labels.
     configs
         Configurations per population.
     seed
@@ -199,8 +233,8 @@ class RunSettings:
         Longest time for one label, s; 0 for none.
     start, training, certificate, relaxation
         Settings of the stages.
-    gap
-        Hyper-parameters of GAP that differ from what is chosen on held-out labels.
+    gap, mtp
+        Hyper-parameters of either kind, in place of what is chosen on held-out labels.
     """
 
     temperature: float
@@ -209,7 +243,7 @@ class RunSettings:
     dyn: str = ""
     supercell: tuple[int, int, int] = (2, 2, 2)
     reference: str = "tersoff"
-    model: str = "gap"
+    model: str = "mtp"
     configs: int = 1000
     seed: int = 0
     max_labels: int = 300
@@ -222,6 +256,7 @@ class RunSettings:
     certificate: CertificateSettings = field(default_factory=CertificateSettings)
     relaxation: LoopSettings = field(default_factory=LoopSettings)
     gap: Mapping[str, Any] = field(default_factory=dict)
+    mtp: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is computed."""
@@ -261,6 +296,11 @@ class RunSettings:
         given = self.training.temperature
         return self.temperature if given is None else given
 
+    def hyper_parameters(self, kind: str) -> dict[str, Any]:
+        """Return the settings that were given for a kind of potential."""
+        given = {"gap": self.gap, "mtp": self.mtp}
+        return dict(given.get(kind, {}))
+
     def relaxation_settings(self) -> RelaxationSettings:
         """Return the settings of the final relaxation."""
         loop = self.relaxation
@@ -287,7 +327,9 @@ class RunSettings:
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values that TOML can hold."""
-        plain: dict[str, Any] = _plain({**asdict(self), "gap": dict(self.gap)})
+        plain: dict[str, Any] = _plain(
+            {**asdict(self), "gap": dict(self.gap), "mtp": dict(self.mtp)}
+        )
         return plain
 
     @classmethod

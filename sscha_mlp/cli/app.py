@@ -8,11 +8,15 @@ from typer import Exit, Option, Typer, echo
 
 from sscha_mlp import __version__
 from sscha_mlp.cli.convert import convert
+from sscha_mlp.cli.efs import efs
 from sscha_mlp.cli.ensemble import ensemble
+from sscha_mlp.cli.export import export
 from sscha_mlp.cli.fit import fit
+from sscha_mlp.cli.grade import grade
 from sscha_mlp.cli.label import label
 from sscha_mlp.cli.relax import relax
 from sscha_mlp.cli.report import report
+from sscha_mlp.cli.select_add import select_add
 from sscha_mlp.cli.status import status
 from sscha_mlp.cli.validate import validate
 
@@ -28,13 +32,14 @@ def _add(verb: Callable[..., None], panel: str) -> None:
     """Add a verb with its docstring as help, the lines of a paragraph joined."""
     paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
     text = "\n\n".join(" ".join(one.split()) for one in paragraphs)
-    app.command(verb.__name__, help=text, rich_help_panel=panel)(verb)
+    name = verb.__name__.replace("_", "-")
+    app.command(name, help=text, rich_help_panel=panel)(verb)
 
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report),
     "Its stages, one by one, on files": (ensemble, label, fit, validate),
-    "Files and MTP, as in MLIP": (convert,),
+    "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }
 for _panel, _verbs in _VERBS.items():
     for _verb in _verbs:

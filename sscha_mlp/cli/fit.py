@@ -17,13 +17,13 @@ def fit(
         ),
     ],
     out: Annotated[Path, Option("--out", help="Directory of the model; made if needed.")],
-    model: Annotated[str, Option("--model", help="Kind of potential: gap.")] = "gap",
+    model: Annotated[str, Option("--model", help="Kind of potential: mtp or gap.")] = "mtp",
     config: Annotated[
         Path | None,
         Option(
             "--config",
             metavar="FILE.toml",
-            help="Hyper-parameters in a table with the name of the kind, such as \\[gap] "
+            help="Hyper-parameters in a table with the name of the kind, such as \\[mtp] "
             "cutoff = 4.2 (Å); the run.toml of a run serves too.",
         ),
     ] = None,

@@ -55,7 +55,12 @@ ReferenceName = Annotated[
 ]
 ModelKind = Annotated[
     str | None,
-    Option("--model", help="Kind of potential to fit: gap. \\[default: gap]", rich_help_panel=RUN),
+    Option(
+        "--model",
+        help="Kind of potential to fit: mtp, gap, or auto for the better of the two on held-out "
+        "training labels. \\[default: mtp]",
+        rich_help_panel=RUN,
+    ),
 ]
 Cell = Annotated[
     str | None,

@@ -34,7 +34,8 @@ def validate(
 ) -> None:
     """Compare a model with labels: a page of figures, their numbers, and a table.
 
-    Errors are reference - model.  Use configurations that the fit has not seen.
+    Errors are reference - model.  Use configurations that the fit has not seen.  Where the model
+    states an uncertainty, a second page compares it with its errors.
     """
     del debug  # read by the command line itself
     from sscha_mlp.cli.screen import make_observer
@@ -78,6 +79,7 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
     from sscha_mlp import units
     from sscha_mlp.cli.summary import output_console
     from sscha_mlp.report.numbers import significant, with_error
+    from sscha_mlp.validation.calibration import calibrate
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Set")
@@ -105,4 +107,8 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
         )
     console = output_console()
     console.print(table)
+    for one in sets:
+        found = calibrate(one)
+        if found is not None:
+            console.print(f"{one.name}: {found.statement}", highlight=False, markup=False)
     console.print("Files  " + "  ".join(str(path) for path in files), highlight=False)

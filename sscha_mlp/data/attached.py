@@ -13,12 +13,10 @@ from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
-from sscha_mlp.data.labels import Label, LabelledConfiguration
+from sscha_mlp.data.labels import Label, LabelledConfiguration, was_chosen
 from sscha_mlp.errors import InputError
 
 _ORIGIN: Final = "config_type"
-_CHOSEN: Final = "chosen"
-_TRUE: Final = frozenset({"true", "t", "1"})
 
 
 def as_atoms(configuration: LabelledConfiguration | Atoms) -> Atoms:
@@ -39,7 +37,7 @@ def as_atoms(configuration: LabelledConfiguration | Atoms) -> Atoms:
             if getattr(configuration, name) is not None:
                 atoms.info[name] = float(getattr(configuration, name))
         if configuration.chosen:
-            atoms.info[_CHOSEN] = True
+            atoms.info["chosen"] = True
     if results:
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
@@ -89,7 +87,7 @@ def labelled(atoms: Atoms, name: str) -> LabelledConfiguration:
             if "displacement_rms" in info
             else None,
             origin=str(info.get(_ORIGIN, "unknown")),
-            chosen=str(info.get(_CHOSEN, False)).lower() in _TRUE,
+            chosen=was_chosen(atoms),
         )
     except (InputError, TypeError, ValueError) as err:
         raise InputError(f"{name}: {err}") from err

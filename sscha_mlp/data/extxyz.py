@@ -18,7 +18,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from sscha_mlp.data.files import write_atomic
-from sscha_mlp.data.labels import Label, LabelledConfiguration
+from sscha_mlp.data.labels import Label, LabelledConfiguration, was_chosen
 from sscha_mlp.errors import InputError, StructureError
 
 _WRITTEN_ANYWAY: Final = frozenset({"numbers", "positions", "forces"})
@@ -110,7 +110,7 @@ def _labelled(atoms: Atoms) -> LabelledConfiguration:
         temperature=_optional_float(atoms, "temperature"),
         displacement_rms=_optional_float(atoms, "displacement_rms"),
         origin=str(atoms.info.get("config_type", "unknown")),
-        chosen=bool(atoms.info.get("chosen", False)),
+        chosen=was_chosen(atoms),
     )
 
 
@@ -132,7 +132,8 @@ def _results(atoms: Atoms) -> dict[str, Any]:
 def _ensemble_info(atoms: Atoms) -> dict[str, str]:
     """Return what unlabelled configurations know of the ensemble that they come from."""
     names = ("temperature", "displacement_rms")
-    return {name: repr(float(atoms.info[name])) for name in names if name in atoms.info}
+    known = {name: repr(float(atoms.info[name])) for name in names if name in atoms.info}
+    return {**known, "chosen": "T"} if was_chosen(atoms) else known
 
 
 def _optional_float(atoms: Atoms, name: str) -> float | None:

@@ -116,6 +116,11 @@ class LabelledConfiguration:
         return configuration_key(self.atoms)
 
 
+def was_chosen(atoms: Atoms) -> bool:
+    """Whether ``atoms.info`` says that a configuration was chosen for what it teaches."""
+    return str(atoms.info.get("chosen", False)).lower() in {"true", "t", "1"}
+
+
 def configuration_key(atoms: Atoms) -> str:
     """Return the SHA-256 of what a reference sees of a configuration.
 

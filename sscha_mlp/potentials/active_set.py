@@ -49,6 +49,9 @@ BREAK: Final = 10.0
 TOLERANCE: Final = 1.001
 """Rows are exchanged until no coefficient exceeds this; each exchange gains as much in volume."""
 
+FOLLOWED: Final = 8
+"""Candidates that are looked at again after each choice, for each one wanted."""
+
 EXTENDS: Final = 1.01
 """Grade above which a row extends an active set: beyond TOLERANCE by more than rounding."""
 
@@ -261,7 +264,8 @@ def select_add(
 
     The configuration with the row of highest grade is taken, all of its rows are offered to the
     active set, and so on until no candidate has a grade above `threshold` or `n_max` are taken.
-    One whose rows are all displaced by later ones does not count.
+    One whose rows are all displaced by later ones does not count.  Of many candidates only those
+    of highest grade at the beginning are followed, :data:`FOLLOWED` for each one wanted.
 
     Parameters
     ----------
@@ -298,6 +302,7 @@ def select_add(
         taken.append(_of_largest_leverage(candidates, owner_of))
         active, n_train = ActiveSet.of(candidates[owner_of == taken[0]]), 0
         offered = [taken[0]] * active.n_rows
+    candidates, owner_of = _highest(active.grade(candidates), candidates, owner_of, n_max)
     waiting = ~np.isin(owner_of, taken)
     while len(needed := _needed(taken, active, n_train, offered)) < n_max and waiting.any():
         grades = np.where(waiting, active.grade(candidates), 0.0)
@@ -310,6 +315,19 @@ def select_add(
         active = active.update(candidates[mine])
         waiting &= ~mine
     return needed
+
+
+def _highest(
+    grades: FloatArray, rows: FloatArray, owners: IntArray, n_max: int
+) -> tuple[FloatArray, IntArray]:
+    """Rows and owners of the configurations with the highest grades."""
+    names, places = np.unique(owners, return_inverse=True)
+    n_followed = FOLLOWED * max(n_max, FOLLOWED)
+    if len(names) <= n_followed:
+        return rows, owners
+    highest = configuration_grades(grades, places, len(names))
+    kept = np.isin(places, np.argsort(-highest, kind="stable")[:n_followed])
+    return rows[kept], owners[kept]
 
 
 def configuration_grades(grades: ArrayLike, owners: ArrayLike, n_configs: int) -> FloatArray:

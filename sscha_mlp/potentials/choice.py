@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
 from sscha_mlp.data.labels import LabelledConfiguration
-from sscha_mlp.errors import ConfigError, FitError
+from sscha_mlp.errors import FitError
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.registry import fit
 
@@ -47,19 +46,17 @@ class Score:
         return float(np.mean(np.log(np.maximum(values, 1.0e-12))))
 
 
-def presets(kind: str, atoms: Atoms) -> dict[str, dict[str, Any]]:
-    """Return the named settings that a kind of potential offers for a crystal."""
-    if kind == "gap":
-        from sscha_mlp.potentials.gap import presets as gap
+@dataclass(frozen=True)
+class Candidate:
+    """A kind of potential and the settings of its fit."""
 
-        return gap.presets(atoms)
-    raise ConfigError(f"There are no presets for potentials of the kind {kind!r}.")
+    kind: str
+    settings: Mapping[str, Any]
 
 
 def choose_settings(
-    kind: str,
     train: Sequence[LabelledConfiguration],
-    candidates: Mapping[str, Mapping[str, Any]],
+    candidates: Mapping[str, Candidate],
     *,
     directory: Path,
     n_folds: int = 2,
@@ -70,16 +67,15 @@ def choose_settings(
     """Compare candidates by cross-validation: each configuration is held out once.
 
     Only training configurations are used: test and check sets stay unseen.  Folds are made of
-    every ``n_folds``-th configuration, so that each draw is spread over all folds.
+    every ``n_folds``-th configuration, so that each draw is spread over all folds.  Those that
+    were chosen for what they teach are in the fits, but are not judged: they are no fair sample.
 
     Parameters
     ----------
-    kind
-        Kind of potential.
     train
         Training configurations.
     candidates
-        Settings by name.
+        Kinds of potential and settings by name.
     directory
         Where the trial fits go; removed at the end.
     n_folds
@@ -100,7 +96,7 @@ def choose_settings(
     FitError
         If no candidate can be fitted.
     """
-    trials = _Trials(kind, train, directory, n_folds, seed)
+    trials = _Trials(train, directory, n_folds, seed)
     tasks = [(name, fold) for name in candidates for fold in range(n_folds)]
     errors: dict[str, list[_Errors]] = {name: [] for name in candidates}
     reasons: dict[str, str] = {}
@@ -125,21 +121,23 @@ def choose_settings(
 class _Trials:
     """Fits without one fold, and their errors on it."""
 
-    kind: str
     train: Sequence[LabelledConfiguration]
     directory: Path
     n_folds: int
     seed: int
 
-    def fit(self, name: str, settings: Mapping[str, Any], fold: int) -> Potential:
+    def fit(self, name: str, candidate: Candidate, fold: int) -> Potential:
         """Fit a candidate without a fold; gap_fit and its like run in processes of their own."""
         kept = [item for index, item in enumerate(self.train) if index % self.n_folds != fold]
         place = self.directory / f"{name}-{fold}"
-        return fit(self.kind, kept, directory=place, settings=settings, seed=self.seed)
+        return fit(
+            candidate.kind, kept, directory=place, settings=candidate.settings, seed=self.seed
+        )
 
     def errors(self, model: Potential, fold: int) -> "_Errors":
         """Evaluate a fit on the fold that it has not seen."""
-        held = self.train[fold :: self.n_folds]
+        every = self.train[fold :: self.n_folds]
+        held = [item for item in every if not item.chosen] or every
         with model:
             return _errors(held, model.evaluate([item.atoms for item in held]))
 

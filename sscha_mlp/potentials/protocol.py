@@ -29,7 +29,7 @@ class Predictions:
         Shape ``(n, 3, 3)``, symmetric, eV/Å³, ASE's sign.
     uncertainty
         One number per configuration, shape ``(n,)``, whose meaning and unit the kind of potential
-        defines (GAP: largest standard deviation of a local energy, eV).  None if not asked for.
+        defines (:attr:`Potential.uncertainty_name`).  None if not asked for.
 
     Raises
     ------
@@ -83,6 +83,16 @@ class Potential(Protocol):
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings of the fit, as plain values."""
+        ...
+
+    @property
+    def uncertainty_name(self) -> str:
+        """What its uncertainty is, with the unit in parentheses unless it is dimensionless."""
+        ...
+
+    @property
+    def uncertainty_limit(self) -> float | None:
+        """Uncertainty beyond which a prediction must not be used; None without absolute scale."""
         ...
 
     def evaluate(

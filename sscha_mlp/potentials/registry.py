@@ -6,6 +6,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from ase import Atoms
+
 from sscha_mlp.errors import ConfigError, ModelError
 from sscha_mlp.potentials.protocol import Potential
 
@@ -16,7 +18,8 @@ KINDS: Final[Mapping[str, str]] = {
     "gap": "sscha_mlp.potentials.gap",
     "mtp": "sscha_mlp.potentials.mtp",
 }
-"""Kind -> package with the functions ``fit`` and ``load``."""
+"""Kind -> package with the functions ``fit``, ``load``, ``presets`` and
+``trial_settings``."""
 
 MARKER: Final = "model.json"
 """File that a finished fit writes last; its entry ``kind`` says how to load the directory."""
@@ -32,6 +35,7 @@ def fit(
     n_workers: int = 1,
     memory_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    start: Path | None = None,
 ) -> Potential:
     """Fit a potential to labelled configurations, or find the same fit finished.
 
@@ -53,6 +57,8 @@ def fit(
         Bytes the fit may take; by default what is available.
     progress
         Called with (per cent done, 100).
+    start
+        Directory of an earlier model, for kinds whose fit has a nonlinear part to begin with.
 
     Raises
     ------
@@ -71,6 +77,7 @@ def fit(
         n_workers=n_workers,
         memory_limit=memory_limit,
         progress=progress,
+        start=start,
     )
 
 
@@ -94,6 +101,28 @@ def load(directory: Path | str, *, n_workers: int = 1) -> Potential:
             f"{marker} is damaged or unreadable ({err!r}): remove it and fit again."
         ) from err
     return _module(str(kind)).load(Path(directory), n_workers=n_workers)  # type: ignore[no-any-return]
+
+
+def presets(kind: str, atoms: Atoms) -> dict[str, dict[str, Any]]:
+    """Return the named settings that a kind of potential offers for a crystal.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown.
+    """
+    return _module(kind).presets(atoms)  # type: ignore[no-any-return]
+
+
+def trial_settings(kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that stand for given ones in a comparison, and are quicker to fit.
+
+    Raises
+    ------
+    ConfigError
+        If the kind is unknown.
+    """
+    return _module(kind).trial_settings(settings)  # type: ignore[no-any-return]
 
 
 def _module(kind: str) -> Any:

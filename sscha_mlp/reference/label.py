@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ase import Atoms
 
-from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key
+from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key, was_chosen
 from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.parallel import Done, Failed, WorkerPool, WorkerStartError
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
@@ -161,6 +161,7 @@ def labelled_configurations(
             temperature=atoms.info.get("temperature"),
             displacement_rms=atoms.info.get("displacement_rms"),
             origin=origin or str(atoms.info.get("config_type", "unknown")),
+            chosen=was_chosen(atoms),
         )
         for atoms, one in zip(configurations, report.labels, strict=True)
         if one is not None

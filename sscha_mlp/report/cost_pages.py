@@ -17,8 +17,8 @@ from sscha_mlp.report.layout import (
     table_pages,
     wrap,
 )
-from sscha_mlp.report.model import LabelRow, ReportData
-from sscha_mlp.report.numbers import duration, significant
+from sscha_mlp.report.model import LabelRow, ReportData, UncertaintyRow
+from sscha_mlp.report.numbers import DASH, duration, is_number, significant
 from sscha_mlp.report.style import BLUE, CYCLE, MARGIN, ORANGE, PALE, SKY, TEXT_WIDTH
 
 _STAGES: Final = ("start", "label", "fit", "validate", "evaluate", "minimise", "certificate")
@@ -121,16 +121,16 @@ def _write_uncertainties(data: ReportData, flow: Flow) -> tuple[list[Figure], Fl
     columns = (
         Column("Ensemble", 66.0, "left"),
         Column("Configurations", 28.0),
-        Column("Median (meV)", 32.0),
-        Column("95 % (meV)", 32.0),
+        Column("Median", 28.0),
+        Column("Upper quantile", 36.0),
         Column("Alarm", 16.0),
     )
     rows = [
         [
             row.ensemble,
             str(row.n_configs),
-            significant(row.median),
-            significant(row.q95),
+            f"{significant(row.median)} {row.unit}".rstrip() if is_number(row.median) else DASH,
+            _upper_quantile(row),
             "yes" if row.alarm else "no",
         ]
         for row in data.uncertainties
@@ -140,6 +140,12 @@ def _write_uncertainties(data: ReportData, flow: Flow) -> tuple[list[Figure], Fl
     )
     flow.skip(3.0)
     return pages, flow
+
+
+def _upper_quantile(row: UncertaintyRow) -> str:
+    if not is_number(row.upper):
+        return DASH
+    return f"{significant(row.upper)} {row.unit}".rstrip() + f" ({100.0 * row.level:g} %)"
 
 
 def _write_notes(flow: Flow, notes: Sequence[str]) -> list[Figure]:

@@ -258,21 +258,46 @@ def _label_row(step: Step, steps: list[Step]) -> LabelRow:
 
 
 def _uncertainties(place: RunDirectory, steps: list[Step]) -> Iterator[UncertaintyRow]:
-    """Return the model's uncertainty on the validation sets and on the populations."""
+    """Return the model's uncertainty on the validation sets and on the populations.
+
+    A population has that of the model that was validated before it.
+    """
+    level = 1.0 - place.settings().training.break_fraction
+    latest: ValidationSet | None = None
     for step in steps:
-        row = step.payload
         if step.key.startswith("validation/"):
-            values = ValidationSet.load(place.validation(step.name)).uncertainties
-            if values is not None:
-                median, q95 = np.median(values), np.quantile(values, 0.95)
-                yield UncertaintyRow(
-                    row["set"], len(values), 1.0e3 * float(median), 1.0e3 * float(q95)
-                )
-        elif step.key.startswith("population/") and row.get("uncertainty") is not None:
-            yield UncertaintyRow(
-                f"population {row['population']} of {row['phase']}",
-                min(_N_UNCERTAIN, row["n_configs"]),
-                1.0e3 * row["uncertainty"],
-                math.nan,
-                bool(row["left_domain"]),
-            )
+            latest = ValidationSet.load(place.validation(step.name))
+            if latest.uncertainties is not None:
+                yield _validated(latest)
+        elif step.key.startswith("population/") and step.payload.get("uncertainty") is not None:
+            yield _on_population(step.payload, latest, level)
+
+
+def _validated(one: ValidationSet) -> UncertaintyRow:
+    factor, unit = _shown_unit(one)
+    median, upper = factor * np.quantile(np.asarray(one.uncertainties), (0.5, 0.95))
+    return UncertaintyRow(one.name, one.n_configs, float(median), float(upper), unit)
+
+
+def _on_population(row: Payload, latest: ValidationSet | None, level: float) -> UncertaintyRow:
+    """Return what the alarm looked at: a quantile of all, or the median of some.
+
+    It depends on whether the model's uncertainty has an absolute limit.
+    """
+    factor, unit = _shown_unit(latest)
+    name = f"population {row['population']} of {row['phase']}"
+    value, alarm = factor * row["uncertainty"], bool(row["left_domain"])
+    if latest is not None and latest.uncertainty_limit is not None:
+        return UncertaintyRow(name, row["n_configs"], math.nan, value, unit, level, alarm)
+    n_configs = min(_N_UNCERTAIN, row["n_configs"])
+    return UncertaintyRow(name, n_configs, value, math.nan, unit, alarm=alarm)
+
+
+def _shown_unit(one: ValidationSet | None) -> tuple[float, str]:
+    """Return the factor to the unit in which an uncertainty is shown, and the unit.
+
+    A set that does not say what its uncertainty is comes from a GAP.
+    """
+    name = None if one is None else one.uncertainty_name
+    unit = "eV" if name is None else name.partition("(")[2].rstrip(")")
+    return (1.0e3, "meV") if unit == "eV" else (1.0, unit)

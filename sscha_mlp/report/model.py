@@ -296,8 +296,9 @@ class LabelRow(_FromMapping):
 class UncertaintyRow(_FromMapping):
     """The model's own uncertainty on one ensemble, an alarm rather than an error bar.
 
-    What it measures is the model's affair: for a Gaussian approximation potential it is the
-    largest standard deviation of a local energy in a configuration.
+    What it measures is the model's affair: the largest standard deviation of a local energy in a
+    configuration for a Gaussian approximation potential, the extrapolation grade for a moment
+    tensor potential.
 
     Parameters
     ----------
@@ -305,8 +306,12 @@ class UncertaintyRow(_FromMapping):
         Which configurations.
     n_configs
         How many.
-    median, q95
-        Of the uncertainties of the configurations, meV.
+    median, upper
+        Median and an upper quantile of the uncertainties of the configurations, NaN if unknown.
+    unit
+        Of both; empty if they have none.
+    level
+        Part of the configurations that lies below the upper quantile.
     alarm
         Whether they are outside what the model was fitted to.
     """
@@ -314,7 +319,9 @@ class UncertaintyRow(_FromMapping):
     ensemble: str
     n_configs: int
     median: float
-    q95: float
+    upper: float
+    unit: str = ""
+    level: float = 0.95
     alarm: bool = False
 
 

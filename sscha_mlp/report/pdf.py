@@ -4,12 +4,13 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from sscha_mlp.data.files import write_atomic
+from sscha_mlp.report.calibration_page import calibration_pages
 from sscha_mlp.report.certificate_figures import (
     CERTIFICATE_COLUMNS,
     certificate_rows,
@@ -38,9 +39,11 @@ from sscha_mlp.report.validation_page import (
     split_sets,
     validation_figure,
 )
+from sscha_mlp.validation.calibration import calibrate
 from sscha_mlp.validation.metrics import ValidationSet
 
 _RESOLUTION: Final = 300
+_CALIBRATION: Final = "Uncertainty against true error"
 
 
 def write_report(
@@ -83,6 +86,9 @@ def write_validation(
 ) -> tuple[Path, ...]:
     """Write the validation page as PDF and PNG, and its numbers as JSON.
 
+    Where the model states an uncertainty, the PDF has another page that compares it with the
+    errors, and each row of the JSON a summary of it under ``calibration``.
+
     Parameters
     ----------
     sets
@@ -101,9 +107,10 @@ def write_validation(
     figure = validation_figure(sets)
     image = io.BytesIO()
     with style():
-        vector = _pdf_bytes([figure], title="sscha-mlp: validation")
+        pages = [figure, *calibration_pages(_CALIBRATION, sets)]
+        vector = _pdf_bytes(pages, title="sscha-mlp: validation")
         figure.savefig(image, format="png", dpi=_RESOLUTION, metadata={"Software": None})
-    rows = [one.to_json() for one in sets]
+    rows = [_row(one) for one in sets]
     numbers = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
     contents: dict[str, str | bytes] = {
         "pdf": vector,
@@ -115,6 +122,11 @@ def write_validation(
     return tuple(base / f"{stem}.{ending}" for ending in contents)
 
 
+def _row(one: ValidationSet) -> dict[str, Any]:
+    found = calibrate(one)
+    return one.to_json() | ({} if found is None else {"calibration": found.to_json()})
+
+
 def report_pages(data: ReportData) -> list[Figure]:
     """Return the pages of a report in order, without running heads."""
     pages = [summary_page(data)]
@@ -124,6 +136,9 @@ def report_pages(data: ReportData) -> list[Figure]:
         pages += _frequency_pages(data)
     for stage in data.validation:
         pages += _validation_pages(stage)
+    if data.validation:
+        last = data.validation[-1]
+        pages += calibration_pages(f"Validation: {last.title}, {_CALIBRATION.lower()}", last.sets)
     flow = None
     if data.populations:
         more, flow = _run_pages(data)

@@ -38,6 +38,7 @@ from sscha_mlp.scha.estimators import (
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
 
+_SUSPECT: float = 1.5
 _FEW_MORE: float = 2.2
 """More labels are preferred to a refit when they need at most this times those there are."""
 
@@ -97,6 +98,11 @@ class Shift:
     def biased(self) -> bool:
         """Whether the shift alone is outside, two standard errors granted."""
         return abs(self.delta) - 2 * self.stderr > self.tolerance
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is outside and noise alone hardly explains it: a fit is the better buy."""
+        return abs(self.delta) > max(self.tolerance, _SUSPECT * self.stderr)
 
     @property
     def noisy(self) -> bool:
@@ -207,7 +213,7 @@ class Certificate:
         shifts = self.shifts.values()
         if all(shift.passed for shift in shifts):
             return Verdict.PASSED
-        if any(shift.biased for shift in shifts):
+        if any(shift.biased or shift.suspect for shift in shifts):
             return Verdict.RETRAIN
         noisy = any(shift.noisy for shift in shifts) and self.largest_share < _RARE
         if noisy or self.labels_wanted <= _FEW_MORE * self.n_labels:

@@ -40,7 +40,7 @@ _MEV: Final = 1.0e3
 _VOIGT: Final = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy."""
 
-_OPTIONAL: Final = ("temperature", "uncertainties")
+_OPTIONAL: Final = ("temperature", "uncertainties", "uncertainty_name", "uncertainty_limit")
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +70,9 @@ class ValidationSet:
     uncertainties
         The model's own uncertainty of each configuration, shape (n_configs,), in the model's
         unit.
+    uncertainty_name, uncertainty_limit
+        What it is, and beyond which value a prediction must not be used, as
+        :class:`~sscha_mlp.potentials.protocol.Potential` says; None where unknown.
 
     Raises
     ------
@@ -89,6 +92,8 @@ class ValidationSet:
     displacement_rms: FloatArray
     temperature: float | None = None
     uncertainties: FloatArray | None = None
+    uncertainty_name: str | None = None
+    uncertainty_limit: float | None = None
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check that they fit together."""
@@ -285,8 +290,11 @@ class ValidationSet:
             )
         values = {key: stored[key] for key in wanted if key in stored}
         values["name"] = str(values["name"])
-        if "temperature" in values:
-            values["temperature"] = float(values["temperature"])
+        if "uncertainty_name" in values:
+            values["uncertainty_name"] = str(values["uncertainty_name"])
+        for key in ("temperature", "uncertainty_limit"):
+            if key in values:
+                values[key] = float(values[key])
         return cls(**values)
 
 
@@ -295,6 +303,9 @@ def compare(
     configurations: Sequence[LabelledConfiguration],
     predictions: Predictions,
     temperature: float | None = None,
+    *,
+    uncertainty_name: str | None = None,
+    uncertainty_limit: float | None = None,
 ) -> ValidationSet:
     """Pair the labels of configurations with a model's predictions for them.
 
@@ -308,6 +319,8 @@ def compare(
         The model's answer to the same configurations in the same order.
     temperature
         Temperature of the ensemble that the configurations come from, K.
+    uncertainty_name, uncertainty_limit
+        What the model's uncertainty is, and its limit, from the model's attributes of these names.
 
     Raises
     ------
@@ -343,6 +356,8 @@ def compare(
         displacement_rms=np.array([_amplitude(one) for one in configurations]),
         temperature=None if temperature is None else float(temperature),
         uncertainties=_optional_array(predictions.uncertainty),
+        uncertainty_name=uncertainty_name,
+        uncertainty_limit=None if uncertainty_limit is None else float(uncertainty_limit),
     )
 
 
@@ -377,7 +392,14 @@ def validate(
     if temperature is None and len(known) == 1:
         temperature = known.pop()
     predictions = model.evaluate([one.atoms for one in configurations], uncertainty=True)
-    return compare(name, configurations, predictions, temperature)
+    return compare(
+        name,
+        configurations,
+        predictions,
+        temperature,
+        uncertainty_name=model.uncertainty_name,
+        uncertainty_limit=model.uncertainty_limit,
+    )
 
 
 def _voigt(stresses: FloatArray) -> FloatArray:

@@ -59,6 +59,7 @@ def fit(
     n_workers: int = 1,
     memory_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
+    start: Path | None = None,
 ) -> GapPotential:
     """Fit a GAP in `directory`, or find the same fit there.
 
@@ -81,6 +82,8 @@ def fit(
         Bytes that gap_fit may take; by default nine tenths of what is available.
     progress
         Called with (per cent done, 100).
+    start
+        Of no effect: the weights of a GAP are the solution of a linear problem.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def fit(
     FitError
         If the fit needs more memory than there is, fails, or did not read all labels.
     """
+    del start
     if not isinstance(settings, GapSettings):
         settings = GapSettings.from_mapping(settings)
     if seed < 0:

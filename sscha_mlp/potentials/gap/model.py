@@ -56,6 +56,8 @@ class GapPotential:
     """
 
     kind: Final = "gap"
+    uncertainty_name: Final = "standard deviation of a local energy (eV)"
+    uncertainty_limit: Final = None
 
     def __init__(self, path: Path, record: ModelRecord, *, n_workers: int = 1) -> None:
         self.path = path.resolve()

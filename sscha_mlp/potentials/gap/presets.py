@@ -1,16 +1,15 @@
 """Sets of GAP hyper-parameters to choose from, scaled to the crystal."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
 from ase import Atoms
-from ase.neighborlist import neighbor_list
+
+from sscha_mlp.potentials.shells import shells
 
 TUTORIAL: Final = "tutorial"
 """The SSCHA tutorial's hyper-parameters: the defaults of GapSettings."""
 
-_SEARCH: Final = 8.0
-_SHELL_GAP: Final = 0.3
 _TIGHT: Final = {"default_sigma": [0.0005, 0.03, 0.02, 0.0]}
 _WIDE: Final = {"default_sigma": [0.002, 0.1, 0.05, 0.0]}
 
@@ -41,18 +40,6 @@ def presets(atoms: Atoms) -> dict[str, dict[str, Any]]:
     return {TUTORIAL: {}, "pair": {**pair, **_WIDE}, "first-shell": {**pair, **sharp, **_TIGHT}}
 
 
-def shells(atoms: Atoms) -> tuple[float, float]:
-    """Return the nearest-neighbour distance and the middle of the gap to the next shell, Å.
-
-    Shells are distances more than 0.3 Å apart; without a second shell within 8 Å the middle is
-    1.3 times the nearest distance.
-    """
-    distances = np.sort(neighbor_list("d", atoms, _SEARCH))
-    if len(distances) == 0:
-        return _SEARCH, 1.3 * _SEARCH
-    gaps = np.flatnonzero(np.diff(distances) > _SHELL_GAP)
-    first = float(distances[0])
-    if len(gaps) == 0:
-        return first, 1.3 * first
-    inner, outer = distances[gaps[0]], distances[gaps[0] + 1]
-    return first, float(0.5 * (inner + outer))
+def trial_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings themselves: there is no quicker GAP that says as much."""
+    return dict(settings)

@@ -2,6 +2,7 @@
 
 from sscha_mlp.potentials.mtp.fitting import fit
 from sscha_mlp.potentials.mtp.model import MtpPotential, load
+from sscha_mlp.potentials.mtp.presets import presets, trial_settings
 from sscha_mlp.potentials.mtp.settings import MtpSettings
 
-__all__ = ["MtpPotential", "MtpSettings", "fit", "load"]
+__all__ = ["MtpPotential", "MtpSettings", "fit", "load", "presets", "trial_settings"]

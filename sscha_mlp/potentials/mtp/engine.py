@@ -1,6 +1,6 @@
 """Evaluate an MTP: batches of configurations, in threads of this process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +67,25 @@ class Design:
     basis: tuple[FloatArray, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Configurations with their neighbour lists.
+
+    Parameters
+    ----------
+    n_configs
+        How many they are.
+    batches
+        Those that share a list, together.
+    """
+
+    n_configs: int
+    batches: tuple[Batch, ...]
+
+    def __len__(self) -> int:
+        return self.n_configs
+
+
 class Engine:
     """An MTP ready to evaluate; the first call in a process loads the compiled loops.
 
@@ -82,13 +101,24 @@ class Engine:
         self.parameters = parameters
         self.n_threads = max(1, n_threads)
 
-    def evaluate(self, configurations: Sequence[Atoms], *, basis: bool = False) -> Evaluation:
+    def prepare(self, configurations: Sequence[Atoms]) -> "Prepared":
+        """Return configurations with their neighbour lists, to be evaluated more than once.
+
+        They serve any potential of the same species and cutoff.
+        """
+        parameters = self.parameters
+        found = batches(configurations, parameters.species, parameters.max_dist, self.n_threads)
+        return Prepared(len(configurations), tuple(found))
+
+    def evaluate(
+        self, configurations: "Sequence[Atoms] | Prepared", *, basis: bool = False
+    ) -> Evaluation:
         """Return site energies, forces and stresses, in the order of the configurations.
 
         Parameters
         ----------
         configurations
-            Of the species of the potential, in any cell.
+            Of the species of the potential, in any cell; or what :meth:`prepare` made of them.
         basis
             Whether the basis functions of each site are wanted too.
 
@@ -109,7 +139,7 @@ class Engine:
             tuple(one[3] for one in found) if basis else (),
         )
 
-    def design(self, configurations: Sequence[Atoms]) -> Design:
+    def design(self, configurations: "Sequence[Atoms] | Prepared") -> Design:
         """Return the derivatives with respect to the moment coefficients.
 
         They depend on the template and on the radial functions, not on the coefficients.
@@ -126,10 +156,16 @@ class Engine:
             tuple(one[0] for one in found),
         )
 
-    def _map(self, configurations: Sequence[Atoms], function: Any) -> Iterator[tuple[Batch, Any]]:
+    def _map(
+        self, configurations: "Sequence[Atoms] | Prepared", function: Any
+    ) -> Iterator[tuple[Batch, Any]]:
         """Apply a function to each batch, in threads."""
-        parameters = self.parameters
-        work = batches(configurations, parameters.species, parameters.max_dist, self.n_threads)
+        work: Iterable[Batch]
+        if isinstance(configurations, Prepared):
+            work = configurations.batches
+        else:
+            parameters = self.parameters
+            work = batches(configurations, parameters.species, parameters.max_dist, self.n_threads)
         if self.n_threads == 1:
             for batch in work:
                 yield batch, function(batch)

@@ -412,7 +412,7 @@ def _species(raw: _Raw, given: Species | None) -> tuple[int, ...]:
     if given is None and written is None:
         raise raw.problem(
             f"it does not say which elements its {n_species} types "
-            f"({_short(', '.join(_types(raw)))}) are; pass species=, for example ['Si']"
+            f"({_short(', '.join(_types(raw)))}) are; pass species= in order (--species Si,Ge)"
         )
     inside = None if written is None else _atomic_numbers(raw, written)
     numbers = inside if given is None else _atomic_numbers(raw, given)

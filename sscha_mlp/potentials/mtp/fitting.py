@@ -4,6 +4,7 @@ A directory holds one fit; see :mod:`sscha_mlp.potentials.record` for when it is
 potential is kept as a ``.mtp`` file, exact to the last digit, which MLIP and its relatives read.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from sscha_mlp.potentials.mtp.enumeration import channel
 from sscha_mlp.potentials.mtp.files import write_mtp
 from sscha_mlp.potentials.mtp.model import ACTIVE_FILE, MODEL_FILE, MtpPotential, load
 from sscha_mlp.potentials.mtp.parameters import Parameters
-from sscha_mlp.potentials.mtp.regression import Regression, regress
+from sscha_mlp.potentials.mtp.refine import Refinement, refine
+from sscha_mlp.potentials.mtp.regression import Regression, Rows, regress
 from sscha_mlp.potentials.mtp.settings import MtpSettings
 from sscha_mlp.potentials.mtp.template import Template
 from sscha_mlp.potentials.record import ModelRecord, hash_files, is_finished, write_record
@@ -32,6 +34,9 @@ from sscha_mlp.potentials.training import elements_of, fingerprint, require_labe
 FloatArray = NDArray[np.float64]
 
 _PACKAGES: Final = ("numba", "numpy", "matscipy", "ase")
+_LINEAR_PART: Final = 10
+"""Per cent of the progress that a linear fit is when there is a refinement too."""
+
 _NEAREST: Final = 0.5
 """Å: atoms nearer than this are on top of each other."""
 
@@ -46,6 +51,7 @@ def fit(
     memory_limit: float | None = None,
     progress: Callable[[int, int], None] | None = None,
     weights: ArrayLike | None = None,
+    start: Parameters | Path | None = None,
 ) -> MtpPotential:
     """Fit an MTP in `directory`, or find the same fit there.
 
@@ -68,6 +74,10 @@ def fit(
     weights
         How many times the squared residuals of each configuration count, shape (n,): for example
         the importance weights of an SSCHA ensemble.
+    start
+        An earlier model, or its directory: the refinement begins with its radial functions if they
+        are of the same template, species and cutoff and serve better than those of the linear fit.
+        Of no effect without refinement.
 
     Raises
     ------
@@ -75,7 +85,9 @@ def fit(
         If a setting is unknown or out of range.
     InputError
         If a label is missing or not finite, the data are empty, a weight is negative, or the
-        directory holds a finished model of other data, settings or seed.
+        directory holds a finished model of other data, settings, start or seed.
+    ModelError
+        If the directory of the earlier model holds none that is finished and whole.
     FitError
         If the data do not determine a potential, or need more memory than there is.
     """
@@ -83,22 +95,61 @@ def fit(
         settings = MtpSettings.from_mapping(settings)
     require_labels(train, "mtp")
     each = _weights(weights, len(train))
-    identity = fingerprint(train, {**settings.as_dict(), "weights": each.tolist()}, seed)
+    earlier = _earlier(start, settings)
+    decisive = {**settings.as_dict(), "weights": each.tolist(), **_named(earlier)}
+    identity = fingerprint(train, decisive, seed)
     if not is_finished(directory, identity, "mtp"):
-        start = time.perf_counter()
+        begin = time.perf_counter()
         prepare(directory)
         _require_memory(train, settings, memory_limit)
-        job = _Job(train, settings, identity, seed, start)
-        found = regress(
-            first_parameters(train, settings),
-            train,
-            settings,
-            weights=each,
-            n_threads=n_workers,
-            progress=_per_cent(progress),
-        )
-        _keep(directory, found, job)
+        job = _Job(train, settings, identity, seed, begin)
+        rows = Rows(train, settings, each, n_workers)
+        found, refinement = _solve(rows, earlier, progress)
+        _keep(directory, found, refinement, job)
     return load(directory, n_workers=n_workers)
+
+
+def _earlier(start: Parameters | Path | None, settings: MtpSettings) -> Parameters | None:
+    """Return the earlier model where it has an effect."""
+    if settings.refine_steps == 0 or start is None:
+        return None
+    return start if isinstance(start, Parameters) else load(start).parameters
+
+
+def _named(earlier: Parameters | None) -> dict[str, str]:
+    """Return what identifies an earlier model: the hash of all that the refinement reads of it."""
+    if earlier is None:
+        return {}
+    digest = hashlib.sha256()
+    template = earlier.template
+    for part in (template.basic, template.products, template.scalars, earlier.radial_coeffs):
+        digest.update(np.array(part.shape).tobytes() + part.tobytes())
+    numbers = [*earlier.species, earlier.min_dist, earlier.max_dist, earlier.scaling]
+    digest.update(np.array(numbers, dtype=np.float64).tobytes())
+    return {"start": digest.hexdigest()}
+
+
+def _solve(
+    rows: Rows, earlier: Parameters | None, progress: Callable[[int, int], None] | None
+) -> tuple[Regression, Refinement | None]:
+    """Solve for the coefficients; refine the radial functions and solve again if asked for."""
+    first = first_parameters(rows.train, rows.settings)
+    if rows.settings.refine_steps == 0:
+        return regress(first, rows, progress=_part(progress, 0, 100)), None
+    linear = regress(first, rows, progress=_part(progress, 0, _LINEAR_PART))
+    refinement = refine(
+        linear.parameters,
+        rows,
+        ridge=linear.fit.ridge,
+        start=earlier,
+        progress=_part(progress, _LINEAR_PART, 100 - _LINEAR_PART),
+    )
+    if refinement.accepted:
+        last = _part(progress, 100 - _LINEAR_PART, 100)
+        return regress(refinement.parameters, rows, progress=last), refinement
+    if progress is not None:
+        progress(100, 100)
+    return linear, refinement
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,8 +191,8 @@ def first_parameters(train: Sequence[LabelledConfiguration], settings: MtpSettin
 def _uncontracted(template: Template, settings: MtpSettings, n_species: int) -> FloatArray:
     """One polynomial per radial function, for the species that it belongs to."""
     n_neighbours, n_centres = settings.channels(n_species)
-    n_orders = -(-template.n_radial // (n_neighbours * n_centres))
-    shape = (n_species, n_species, template.n_radial, max(settings.n_polynomials, n_orders))
+    n_polynomials = _n_polynomials(template, settings, n_species)
+    shape = (n_species, n_species, template.n_radial, n_polynomials)
     radial = np.zeros(shape)
     for mu in range(template.n_radial):
         order, neighbour, centre = channel(mu, n_neighbours, n_centres)
@@ -149,6 +200,11 @@ def _uncontracted(template: Template, settings: MtpSettings, n_species: int) -> 
         neighbours = slice(None) if n_neighbours == 1 else neighbour
         radial[centres, neighbours, mu, order] = 1.0
     return radial
+
+
+def _n_polynomials(template: Template, settings: MtpSettings, n_species: int) -> int:
+    n_neighbours, n_centres = settings.channels(n_species)
+    return settings.polynomials(-(-template.n_radial // (n_neighbours * n_centres)))
 
 
 def shortest_distance(train: Sequence[LabelledConfiguration], cutoff: float) -> float:
@@ -181,7 +237,7 @@ def prepare(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def _keep(directory: Path, found: Regression, job: _Job) -> None:
+def _keep(directory: Path, found: Regression, refinement: Refinement | None, job: _Job) -> None:
     """Write the potential, its active set, and the record, which makes the fit complete."""
     if not np.isfinite(found.fit.coefficients).all():
         raise FitError("The MTP fit gave coefficients that are not finite: check the labels.")
@@ -197,7 +253,10 @@ def _keep(directory: Path, found: Regression, job: _Job) -> None:
         fingerprint=job.identity,
         settings=job.settings.as_dict(),
         elements=elements_of(job.train),
-        details=_details(found, active, job),
+        details={
+            **_details(found, active, job),
+            **({} if refinement is None else {"refinement": refinement.as_dict()}),
+        },
     )
     write_record(directory, record)
 
@@ -241,9 +300,14 @@ def _weights(weights: ArrayLike | None, n: int) -> FloatArray:
 def _require_memory(
     train: Sequence[LabelledConfiguration], settings: MtpSettings, limit: float | None
 ) -> None:
-    template = settings.template(len(elements_of(train)))
+    n_species = len(elements_of(train))
+    template = settings.template(n_species)
     n_rows = sum(7 + 3 * len(item.atoms) for item in train)
-    needed = 8.0 * n_rows * (template.n_scalars + 2) * 1.2
+    n_columns = template.n_scalars + 2
+    if settings.refine_steps:  # the rows of two points, the derivatives
+        n_free = template.n_radial * _n_polynomials(template, settings, n_species)
+        n_columns = 2 * (n_columns + n_free)
+    needed = 8.0 * n_rows * n_columns * 1.2
     if limit is not None and needed > limit:
         raise FitError(
             f"The MTP fit needs about {needed / 1e9:.2f} GB for {len(train)} configurations and "
@@ -251,9 +315,10 @@ def _require_memory(
         )
 
 
-def _per_cent(
-    progress: Callable[[int, int], None] | None,
+def _part(
+    progress: Callable[[int, int], None] | None, first: int, last: int
 ) -> Callable[[int, int], None] | None:
+    """Return a progress callback whose whole is the part from `first` to `last` per cent."""
     if progress is None:
         return None
-    return lambda done, total: progress(100 * done // total, 100)
+    return lambda done, total: progress(first + (last - first) * done // total, 100)

@@ -12,7 +12,7 @@ choose and none to be caught in.  A enters through the triangle of its QR decomp
 :math:`A^T A`, whose condition number is the square: the basis functions are nearly dependent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,16 +38,18 @@ class LinearFit:
     ridge
         Strength of the regularisation.
     scores
-        By strength: mean over the configurations held out of their root mean square weighted
-        residual; empty if the strength was given.
+        By strength: :func:`score` of the configurations held out; empty if the strength was given.
     residual
         Root mean square weighted residual of the training rows.
+    penalty
+        Weights of the squares of the coefficients in what was minimised, shape (p,).
     """
 
     coefficients: FloatArray
     ridge: float
     scores: dict[float, float]
     residual: float
+    penalty: FloatArray
 
 
 def ridge_regression(
@@ -77,8 +79,8 @@ def ridge_regression(
         suits the rest.
     """
     n_folds = min(n_folds, len(blocks))
-    folds = [_triangle(blocks[fold::n_folds]) for fold in range(n_folds)]
-    everything = _triangle(folds)
+    folds = [triangle(blocks[fold::n_folds]) for fold in range(n_folds)]
+    everything = triangle(folds)
     scale = prior / _column_sizes(everything)
     scores: dict[float, float] = {}
     if ridge is None and n_folds > 1:
@@ -87,10 +89,33 @@ def ridge_regression(
         ridge = min(scores, key=lambda one: scores[one])
     elif ridge is None:
         ridge = RIDGES[len(RIDGES) // 2]
-    coefficients = _Path(everything, scale).solve(ridge)
+    path = _Path(everything, scale)
+    coefficients = path.solve(ridge)
     squares = np.sum((everything[:, :-1] @ coefficients - everything[:, -1]) ** 2)
     n_rows = sum(len(block) for block in blocks)
-    return LinearFit(coefficients, float(ridge), scores, float(np.sqrt(squares / n_rows)))
+    return LinearFit(
+        coefficients,
+        float(ridge),
+        scores,
+        float(np.sqrt(squares / n_rows)),
+        ridge * path.largest**2 / scale**2,
+    )
+
+
+def least_squares(reduced: FloatArray) -> FloatArray:
+    """Return the coefficients that a triangle determines, without more regularisation than it has.
+
+    Parameters
+    ----------
+    reduced
+        QR triangle of rows and targets, see :func:`triangle`.
+    """
+    return _Path(reduced, 1.0 / _column_sizes(reduced)).solve(0.0)
+
+
+def score(blocks: Sequence[FloatArray], coefficients: FloatArray) -> float:
+    """Mean over configurations of the root mean square weighted residual."""
+    return float(np.mean([_residual_size(rows, coefficients[:, None]) for rows in blocks]))
 
 
 def _cross_validate(
@@ -102,15 +127,19 @@ def _cross_validate(
     """Score each strength on the configurations of each fold, fitted to the other folds."""
     total = np.zeros(len(RIDGES))
     for fold in range(len(folds)):
-        others = _triangle([one for place, one in enumerate(folds) if place != fold])
+        others = triangle([one for place, one in enumerate(folds) if place != fold])
         path = _Path(others, scale)
         solutions = np.column_stack([path.solve(one) for one in RIDGES])
         for place in range(fold, len(blocks), len(folds)):
             if scored[place]:
-                rows = blocks[place]
-                residuals = rows[:, :-1] @ solutions - rows[:, -1:]
-                total += np.sqrt(np.mean(residuals**2, axis=0))
+                total += _residual_size(blocks[place], solutions)
     return dict(zip(RIDGES, (total / np.count_nonzero(scored)).tolist(), strict=True))
+
+
+def _residual_size(rows: FloatArray, solutions: FloatArray) -> FloatArray:
+    """Root mean square residual of one configuration for each column of coefficients."""
+    residuals = rows[:, :-1] @ solutions - rows[:, -1:]
+    return np.asarray(np.sqrt(np.mean(residuals**2, axis=0)))
 
 
 class _Path:
@@ -118,28 +147,30 @@ class _Path:
 
     Parameters
     ----------
-    triangle
+    reduced
         QR triangle of the rows and targets, shape (at most p + 1, p + 1).
     scale
         Of the columns, shape (p,).
     """
 
-    def __init__(self, triangle: FloatArray, scale: FloatArray) -> None:
+    def __init__(self, reduced: FloatArray, scale: FloatArray) -> None:
         left, self._values, self._right = np.linalg.svd(
-            triangle[:, :-1] * scale, full_matrices=False
+            reduced[:, :-1] * scale, full_matrices=False
         )
-        self._projected = left.T @ triangle[:, -1]
+        self._projected = left.T @ reduced[:, -1]
         self._scale = scale
+        self.largest = float(self._values.max(initial=0.0))
 
     def solve(self, ridge: float) -> FloatArray:
         """Return the coefficients for a strength, shape (p,)."""
         values = self._values
-        damped = values**2 + ridge * values[0] ** 2
-        factors = np.divide(values, damped, out=np.zeros_like(values), where=damped > 0.0)
+        damped = values**2 + ridge * self.largest**2
+        noise = len(values) * float(np.finfo(np.float64).eps) * self.largest
+        factors = np.divide(values, damped, out=np.zeros_like(values), where=values > noise)
         return np.asarray(self._scale * (self._right.T @ (factors * self._projected)))
 
 
-def _triangle(blocks: Sequence[FloatArray]) -> FloatArray:
+def triangle(blocks: Iterable[FloatArray]) -> FloatArray:
     """Triangle of the QR decomposition of stacked rows, some thousand at a time."""
     waiting: list[FloatArray] = []
     n_waiting = 0
@@ -152,8 +183,8 @@ def _triangle(blocks: Sequence[FloatArray]) -> FloatArray:
     return np.asarray(np.linalg.qr(np.concatenate(waiting), mode="r"))
 
 
-def _column_sizes(triangle: FloatArray) -> FloatArray:
+def _column_sizes(reduced: FloatArray) -> FloatArray:
     """Norms of the columns; 1 for those that are zero, whose coefficients then stay zero."""
-    sizes = np.sqrt(np.sum(triangle[:, :-1] ** 2, axis=0))
+    sizes = np.sqrt(np.sum(reduced[:, :-1] ** 2, axis=0))
     sizes[sizes == 0.0] = 1.0
     return np.asarray(sizes)

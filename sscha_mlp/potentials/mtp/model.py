@@ -61,7 +61,7 @@ class MtpPotential:
     parameters
         Template and coefficients.
     active_set
-        Of the training data, for the extrapolation grade.
+        Of the training data, for the extrapolation grade; None where it is not known.
     n_workers
         Threads among which a batch is divided.
     """
@@ -75,7 +75,7 @@ class MtpPotential:
         path: Path,
         record: ModelRecord,
         parameters: Parameters,
-        active_set: ActiveSet,
+        active_set: ActiveSet | None,
         *,
         n_workers: int = 1,
     ) -> None:
@@ -123,7 +123,7 @@ class MtpPotential:
             Whether to return the extrapolation grade of each configuration, dimensionless: in
             neighbourhood mode the largest among its atoms.  Above 2 a configuration is worth a
             label, above 10 its prediction should not be used
-            (:mod:`sscha_mlp.potentials.active_set`).
+            (:mod:`sscha_mlp.potentials.active_set`).  None comes back without an active set.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class MtpPotential:
         found = self._engine.evaluate(configurations, basis=uncertainty)
         for index, energies in enumerate(found.site_energies):
             require_finite(index, self.kind, energies, found.forces[index], found.stresses[index])
-        grades = self._grades(found) if uncertainty else None
+        grades = self._grades(found) if uncertainty and self.active_set is not None else None
         return Predictions(found.energies, found.forces, found.stresses, grades)
 
     def site_energies(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
@@ -151,8 +151,9 @@ class MtpPotential:
         Raises
         ------
         InputError
-            If the model was fitted with grades of whole configurations.
+            If the model was fitted with grades of whole configurations, or has no active set.
         """
+        active = self._active()
         if self.settings.get("grade") == "configuration":
             raise InputError(
                 "This MTP grades whole configurations; fit one with grade = 'neighborhood' for "
@@ -160,7 +161,7 @@ class MtpPotential:
             )
         self._require_usable(configurations)
         found = self._engine.evaluate(configurations, basis=True)
-        return tuple(self.active_set.grade(rows) for rows in found.basis)
+        return tuple(active.grade(rows) for rows in found.basis)
 
     def site_descriptors(
         self, configurations: Sequence[Atoms]
@@ -191,14 +192,24 @@ class MtpPotential:
         """Nothing to end: threads live only as long as a batch."""
 
     def _grades(self, found: Evaluation) -> FloatArray:
+        active = self._active()
         sizes = [len(rows) for rows in found.basis]
         if not sizes:
             return np.zeros(0)
         if self.settings.get("grade") == "configuration":
-            return self.active_set.grade([rows.mean(axis=0) for rows in found.basis])
-        grades = self.active_set.grade(np.concatenate(found.basis))
+            return active.grade([rows.mean(axis=0) for rows in found.basis])
+        grades = active.grade(np.concatenate(found.basis))
         owners = np.repeat(np.arange(len(sizes)), sizes)
         return configuration_grades(grades, owners, len(sizes))
+
+    def _active(self) -> ActiveSet:
+        if self.active_set is None:
+            raise InputError(
+                f"The MTP in {self.path} has no active set, so nothing tells how far a "
+                "configuration is from its training data: give the data that it was trained on "
+                "(--train, or with_active_set)."
+            )
+        return self.active_set
 
     def _require_usable(self, configurations: Sequence[Atoms]) -> None:
         require_usable(configurations, self.elements, self.kind, self.path)

@@ -13,8 +13,9 @@ _POSITIVE: Final = ("cutoff", "energy_sigma", "force_sigma", "stress_sigma")
 _NOT_NEGATIVE: Final = ("smoothness", "refine_seconds")
 _USUAL_LEVELS: Final = {1: 14, 2: 10}
 _LEAST_LEVEL: Final = 8
+_REFINED_POLYNOMIALS: Final = 8
 _GRADES: Final = ("neighborhood", "configuration")
-_SPECIES: Final = ("both", "centre", "neighbour")
+_SPECIES: Final = ("both", "centre", "neighbour", "shared")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +38,12 @@ class MtpSettings:
         The radial functions begin at this part of the shortest distance in the training data.
     species
         What radial functions distinguish in a crystal of several species: ``both`` the central
-        atom and its neighbour, ``centre`` only the former, ``neighbour`` only the latter.
+        atom and its neighbour, ``centre`` only the former, ``neighbour`` only the latter.  With
+        ``shared`` all pairs have radial functions for the same coefficients, as in MLIP; only
+        refinement then makes them differ.
     n_polynomials
-        Chebyshev polynomials in each radial function; 0 for as many as there are functions, which
-        is all that a fit without refinement uses.
+        Chebyshev polynomials in each radial function, at least as many as there are functions:
+        a fit without refinement uses no more.  0 for that number, with refinement for 8 or more.
     energy_sigma, force_sigma, stress_sigma
         Errors that weigh the data against each other: eV/atom, eV/Å, eV/Å³.
     smoothness
@@ -53,7 +56,8 @@ class MtpSettings:
     refine_steps
         Steps by which the radial functions are refined after the linear fit; 0 for none.
     refine_seconds
-        Time after which no further step is begun; 0 for no limit.
+        Time that these steps may take: none is begun that would not end in time, and the result
+        depends on the speed of the machine.  0 for no limit.
     grade
         Rows of the extrapolation grade: ``neighborhood`` (atoms) or ``configuration`` (their sum).
 
@@ -109,9 +113,14 @@ class MtpSettings:
     def channels(self, n_species: int) -> tuple[int, int]:
         """Return the kinds of neighbours and of centres that radial functions distinguish."""
         return (
-            1 if self.species == "centre" else n_species,
-            1 if self.species == "neighbour" else n_species,
+            n_species if self.species in {"both", "neighbour"} else 1,
+            n_species if self.species in {"both", "centre"} else 1,
         )
+
+    def polynomials(self, n_orders: int) -> int:
+        """Return the number of polynomials in each of so many radial functions."""
+        usual = _REFINED_POLYNOMIALS if self.refine_steps else 0
+        return max(self.n_polynomials or usual, n_orders)
 
     def template(self, n_species: int) -> Template:
         """Return the template for a crystal of so many species."""

@@ -5,7 +5,7 @@ counts, for F, the volume and each frequency, how often ``|corrected - direct|``
 combined standard errors.  Prints the table and the root mean square of the deviations in units of
 the standard error: 1 means honest error bars.
 
-    python benchmarks/coverage.py --direct direct-1000K.json --repeats 24
+    python benchmarks/error_bars.py --direct direct-1000K.json --repeats 24
 """
 
 import argparse

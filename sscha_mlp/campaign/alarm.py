@@ -1,0 +1,72 @@
+"""When a model counts as having left what it knows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from ase import Atoms
+
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.potentials.protocol import Potential
+
+_N_SAMPLED: Final = 24
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A limit for the uncertainty of a model on an ensemble.
+
+    Parameters
+    ----------
+    limit
+        Beyond it the model is stopped; None for no limit.
+    fraction
+        Which part of the configurations may lie beyond an absolute limit; None where the limit is
+        relative to the test set, and the median of some configurations is compared with it.
+    name
+        What the uncertainty is called.
+    """
+
+    limit: float | None
+    fraction: float | None
+    name: str
+
+    def look(self, potential: Potential, configurations: Sequence[Atoms]) -> float | None:
+        """Return the number that is compared with the limit; None if the model states none."""
+        sampled = configurations if self.fraction is not None else configurations[:_N_SAMPLED]
+        values = potential.evaluate(sampled, uncertainty=True).uncertainty
+        if values is None:
+            return None
+        return float(np.quantile(values, 0.5 if self.fraction is None else 1.0 - self.fraction))
+
+    def raised_by(self, value: float | None) -> bool:
+        """Whether the model is to be stopped."""
+        return self.limit is not None and value is not None and value > self.limit
+
+    def sentence(self, value: float) -> str:
+        """Say why the model was stopped."""
+        if self.fraction is None:
+            which = f"the model's uncertainty ({self.name}) on this ensemble is {value:.3g}"
+        else:
+            which = (
+                f"the model's {self.name} exceeds {value:.3g} on {100 * self.fraction:g} % of this "
+                "ensemble"
+            )
+        return f"stopped: {which}, beyond the {self.limit:.3g} that mark the end of its domain"
+
+
+def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm:
+    """Return the alarm for a model: absolute where its kind knows a limit, else by a validation.
+
+    Parameters
+    ----------
+    validation
+        Key of the validation of this model on the test set.
+    """
+    training = context.settings.training
+    if potential.uncertainty_limit is not None:
+        return Alarm(training.break_grade, training.break_fraction, potential.uncertainty_name)
+    usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
+    limit = None if usual is None else training.alarm_ratio * float(usual)
+    return Alarm(limit, None, potential.uncertainty_name)
