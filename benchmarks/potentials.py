@@ -91,9 +91,22 @@ _MOTEP = ("motep.calculator", "motep.train.trainer")
 _LINEAR = {"cutoff": 5.0, "n_gaussians": 5, "model_type": 1, "max_p": 1, "max_l": (4, 4)}
 _SQUARE = {"cutoff": 5.0, "n_gaussians": 4, "model_type": 4, "max_p": 2, "max_l": (4, 4)}
 _LARGE = {"cutoff": 4.2, "n_gaussians": 7, "model_type": 4, "max_p": 2, "max_l": (8, 6)}
+_LEVEL_16 = {"level": 16, "radial_weight": 4, "max_tensors": 4}
+_REFINED = {**_LEVEL_16, "species": "shared", "n_polynomials": 10, "refine_steps": 16}
+
+
+def _mtp(title: str, settings: dict) -> Row:
+    """Ours: 264 functions for one species and 508 for two, unless the title says otherwise."""
+    return Row(title, ours, {"kind": "mtp", "settings": settings}, compiled=True)
+
+
 ROWS = {
     "gap": Row("GAP, 200 sparse points", ours, {"kind": "gap", "settings": {}}),
-    "mtp": Row("MTP, ours", ours, {"kind": "mtp", "settings": {}}, compiled=True),
+    "mtp": _mtp("MTP, linear, 5 Å", {}),
+    "mtp-near": _mtp("MTP, linear, 3.1 Å", {"cutoff": 3.1}),
+    "mtp-16": _mtp("MTP, linear, level 16, 5 Å", {**_LEVEL_16, "cutoff": 5.0}),
+    "mtp-refined": _mtp("MTP, refined, 5 Å", {**_REFINED, "cutoff": 5.0}),
+    "mtp-refined-near": _mtp("MTP, refined, 3.1 Å", {**_REFINED, "cutoff": 3.1}),
     "motep-8": Row(
         "MTP, motep level 8, 200 BFGS",
         motep,

@@ -15,6 +15,7 @@ import sscha_mlp as sm
 from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.cli.app import app
 from sscha_mlp.potentials.gap.settings import GapSettings
+from sscha_mlp.potentials.mtp.settings import MtpSettings
 from sscha_mlp.reference.registry import get_reference
 
 ROOT = Path(__file__).parents[1]
@@ -70,7 +71,11 @@ def value_of(cell: str) -> Any:
     return tomllib.loads(f"value = {cell.strip('`')}")["value"]
 
 
-SETTINGS = [*settings_of(RunSettings), *settings_of(GapSettings, "gap")]
+OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}
+SETTINGS = [
+    *settings_of(RunSettings),
+    *(one for table, cls in OF_POTENTIALS.items() for one in settings_of(cls, table)),
+]
 
 
 @pytest.mark.parametrize(
@@ -147,8 +152,9 @@ def test_links_between_documents_resolve(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_documents_exist(document):
     text = document.read_text()
-    verbs = {command.callback.__name__ for command in app.registered_commands}
-    assert set(re.findall(r"^ *(?:\S+bin/)?sscha-mlp (\w+)", text, flags=re.MULTILINE)) <= verbs
+    verbs = {command.name for command in app.registered_commands}
+    named = re.findall(r"^ *(?:\S+bin/)?sscha-mlp (\w[\w-]*)", text, flags=re.MULTILINE)
+    assert set(named) <= verbs
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, flags=re.MULTILINE)) <= targets
     for script in re.findall(r"benchmarks/\w+\.py", text):
@@ -179,7 +185,7 @@ def test_run_toml_holds_the_documented_settings(finished_run):
         place: Any = written
         for part in filter(None, table.split(".")):
             place = place[part]
-        assert table == "gap" or cell == "not set" or name in place, (table, name)
+        assert table in OF_POTENTIALS or cell == "not set" or name in place, (table, name)
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)

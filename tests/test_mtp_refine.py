@@ -31,6 +31,7 @@ SETTINGS = MtpSettings(
     n_polynomials=6,
     ridge=RIDGE,
     refine_steps=40,
+    refine_until=0.0,
 )
 TARGET = random_mtp(8, n_polynomials=6, min_dist=1.0, seed=1)  # reaches below all distances
 
@@ -279,3 +280,17 @@ def test_without_refinement_a_start_has_no_effect(tmp_path, rows):
     two = fit(rows.train, directory=tmp_path, settings=plain, start=TARGET)
     assert one.sha256 == two.sha256
     assert "refinement" not in one.record.details
+
+
+def test_what_is_good_enough_is_not_refined_further(rows):
+    """A limit above the residual of the linear fit ends it at once, one below on the way."""
+    linear = regress(first_parameters(rows.train, rows.settings), rows).parameters
+    before = refine(linear, rows, ridge=RIDGE).linear
+    at_once = replace(rows, settings=replace(SETTINGS, refine_until=2.0 * before))
+    stopped = refine(linear, at_once, ridge=RIDGE)
+    assert stopped.reason == "the held-out configurations are predicted well enough"
+    assert stopped.n_steps == 0 and not stopped.accepted
+    halfway = refine(
+        linear, replace(rows, settings=replace(SETTINGS, refine_until=0.3 * before)), ridge=RIDGE
+    )
+    assert halfway.n_steps > 0 and halfway.held_out[-1] <= 0.3 * before < halfway.held_out[-2]

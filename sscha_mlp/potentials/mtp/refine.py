@@ -68,6 +68,7 @@ class Stop(StrEnum):
     TIME = "there is no time for another step"
     VALIDATION = "the held-out configurations gain no more"
     CONVERGED = "the residual falls no further"
+    ENOUGH = "the held-out configurations are predicted well enough"
     FEW = "too few configurations to hold any out"
 
 
@@ -408,6 +409,8 @@ def _walk(
     steps = projection.steps(first)
     expected = projection.expected_seconds(first) if limits.refine_seconds else 0.0
     while len(points) <= limits.refine_steps:
+        if points[-1].held_out <= limits.refine_until:
+            return points, Stop.ENOUGH
         started = time.perf_counter()
         if limits.refine_seconds and started - begin + expected > limits.refine_seconds:
             return points, Stop.TIME

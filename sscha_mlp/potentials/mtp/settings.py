@@ -10,7 +10,7 @@ from sscha_mlp.potentials.mtp.enumeration import check_size, make_template
 from sscha_mlp.potentials.mtp.template import Template
 
 _POSITIVE: Final = ("cutoff", "energy_sigma", "force_sigma", "stress_sigma")
-_NOT_NEGATIVE: Final = ("smoothness", "refine_seconds")
+_NOT_NEGATIVE: Final = ("smoothness", "refine_until", "refine_seconds")
 _USUAL_LEVELS: Final = {1: 14, 2: 10}
 _LEAST_LEVEL: Final = 8
 _REFINED_POLYNOMIALS: Final = 8
@@ -55,6 +55,9 @@ class MtpSettings:
         Of that cross-validation; folds are made of whole configurations.
     refine_steps
         Steps by which the radial functions are refined after the linear fit; 0 for none.
+    refine_until
+        Residual of the configurations held out, in units of the three errors above, that needs no
+        further step.
     refine_seconds
         Time that these steps may take: none is begun that would not end in time, and the result
         depends on the speed of the machine.  0 for no limit.
@@ -81,6 +84,7 @@ class MtpSettings:
     ridge: float | None = None
     n_folds: int = 5
     refine_steps: int = 0
+    refine_until: float = 0.1
     refine_seconds: float = 0.0
     grade: str = "neighborhood"
 
