@@ -185,7 +185,8 @@ def test_a_batch_gives_what_single_configurations_give_in_any_number_of_threads(
         assert np.allclose(whole.forces[index], single.forces[0], atol=1e-11)
         assert np.allclose(whole.stresses[index], single.stresses[0], atol=1e-12)
         assert np.allclose(whole.basis[index], single.basis[0], atol=1e-12)
-        assert np.allclose(threads.forces[index], single.forces[0], atol=1e-11)
+        assert np.array_equal(threads.forces[index], whole.forces[index])
+        assert np.array_equal(threads.basis[index], whole.basis[index])
 
 
 def test_an_isolated_atom_has_the_energy_of_its_species():

@@ -107,7 +107,7 @@ class Engine:
         They serve any potential of the same species and cutoff.
         """
         parameters = self.parameters
-        found = batches(configurations, parameters.species, parameters.max_dist, self.n_threads)
+        found = batches(configurations, parameters.species, parameters.max_dist)
         return Prepared(len(configurations), tuple(found))
 
     def evaluate(
@@ -165,7 +165,7 @@ class Engine:
             work = configurations.batches
         else:
             parameters = self.parameters
-            work = batches(configurations, parameters.species, parameters.max_dist, self.n_threads)
+            work = batches(configurations, parameters.species, parameters.max_dist)
         if self.n_threads == 1:
             for batch in work:
                 yield batch, function(batch)

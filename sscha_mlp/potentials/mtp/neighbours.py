@@ -17,6 +17,8 @@ _LARGEST_SHIFT: Final = 1.0
 """Å: configurations whose atoms are farther from the first one's do not share its list."""
 
 _BATCH_ATOMS: Final = 1024
+_BATCHES: Final = 8
+"""At least so many batches, where there are as many configurations: threads share them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +51,13 @@ class Batch:
 
 
 def batches(
-    configurations: Sequence[Atoms], species: Sequence[int], cutoff: float, n_shares: int = 1
+    configurations: Sequence[Atoms], species: Sequence[int], cutoff: float
 ) -> Iterator[Batch]:
     """Divide configurations into batches that share a list of pairs.
 
     One list serves all configurations of a supercell whose atoms stay near their places, as in an
-    SSCHA ensemble: it reaches so far beyond the cutoff as two atoms can come nearer.
+    SSCHA ensemble: it reaches so far beyond the cutoff as two atoms can come nearer.  The division
+    depends on the configurations alone, or the last digits would depend on the number of threads.
 
     Parameters
     ----------
@@ -64,8 +67,6 @@ def batches(
         Atomic numbers by type.
     cutoff
         Å.
-    n_shares
-        The batches are small enough to be divided among this many threads.
 
     Raises
     ------
@@ -73,7 +74,7 @@ def batches(
         If a configuration holds an element that is not among the species.
     """
     types = {number: place for place, number in enumerate(species)}
-    limit = max(1, min(_BATCH_ATOMS, sum(map(len, configurations)) // (4 * n_shares)))
+    limit = min(_BATCH_ATOMS, sum(map(len, configurations)) // _BATCHES)
     group: list[int] = []
     for index, atoms in enumerate(configurations):
         strange = set(atoms.numbers.tolist()) - types.keys()
