@@ -42,6 +42,7 @@ def main() -> None:
             "temperature": direct["temperature_K"],
             "seed": seed,
             "configs": args.configs,
+            "model": "gap",
             "gap": presets(silicon)[args.preset],
             "training": {"n_start": 30, "n_test": 8, "explore_configs": 0},
             "certificate": {"n_labels": 30},

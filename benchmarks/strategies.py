@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--direct", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--model", default="gap")
     parser.add_argument("--only", nargs="*", default=None)
     args = parser.parse_args()
     direct = json.loads(args.direct.read_text())
@@ -51,7 +52,8 @@ def main() -> None:
             continue
         for seed in args.seeds:
             with TemporaryDirectory() as scratch:
-                values = merge({"temperature": direct["temperature_K"], "seed": seed}, changes)
+                base = {"temperature": direct["temperature_K"], "seed": seed, "model": args.model}
+                values = merge(base, changes)
                 result = run(RunSettings.from_mapping(values), scratch)
             print(f"{name:<30}{seed:>5}{row(result, direct)}", flush=True)
 
