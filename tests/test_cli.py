@@ -265,7 +265,12 @@ def test_a_directory_without_a_run_is_wrong_input(tmp_path, capsys):
 
 def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path):
     with subprocess.Popen(
-        command(relax_arguments(tmp_path)), env=environment(), stderr=subprocess.PIPE, text=True
+        command(relax_arguments(tmp_path)),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         wait_for(tmp_path / "run" / "journal.jsonl", process)
         process.send_signal(signal.SIGINT)
