@@ -270,7 +270,7 @@ def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         # What a shell starts in the background ignores Ctrl-C, and so do its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         wait_for(tmp_path / "run" / "journal.jsonl", process)
         process.send_signal(signal.SIGINT)
