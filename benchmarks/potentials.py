@@ -231,8 +231,6 @@ def measure(key: str, name: str, data: Path, settings: dict | None) -> dict:
     from potential_data import data_set
     from potential_peers import SkippedError
 
-    # numba looks for a package named coverage; coverage.py in this folder is another thing.
-    sys.path = [place for place in sys.path if Path(place).resolve() != HERE.resolve()]
     row = ROWS[key]
     for module in row.needs:
         import_module(module)

@@ -10,7 +10,7 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.active_set import select_add
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.selection import HasSiteDescriptors, SelectionMethod, select
+from sscha_mlp.potentials.selection import HasGradingRows, SelectionMethod, select
 
 _PER_CHOICE: Final = 10
 """Configurations that each one is chosen from, where looking at one is expensive."""
@@ -81,9 +81,9 @@ class Chooser:
         self, frames: Sequence[Atoms], count: int, known: Sequence[Atoms]
     ) -> Sequence[int]:
         """Return only what still is worth a label when those before it are learnt."""
-        if not isinstance(self.potential, HasSiteDescriptors):
+        if not isinstance(self.potential, HasGradingRows):
             return ()
-        rows, owners = self.potential.site_descriptors([*frames, *known])
+        rows, owners = self.potential.grading_rows([*frames, *known])
         new = owners < len(frames)
         limit = self.context.settings.training.save_grade
         return select_add(rows[~new], rows[new], owners[new], count, threshold=limit)

@@ -196,7 +196,7 @@ class _Run:
         )
         for name, count in (("train-start", training.n_start), ("test-start", training.n_test)):
             batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
-            self.at.spent += count
+            self.at.spent += batch.n_spent
             if name.startswith("train"):
                 self.at.dataset = self.at.dataset.with_train(batch.configurations)
             else:

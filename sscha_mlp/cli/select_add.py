@@ -100,20 +100,14 @@ class _Choice:
     def __init__(
         self, potential: "Potential", known: "Sequence[Atoms]", pool: "Sequence[Atoms]"
     ) -> None:
-        import numpy as np
-
         from sscha_mlp.potentials.mtp import MtpPotential
 
         self.potential, self.known, self.pool = potential, known, pool
         self.old: NDArray[Any] | None = None
         if not isinstance(potential, MtpPotential) or not pool:
             return
-        if potential.settings.get("grade") == "configuration":
-            self.old, self.new = potential.descriptors(known), potential.descriptors(pool)
-            self.owners = np.arange(len(pool))
-        else:
-            self.old, _ = potential.site_descriptors(known)
-            self.new, self.owners = potential.site_descriptors(pool)
+        self.old, _ = potential.grading_rows(known)
+        self.new, self.owners = potential.grading_rows(pool)
 
     def make(self, method: str, n_max: int | None, seed: int) -> tuple[int, ...]:
         """Return which of the candidates to label, the most needed first."""

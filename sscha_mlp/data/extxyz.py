@@ -34,13 +34,13 @@ def write_extxyz(path: str | Path, configurations: Sequence[LabelledConfiguratio
     SschaMlpError
         If the file cannot be written.
     """
-    write_atomic(path, "".join(format_frame(configuration) for configuration in configurations))
+    write_atomic(path, "".join(formatframe_text(configuration) for configuration in configurations))
 
 
-def format_frame(configuration: LabelledConfiguration | Atoms) -> str:
+def formatframe_text(configuration: LabelledConfiguration | Atoms) -> str:
     """Return one configuration as a frame of extended XYZ."""
     if isinstance(configuration, Atoms):
-        return _frame(configuration, _ensemble_info(configuration), None)
+        return frame_text(configuration, _ensemble_info(configuration), None)
     label = configuration.label
     info: dict[str, str] = {
         "energy": repr(label.energy),
@@ -53,7 +53,7 @@ def format_frame(configuration: LabelledConfiguration | Atoms) -> str:
             info[name] = repr(float(value))
     if configuration.chosen:
         info["chosen"] = "T"
-    return _frame(configuration.atoms, info, label.forces)
+    return frame_text(configuration.atoms, info, label.forces)
 
 
 def read_extxyz(path: str | Path) -> tuple[LabelledConfiguration, ...]:
@@ -140,7 +140,8 @@ def _optional_float(atoms: Atoms, name: str) -> float | None:
     return float(atoms.info[name]) if name in atoms.info else None
 
 
-def _frame(atoms: Atoms, info: dict[str, str], forces: NDArray[np.float64] | None) -> str:
+def frame_text(atoms: Atoms, info: dict[str, str], forces: NDArray[np.float64] | None) -> str:
+    """Return a frame of the atoms with the words of `info` and, where known, forces."""
     columns: list[tuple[str, NDArray[Any]]] = [("pos", atoms.positions)]
     if forces is not None:
         columns.append(("forces", forces))

@@ -23,7 +23,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from sscha_mlp.data.attached import as_atoms, attached_labels
 from sscha_mlp.data.cfg import SPECIES, check_species, read_cfg, species_order, write_cfg
-from sscha_mlp.data.extxyz import _frame, read_configurations
+from sscha_mlp.data.extxyz import frame_text, read_configurations
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.losses import left_out
@@ -369,7 +369,7 @@ def _extxyz_frame(atoms: Atoms) -> str:
         text = _extxyz_value(value)
         if text and _KEY.fullmatch(str(key)) and key.lower() not in _TAKEN:
             info[key] = text
-    return _frame(atoms, info, labels.get("forces"))
+    return frame_text(atoms, info, labels.get("forces"))
 
 
 def _extxyz_value(value: Any) -> str | None:

@@ -8,7 +8,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Self
 
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import InputError, ModelError
@@ -46,6 +47,52 @@ class ModelRecord:
     settings: Mapping[str, Any]
     elements: tuple[str, ...]
     details: Mapping[str, Any]
+
+
+class RecordedModel:
+    """What every potential with a record has: a place, an identity, and an end.
+
+    Parameters
+    ----------
+    path
+        Directory of the model.
+    record
+        What its ``model.json`` says.
+    n_workers
+        Processes or threads that evaluate.
+    """
+
+    def __init__(self, path: Path, record: ModelRecord, n_workers: int) -> None:
+        self.path = path.resolve()
+        self.record = record
+        self.n_workers = n_workers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.path)!r}, n_workers={self.n_workers})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def sha256(self) -> str:
+        """Hash over the files that decide a prediction."""
+        return self.record.sha256
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of the fit."""
+        return MappingProxyType(dict(self.record.settings))
+
+    @property
+    def elements(self) -> tuple[str, ...]:
+        """Chemical symbols that the model was trained on."""
+        return self.record.elements
+
+    def close(self) -> None:
+        """End what evaluates; where there is nothing to end, nothing happens."""
 
 
 def write_record(directory: Path, record: ModelRecord) -> None:

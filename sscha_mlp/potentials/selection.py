@@ -53,6 +53,20 @@ class HasSiteDescriptors(Protocol):
         ...
 
 
+@runtime_checkable
+class HasGradingRows(Protocol):
+    """A potential with an extrapolation grade, which judges such rows."""
+
+    def grading_rows(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, IntArray]:
+        """Return the rows that are graded, and the place of the configuration of each.
+
+        Returns
+        -------
+        Shapes (n_rows, n_features) and (n_rows,).
+        """
+        ...
+
+
 def select(
     candidates: Sequence[Atoms],
     n: int,

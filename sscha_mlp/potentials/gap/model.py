@@ -1,9 +1,8 @@
 """A fitted GAP, ready to evaluate batches of configurations."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 from ase import Atoms
@@ -14,7 +13,7 @@ from sscha_mlp.potentials.domain import require_finite, require_usable
 from sscha_mlp.potentials.gap.command import MODEL_FILE
 from sscha_mlp.potentials.gap.evaluator import Chunk, EvaluatorFactory, Group, Prediction
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
-from sscha_mlp.potentials.record import ModelRecord, read_record, verify
+from sscha_mlp.potentials.record import ModelRecord, RecordedModel, read_record, verify
 
 _GROUP_ATOMS: Final = 128
 """Atoms in one call of QUIP; from here on the cost of the call itself no longer counts."""
@@ -37,7 +36,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> "GapPotential":
     return GapPotential(directory, record, n_workers=n_workers)
 
 
-class GapPotential:
+class GapPotential(RecordedModel):
     """A GAP on disk and the processes that evaluate it.
 
     The processes start at the first evaluation and stay; with one worker, this process does the
@@ -60,36 +59,10 @@ class GapPotential:
     uncertainty_limit: Final = None
 
     def __init__(self, path: Path, record: ModelRecord, *, n_workers: int = 1) -> None:
-        self.path = path.resolve()
-        self.record = record
-        self.n_workers = n_workers
+        super().__init__(path, record, n_workers)
         self._pool: WorkerPool[Chunk, list[Prediction]] = WorkerPool(
             EvaluatorFactory(self.path / MODEL_FILE), n_workers
         )
-
-    def __repr__(self) -> str:
-        return f"GapPotential({str(self.path)!r}, n_workers={self.n_workers})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def sha256(self) -> str:
-        """Hash over the model file and its sparse points."""
-        return self.record.sha256
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Hyper-parameters of the fit."""
-        return MappingProxyType(dict(self.record.settings))
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Chemical symbols that the model was trained on."""
-        return self.record.elements
 
     def evaluate(
         self, configurations: Sequence[Atoms], *, uncertainty: bool = False

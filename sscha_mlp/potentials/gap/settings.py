@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.given import known_settings, require_choice, require_integer
 
 _SPARSE_METHODS: Final = ("cur_points", "random", "uniform")
 _E0_METHODS: Final = ("average",)
@@ -86,12 +87,12 @@ class GapSettings:
 
     def __post_init__(self) -> None:
         for name, lowest in _COUNTS.items():
-            _require_integer(name, getattr(self, name), lowest)
+            require_integer("GAP", name, getattr(self, name), lowest)
         for name in _POSITIVE:
             object.__setattr__(self, name, _positive(name, getattr(self, name)))
         object.__setattr__(self, "default_sigma", _sigmas(self.default_sigma))
-        _require_choice("e0_method", self.e0_method, _E0_METHODS)
-        _require_choice("sparse_method", self.sparse_method, _SPARSE_METHODS)
+        require_choice("GAP", "e0_method", self.e0_method, _E0_METHODS)
+        require_choice("GAP", "sparse_method", self.sparse_method, _SPARSE_METHODS)
         if self.cutoff_transition_width >= self.cutoff:
             raise ConfigError(
                 f"GAP setting cutoff_transition_width = {self.cutoff_transition_width:g} Å must be "
@@ -107,25 +108,11 @@ class GapSettings:
         ConfigError
             If a key is unknown or a value out of range.
         """
-        values = dict(values or {})
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(str(key) for key in values if key not in known)
-        if unknown:
-            raise ConfigError(
-                f"Unknown GAP setting {', '.join(unknown)}; the known ones are: {', '.join(known)}."
-            )
-        return cls(**values)
+        return cls(**known_settings(cls, values, "GAP"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as they go into JSON."""
         return {**asdict(self), "default_sigma": list(self.default_sigma)}
-
-
-def _require_integer(name: str, value: object, lowest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
-        raise ConfigError(
-            f"GAP setting {name} = {value!r} must be an integer of at least {lowest}."
-        )
 
 
 def _positive(name: str, value: object) -> float:
@@ -144,8 +131,3 @@ def _sigmas(values: object) -> tuple[float, ...]:
         )
     hessian = 0.0 if values[3] == 0 else _positive("default_sigma (Hessian)", values[3])
     return (*(_positive("default_sigma", value) for value in values[:3]), hessian)
-
-
-def _require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"GAP setting {name} = {value!r} must be one of: {', '.join(choices)}.")

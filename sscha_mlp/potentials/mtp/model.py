@@ -1,10 +1,9 @@
 """A fitted MTP, ready to evaluate batches of configurations."""
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, Self
+from typing import Final
 
 import numpy as np
 from ase import Atoms
@@ -13,13 +12,14 @@ from numpy.typing import NDArray
 from sscha_mlp.errors import InputError, ModelError
 from sscha_mlp.potentials.active_set import BREAK, ActiveSet, configuration_grades
 from sscha_mlp.potentials.domain import require_finite, require_usable
-from sscha_mlp.potentials.mtp.engine import Engine, Evaluation
+from sscha_mlp.potentials.mtp.engine import Engine
 from sscha_mlp.potentials.mtp.files import read_mtp
 from sscha_mlp.potentials.mtp.parameters import Parameters
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
-from sscha_mlp.potentials.record import ModelRecord, read_record, verify
+from sscha_mlp.potentials.record import ModelRecord, RecordedModel, read_record, verify
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 MODEL_FILE: Final = "potential.mtp"
 ACTIVE_FILE: Final = "active_set.npz"
@@ -47,7 +47,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> "MtpPotential":
     return MtpPotential(directory, record, parameters, active, n_workers=n_workers)
 
 
-class MtpPotential:
+class MtpPotential(RecordedModel):
     """An MTP and its active set.
 
     Predictions do not depend on the number of threads.
@@ -79,36 +79,10 @@ class MtpPotential:
         *,
         n_workers: int = 1,
     ) -> None:
-        self.path = path.resolve()
-        self.record = record
+        super().__init__(path, record, n_workers)
         self.parameters = parameters
         self.active_set = active_set
-        self.n_workers = n_workers
         self._engine = Engine(parameters, n_threads=n_workers)
-
-    def __repr__(self) -> str:
-        return f"MtpPotential({str(self.path)!r}, n_workers={self.n_workers})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    @property
-    def sha256(self) -> str:
-        """Hash over the potential and its active set."""
-        return self.record.sha256
-
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Settings of the fit."""
-        return MappingProxyType(dict(self.record.settings))
-
-    @property
-    def elements(self) -> tuple[str, ...]:
-        """Chemical symbols that the model was trained on."""
-        return self.record.elements
 
     def evaluate(
         self, configurations: Sequence[Atoms], *, uncertainty: bool = False
@@ -137,7 +111,7 @@ class MtpPotential:
         found = self._engine.evaluate(configurations, basis=uncertainty)
         for index, energies in enumerate(found.site_energies):
             require_finite(index, self.kind, energies, found.forces[index], found.stresses[index])
-        grades = self._grades(found) if uncertainty and self.active_set is not None else None
+        grades = self._grades(found.basis) if uncertainty and self.active_set is not None else None
         return Predictions(found.energies, found.forces, found.stresses, grades)
 
     def site_energies(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
@@ -159,48 +133,49 @@ class MtpPotential:
                 "This MTP grades whole configurations; fit one with grade = 'neighborhood' for "
                 "grades of atoms."
             )
-        self._require_usable(configurations)
-        found = self._engine.evaluate(configurations, basis=True)
-        return tuple(active.grade(rows) for rows in found.basis)
+        return tuple(active.grade(rows) for rows in self._basis(configurations))
 
-    def site_descriptors(
-        self, configurations: Sequence[Atoms]
-    ) -> tuple[FloatArray, NDArray[np.int64]]:
+    def site_descriptors(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, IntArray]:
         """Return the basis functions of each atom and the configuration it belongs to.
 
         Returns
         -------
         Shapes (n, n_basis) and (n,) over all atoms of all configurations.
         """
-        self._require_usable(configurations)
-        found = self._engine.evaluate(configurations, basis=True)
-        sizes = [len(rows) for rows in found.basis]
-        return np.concatenate(found.basis), np.repeat(np.arange(len(sizes)), sizes)
+        return _by_site(self._basis(configurations))
 
     def descriptors(self, configurations: Sequence[Atoms]) -> FloatArray:
         """Return the basis functions of each configuration per atom, shape (n, n_basis)."""
-        self._require_usable(configurations)
-        found = self._engine.evaluate(configurations, basis=True)
-        return np.array([rows.mean(axis=0) for rows in found.basis])
+        return _by_configuration(self._basis(configurations))
+
+    def grading_rows(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, IntArray]:
+        """Return the rows that the extrapolation grade judges, and whose each is.
+
+        Those of atoms in neighbourhood mode, those of configurations in configuration mode.
+        """
+        return self._rows(self._basis(configurations))
 
     def calculator(self) -> PotentialCalculator:
         """Return an ASE calculator that evaluates in this process."""
         single = MtpPotential(self.path, self.record, self.parameters, self.active_set)
         return PotentialCalculator(single)
 
-    def close(self) -> None:
-        """Nothing to end: threads live only as long as a batch."""
+    def _basis(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
+        """Return the basis functions of each site, one array per configuration."""
+        self._require_usable(configurations)
+        return self._engine.evaluate(configurations, basis=True).basis
 
-    def _grades(self, found: Evaluation) -> FloatArray:
-        active = self._active()
-        sizes = [len(rows) for rows in found.basis]
-        if not sizes:
-            return np.zeros(0)
+    def _rows(self, basis: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
         if self.settings.get("grade") == "configuration":
-            return active.grade([rows.mean(axis=0) for rows in found.basis])
-        grades = active.grade(np.concatenate(found.basis))
-        owners = np.repeat(np.arange(len(sizes)), sizes)
-        return configuration_grades(grades, owners, len(sizes))
+            return _by_configuration(basis), np.arange(len(basis))
+        return _by_site(basis)
+
+    def _grades(self, basis: Sequence[FloatArray]) -> FloatArray:
+        active = self._active()
+        if not basis:
+            return np.zeros(0)
+        rows, owners = self._rows(basis)
+        return configuration_grades(active.grade(rows), owners, len(basis))
 
     def _active(self) -> ActiveSet:
         if self.active_set is None:
@@ -213,3 +188,13 @@ class MtpPotential:
 
     def _require_usable(self, configurations: Sequence[Atoms]) -> None:
         require_usable(configurations, self.elements, self.kind, self.path)
+
+
+def _by_site(basis: Sequence[FloatArray]) -> tuple[FloatArray, IntArray]:
+    """Rows of all atoms, and the configuration of each."""
+    return np.concatenate(basis), np.repeat(np.arange(len(basis)), [len(rows) for rows in basis])
+
+
+def _by_configuration(basis: Sequence[FloatArray]) -> FloatArray:
+    """Mean rows of configurations, shape (n_configs, n_basis)."""
+    return np.array([rows.mean(axis=0) for rows in basis])

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Final, Self
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.given import known_settings, require_choice, require_integer
 from sscha_mlp.potentials.mtp.enumeration import check_size, make_template
 from sscha_mlp.potentials.mtp.template import Template
 
@@ -91,9 +92,9 @@ class MtpSettings:
     def __post_init__(self) -> None:
         """Check types and ranges."""
         for name, least in {"n_polynomials": 0, "n_folds": 2, "refine_steps": 0}.items():
-            _require_integer(name, getattr(self, name), least)
+            require_integer("MTP", name, getattr(self, name), least)
         for name, least in {"level": 0, "radial_weight": 1, "max_tensors": 1}.items():
-            _require_integer(name, getattr(self, name), least)
+            require_integer("MTP", name, getattr(self, name), least)
         check_size(self.level or 2, self.radial_weight, self.max_tensors)
         for name in _POSITIVE:
             _require_number(name, getattr(self, name), 0.0, exclusive=True)
@@ -108,11 +109,7 @@ class MtpSettings:
         if self.ridge is not None:
             _require_number("ridge", self.ridge, 0.0)
         for name, choices in {"grade": _GRADES, "species": _SPECIES}.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(
-                    f"MTP setting {name} = {getattr(self, name)!r} must be one of: "
-                    f"{', '.join(choices)}."
-                )
+            require_choice("MTP", name, getattr(self, name), choices)
 
     def channels(self, n_species: int) -> tuple[int, int]:
         """Return the kinds of neighbours and of centres that radial functions distinguish."""
@@ -146,23 +143,11 @@ class MtpSettings:
         ConfigError
             If a key is unknown or a value out of range.
         """
-        values = dict(values or {})
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(str(key) for key in values if key not in known)
-        if unknown:
-            raise ConfigError(
-                f"Unknown MTP setting {', '.join(unknown)}; the known ones are: {', '.join(known)}."
-            )
-        return cls(**values)
+        return cls(**known_settings(cls, values, "MTP"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values, as they go into JSON."""
         return asdict(self)
-
-
-def _require_integer(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"MTP setting {name} = {value!r} must be an integer of at least {least}.")
 
 
 def _require_number(name: str, value: object, least: float, *, exclusive: bool = False) -> None:
