@@ -14,11 +14,9 @@ from sscha_mlp import units
 from sscha_mlp.campaign.start import _finite_displacements
 from sscha_mlp.crystal.dynamical_matrix import (
     DynamicalMatrix,
-    apply_sum_rule,
     contract,
     expand,
     make_positive,
-    permute,
     symmetrise,
 )
 from sscha_mlp.crystal.structure import Crystal, read_structure
@@ -280,17 +278,6 @@ def test_symmetrisation_is_a_projection_in_the_metric_of_the_matrices(supercell,
     left = (symmetrise(group, a) * b).sum()
     right = (a * symmetrise(group, b)).sum()
     assert left == pytest.approx(right, abs=1e-9 * np.sqrt(a.size))
-
-
-def test_sum_rule_and_permutation_act_on_batches_as_on_one(rng):
-    supercell = make_supercell("wurtzite")
-    group = find_space_group(supercell)
-    batch = random_constants(supercell, rng, 3)
-    for project in (permute, apply_sum_rule):
-        one_by_one = [project(supercell, one) for one in batch]
-        np.testing.assert_allclose(project(supercell, batch), one_by_one, atol=EXACT)
-    one_by_one = [symmetrise(group, one) for one in batch]
-    np.testing.assert_allclose(symmetrise(group, batch), one_by_one, atol=EXACT)
 
 
 def test_expand_and_contract_are_inverse_and_contract_averages_translations(rng):

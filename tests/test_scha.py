@@ -22,8 +22,9 @@ from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.errors import ConfigError, InputError, RelaxationError
 from sscha_mlp.scha.cell import CellMode, bulk_modulus, cell_strain, stiffness
-from sscha_mlp.scha.estimators import ModeProjection, Samples, degenerate_sets, estimate
-from sscha_mlp.scha.minimiser import MinimiserSettings, MinimiserStop, centroid_step, minimise
+from sscha_mlp.scha.estimators import DegenerateModes, Samples, degenerate_sets, estimate
+from sscha_mlp.scha.minimiser import MinimiserSettings, MinimiserStop, minimise
+from sscha_mlp.scha.mixing import centroid_step
 from sscha_mlp.scha.relaxation import (
     RelaxationSettings,
     Tolerances,
@@ -79,7 +80,7 @@ def test_a_harmonic_crystal_is_its_own_sscha(temperature):
     assert result.free_energy.stderr < EXACT
     assert result.effective_sample_size == pytest.approx(20)
     assert np.abs(result.force_constant_change).max() < EXACT
-    assert np.abs(result.frequency_shifts().value).max() < EXACT
+    assert np.abs(result.frequency_shifts.value).max() < EXACT
     assert np.abs(result.centroid_forces.value).max() < EXACT
     minimum = minimise(samples, group, MinimiserSettings())
     assert minimum.reason is MinimiserStop.CONVERGED and len(minimum.steps) == 1
@@ -149,7 +150,7 @@ def test_the_stress_is_that_of_the_closed_form(sampled):
 def test_the_frequency_shifts_and_their_errors_are_those_of_the_closed_form(sampled):
     bonds, group, gaussian, result = sampled
     expected = exact_shifts(bonds, group, gaussian)
-    shifts = result.frequency_shifts()
+    shifts = result.frequency_shifts
     moving = shifts.stderr > 1e-12
     z = (shifts.value - expected)[moving] / shifts.stderr[moving]
     assert np.abs(z).max() < SIGMAS
@@ -161,7 +162,7 @@ def test_the_force_constants_are_those_of_the_closed_form(sampled):
     """The shifts of all modes of the symmetrised matrix: no element is left out."""
     _, group, gaussian, result = sampled
     state = gaussian.dynamical_matrix
-    found = ModeProjection.of(state, group)
+    found = DegenerateModes.of(state, group)
     constants = result.force_constant_change
     np.testing.assert_allclose(symmetrise(group, constants), constants, atol=EXACT)
     np.testing.assert_allclose(
@@ -174,7 +175,7 @@ def test_the_force_constants_are_those_of_the_closed_form(sampled):
     for label in np.unique(found.labels):
         means[found.labels == label] = slope[found.labels == label].mean()
     means[np.abs(state.frequencies_at_qpoints()) < 1e-3] = 0
-    np.testing.assert_allclose(result.frequency_shifts().value, means, atol=2e-6)
+    np.testing.assert_allclose(result.frequency_shifts.value, means, atol=2e-6)
 
 
 # --- gradients by finite differences -----------------------------------------------------------
@@ -183,7 +184,7 @@ def test_the_force_constants_are_those_of_the_closed_form(sampled):
 def directions(state, group, rng, n=3):
     """Random symmetric changes of the force constants, small against the softest modes."""
     noise = rng.standard_normal((n, *state.force_constants.shape))
-    symmetric = symmetrise(group, noise)
+    symmetric = np.array([symmetrise(group, one) for one in noise])
     scale = 1e-4 * np.abs(state.force_constants).max() / np.abs(symmetric).max()
     return scale * symmetric
 
@@ -312,7 +313,7 @@ def test_frequency_shifts_are_the_first_order_of_the_true_ones(toy):
     samples = draw(state, bonds, 300.0, 4000, seed=9)
     forces = samples.forces - samples.ensemble.displacements @ other
     shifted = replace(samples, forces=forces)
-    shifts = estimate(shifted, group).frequency_shifts()
+    shifts = estimate(shifted, group).frequency_shifts
     true = state.with_force_constants(state.force_constants + change).frequencies_at_qpoints()
     true = true - state.frequencies_at_qpoints()
     moving = shifts.stderr > 1e-12
@@ -359,7 +360,7 @@ def test_the_minimum_of_a_quartic_crystal_is_that_of_the_exact_equations(tempera
     minimum = minimise(samples, group, TIGHT)
     assert minimum.reason is MinimiserStop.CONVERGED
     found = minimum.dynamical_matrix.frequencies_at_qpoints()
-    error = minimum.estimators.frequency_shifts().stderr
+    error = minimum.estimators.frequency_shifts.stderr
     expected = exact.frequencies_at_qpoints()
     moving = error > 1e-12
     assert np.abs((found - expected)[moving] / error[moving]).max() < SIGMAS
@@ -451,7 +452,7 @@ def test_a_state_without_a_stable_step_ends_with_a_sentence():
     state, group = bonds.harmonic()
     samples = draw(state, bonds, 300.0, 100)
     away = replace(samples, forces=samples.forces + 1e9 * samples.ensemble.displacements)
-    with pytest.raises(RelaxationError, match="No step of the force constants keeps all modes"):
+    with pytest.raises(RelaxationError, match="softens without limit"):
         minimise(away, group, MinimiserSettings())
 
 
@@ -578,7 +579,7 @@ def test_a_relaxation_converges_to_the_exact_minimum(hot_fcc):
     assert "first population" in populations[0].reason
     strained = DynamicalMatrix(last.state.supercell, state.force_constants)
     exact = hot_fcc.minimum(strained, group, 600.0)
-    error = last.minimisation.estimators.frequency_shifts().stderr
+    error = last.minimisation.estimators.frequency_shifts.stderr
     gap = last.state.frequencies_at_qpoints() - exact.frequencies_at_qpoints()
     assert np.abs(gap).max() < SIGMAS * error.max()
     residual = pressure_of(hot_fcc.stress(Gaussian(exact, 600.0))) / units.GPA

@@ -190,7 +190,7 @@ def population_row(population: Population) -> dict[str, Any]:
         "stress_GPa": (stress.value / units.GPA).tolist(),
         "cell_lengths_A": [float(v) for v in np.linalg.norm(state.crystal.cell, axis=1)],
         "bulk_modulus_GPa": population.bulk_modulus / units.GPA,
-        "frequency_stderr_THz": (estimators.frequency_shifts().stderr / units.THZ).tolist(),
+        "frequency_stderr_THz": (estimators.frequency_shifts.stderr / units.THZ).tolist(),
         "minimiser": str(minimised.reason.value),
         "trace": {
             "free_energy": [s.free_energy for s in steps],

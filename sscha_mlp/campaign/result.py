@@ -10,7 +10,7 @@ import numpy as np
 from sscha_mlp import __version__, units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
@@ -222,12 +222,7 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
 
 def _thz(state: DynamicalMatrix) -> np.ndarray:
     """Frequencies on the commensurate grid, THz; the translations at q = 0 are exactly zero."""
-    matrices = state.at_qpoints()
-    values = signed_root(np.linalg.eigvalsh(matrices)) / units.THZ
-    gamma = values[0]
-    gamma[np.argsort(np.abs(gamma))[:3]] = 0.0
-    values[0] = np.sort(gamma)
-    return np.asarray(values)
+    return state.frequencies_at_qpoints() / units.THZ
 
 
 def timings(journal: Journal) -> dict[str, float]:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp import units
-from sscha_mlp.crystal.structure import Crystal, FloatArray, read_only
+from sscha_mlp.crystal.reciprocal import ComplexArray, compact, dynamical, hermitian
+from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import InputError
@@ -16,23 +17,91 @@ from sscha_mlp.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class Modes:
-    """Normal modes of the supercell, the three translations left out.
+    """Normal modes of a supercell, by wave vector; the three translations do not count as modes.
 
     Parameters
     ----------
-    frequencies
-        Angular frequencies, shape (n_modes,), ``sqrt(eV/(amu Å²))``; negative when unstable.
-    vectors
-        Orthonormal mass-weighted eigenvectors as columns, shape (3 n_atoms, n_modes).
+    supercell
+        The supercell.
+    at_q
+        Angular frequencies on the half grid, shape (n_half, 3 n_primitive), ``sqrt(eV/(amu Å²))``;
+        negative when unstable.  At q = 0 the translations come first, with zero.
+    polarisations
+        Orthonormal mass-weighted polarisation vectors as columns, shape (n_half, 3 n_primitive,
+        3 n_primitive), real where q = -q.
     """
 
-    frequencies: FloatArray
-    vectors: FloatArray
+    supercell: Supercell
+    at_q: FloatArray
+    polarisations: ComplexArray
+
+    @cached_property
+    def moving(self) -> NDArray[np.bool_]:
+        """False for the translations, shape (n_half, 3 n_primitive)."""
+        moving = np.ones(self.at_q.shape, dtype=bool)
+        moving[0, :3] = False
+        return moving
+
+    @cached_property
+    def _order(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Wave vector, band and part (0 or 1) of each supercell mode, by ascending frequency.
+
+        A pair q, -q has two modes, the real and the imaginary part of its amplitude.
+        """
+        grid = self.supercell.grid
+        parts = [np.argwhere(self.moving), np.argwhere(self.moving & ~grid.is_real[:, None])]
+        place = np.concatenate(parts)
+        part = np.repeat([0, 1], [len(one) for one in parts])
+        order = np.lexsort((part, place[:, 1], place[:, 0], self.at_q[tuple(place.T)]))
+        return place[order, 0], place[order, 1], part[order]
+
+    def by_mode(self, values: NDArray[np.float64]) -> FloatArray:
+        """Values (n_half, 3 n_primitive) as one per supercell mode, by ascending frequency."""
+        half, band, _ = self._order
+        return np.asarray(values[half, band])
+
+    @cached_property
+    def frequencies(self) -> FloatArray:
+        """Angular frequencies of all supercell modes, ascending, shape (n_modes,)."""
+        return read_only(self.by_mode(self.at_q))
 
     @property
     def frequencies_thz(self) -> FloatArray:
         """Frequencies in THz, shape (n_modes,)."""
         return self.frequencies / units.THZ
+
+    def amplitudes(self, normal: NDArray[np.float64]) -> ComplexArray:
+        """Amplitudes by wave vector of real amplitudes of the supercell modes.
+
+        Parameters
+        ----------
+        normal
+            Shape (n_configs, n_modes).
+
+        Returns
+        -------
+        Shape (n_half, n_configs, 3 n_primitive).
+        """
+        half, band, part = self._order
+        result = np.zeros((*self.at_q.shape, len(normal)), dtype=np.complex128)
+        scale = np.where(self.supercell.grid.is_real, 1.0, np.sqrt(0.5))[half]
+        real = part == 0
+        values = normal.T * scale[:, None]
+        result.real[half[real], band[real]] = values[real]
+        result.imag[half[~real], band[~real]] = values[~real]
+        return np.ascontiguousarray(result.transpose(0, 2, 1))
+
+    def displacements(self, amplitudes: ComplexArray) -> FloatArray:
+        """Displacements (n_configs, 3 n_atoms) of mass-weighted amplitudes by wave vector."""
+        root = np.sqrt(np.repeat(self.supercell.primitive.masses, 3))
+        at_q = amplitudes @ self.polarisations.transpose(0, 2, 1) / root
+        return self.supercell.from_reciprocal(at_q)
+
+    @cached_property
+    def vectors(self) -> FloatArray:
+        """Orthonormal mass-weighted modes as columns, shape (3 n_atoms, n_modes): large."""
+        columns = self.displacements(self.amplitudes(np.eye(len(self.frequencies)))).T
+        return read_only(columns * np.sqrt(self.supercell.masses3)[:, None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +150,12 @@ class DynamicalMatrix:
     @cached_property
     def modes(self) -> Modes:
         """Normal modes of the supercell without the three translations."""
-        return normal_modes(self.supercell, self.matrix)
+        return normal_modes(self.supercell, self.half_grid)
+
+    @cached_property
+    def half_grid(self) -> ComplexArray:
+        """Fourier transform on the half grid, (n_half, 3 n_primitive, 3 n_primitive), eV/Å²."""
+        return hermitian(dynamical(self.supercell.grid, self.force_constants))
 
     @property
     def is_positive(self) -> bool:
@@ -103,7 +177,12 @@ class DynamicalMatrix:
         moved = Supercell(self.crystal.moved(displacements), self.supercell.size)
         return replace(self, supercell=moved)
 
-    def at_qpoints(self) -> NDArray[np.complex128]:
+    def harmonic_forces(self, displacements: NDArray[np.float64]) -> FloatArray:
+        """``-Phi u`` of displacements (n_configs, 3 n_atoms) in Å, same shape, eV/Å."""
+        at_q = self.supercell.to_reciprocal(displacements)
+        return -self.supercell.from_reciprocal(at_q @ self.half_grid.transpose(0, 2, 1))
+
+    def at_qpoints(self) -> ComplexArray:
         """Mass-weighted dynamical matrices on the commensurate grid.
 
         Returns
@@ -111,12 +190,15 @@ class DynamicalMatrix:
         Shape (n_cells, 3 n_primitive, 3 n_primitive), eV/(amu Å²), with the phase convention
         ``exp(2 pi i q . T)`` (T the lattice translation, not the distance between atoms).
         """
-        return mass_weighted_at_qpoints(self.supercell, self.force_constants)
+        root = np.sqrt(np.repeat(self.crystal.masses, 3))
+        return self.supercell.grid.full(self.half_grid / (root[:, None] * root[None, :]))
 
     def frequencies_at_qpoints(self) -> FloatArray:
-        """Angular frequencies on the commensurate grid, shape (n_cells, 3 n_primitive)."""
-        values = np.linalg.eigvalsh(self.at_qpoints())
-        return signed_root(values)
+        """Angular frequencies on the commensurate grid, ascending, (n_cells, 3 n_primitive).
+
+        The translations at q = 0 are exactly zero.
+        """
+        return np.sort(self.supercell.grid.full(self.modes.at_q), axis=1)
 
 
 def signed_root(values: NDArray[np.floating[Any]]) -> FloatArray:
@@ -156,60 +238,31 @@ def contract(supercell: Supercell, matrix: NDArray[np.float64]) -> FloatArray:
     return np.asarray(result.transpose(1, 0, 2, 3, 4).reshape(n_primitive, supercell.n_atoms, 3, 3))
 
 
-def mass_weighted_at_qpoints(
-    supercell: Supercell, force_constants: NDArray[np.float64]
-) -> NDArray[np.complex128]:
-    """Fourier transform of compact force constants, divided by the square root of the masses."""
-    n_cells, n_primitive = supercell.n_cells, supercell.primitive.n_atoms
-    blocks = force_constants.reshape(n_primitive, n_cells, n_primitive, 3, 3)
-    phases = np.exp(2j * np.pi * supercell.qpoints @ supercell.translations.T)
-    matrices = np.einsum("qT,aTbij->qaibj", phases, blocks)
-    matrices = matrices.reshape(n_cells, 3 * n_primitive, 3 * n_primitive)
-    root = np.sqrt(np.repeat(supercell.primitive.masses, 3))
-    matrices /= root[:, None] * root[None, :]
-    return np.asarray(0.5 * (matrices + matrices.conj().transpose(0, 2, 1)))
+def normal_modes(supercell: Supercell, matrices: ComplexArray) -> Modes:
+    """Diagonalise the force constants of each wave vector, the translations set apart.
 
-
-def normal_modes(supercell: Supercell, matrix: NDArray[np.float64]) -> Modes:
-    """Diagonalise the force constants of a supercell in the space without translations."""
-    root = np.sqrt(supercell.masses3)
-    dynamical = matrix / (root[:, None] * root[None, :])
-    translations = np.tile(np.eye(3), (supercell.n_atoms, 1)) * root[:, None]
-    translations /= np.linalg.norm(translations, axis=0)
-    scale = np.linalg.norm(dynamical)
-    shifted = 0.5 * (dynamical + dynamical.T)
-    shifted = shifted - translations @ (translations.T @ shifted)
-    shifted = shifted - (shifted @ translations) @ translations.T
-    # Translations are moved above the spectrum, where they cannot mix with anything.
-    values, vectors = np.linalg.eigh(shifted + 2 * scale * translations @ translations.T)
-    return Modes(read_only(signed_root(values[:-3])), read_only(vectors[:, :-3]))
-
-
-def apply_sum_rule(supercell: Supercell, force_constants: NDArray[np.float64]) -> FloatArray:
-    """Project compact force constants onto those without force under a uniform translation.
-
-    The projection ``P Phi P`` with ``P = 1 - sum |t><t|`` keeps every symmetry.
+    Parameters
+    ----------
+    supercell
+        The supercell.
+    matrices
+        Force constants on the half grid, Hermitian, shape (n_half, 3n, 3n), eV/Å².
     """
-    symmetric = permute(supercell, force_constants)
-    rows = symmetric.mean(axis=-3, keepdims=True)
-    n_primitive = supercell.primitive.n_atoms
-    columns = symmetric.mean(axis=-4)  # over the rows of one cell, then over the cells
-    folded = columns.reshape(*columns.shape[:-3], supercell.n_cells, n_primitive, 3, 3)
-    columns = np.broadcast_to(folded.mean(axis=-4, keepdims=True), folded.shape)
-    columns = columns.reshape(*symmetric.shape[:-4], 1, supercell.n_atoms, 3, 3)
-    total = rows.mean(axis=-4, keepdims=True)
-    return np.asarray(symmetric - rows - columns + total)
-
-
-def permute(supercell: Supercell, force_constants: NDArray[np.float64]) -> FloatArray:
-    """Average compact force constants with their transpose: Phi_IJ = Phi_JI^T."""
-    n_cells, n_primitive = supercell.n_cells, supercell.primitive.n_atoms
-    lead = force_constants.shape[:-4]
-    blocks = force_constants.reshape(*lead, n_primitive, n_cells, n_primitive, 3, 3)
-    inverse = supercell.cell_index(-supercell.translations)
-    swapped = np.swapaxes(blocks, -5, -3)[..., inverse, :, :, :]
-    swapped = np.swapaxes(swapped, -1, -2)
-    return np.asarray(0.5 * (blocks + swapped).reshape(force_constants.shape))
+    root = np.sqrt(np.repeat(supercell.primitive.masses, 3))
+    weighted = matrices / (root[:, None] * root[None, :])
+    scale = 2 * float(np.linalg.norm(weighted[0])) + 1.0
+    translations = np.tile(np.eye(3), (supercell.primitive.n_atoms, 1)) * root[:, None]
+    translations /= np.linalg.norm(translations, axis=0)
+    rest = np.eye(len(root)) - translations @ translations.T
+    # Translations are moved below the spectrum, where they cannot mix with anything.
+    weighted[0] = rest @ weighted[0] @ rest - scale * translations @ translations.T
+    real = supercell.grid.is_real
+    values = np.empty(weighted.shape[:2])
+    vectors = np.empty_like(weighted)
+    values[real], vectors[real] = np.linalg.eigh(weighted[real].real)
+    values[~real], vectors[~real] = np.linalg.eigh(weighted[~real])
+    values[0, :3] = 0.0
+    return Modes(supercell, read_only(signed_root(values)), vectors)
 
 
 def symmetrise(group: SpaceGroup, force_constants: NDArray[np.float64]) -> FloatArray:
@@ -220,10 +273,32 @@ def symmetrise(group: SpaceGroup, force_constants: NDArray[np.float64]) -> Float
     group
         Operations of the supercell.
     force_constants
-        Compact form, shape (..., n_primitive, n_atoms, 3, 3), eV/Å².
+        Compact form, shape (n_primitive, n_atoms, 3, 3), eV/Å².
     """
-    averaged = group.symmetrise_force_constants(force_constants)
-    return apply_sum_rule(group.supercell, averaged)
+    grid = group.supercell.grid
+    return compact(grid, project(group, dynamical(grid, force_constants)))
+
+
+def project(group: SpaceGroup, matrices: ComplexArray) -> ComplexArray:
+    """Project matrices on the half grid on what a crystal allows.
+
+    The projection is orthogonal: the Hermitian part, its average over the space group and time
+    reversal, and at q = 0 ``P D P`` with ``P = 1 - sum |t><t|`` over the translations.
+
+    Parameters
+    ----------
+    group
+        Operations of the supercell.
+    matrices
+        Shape (n_half, 3 n_primitive, 3 n_primitive).
+    """
+    irreducible = group.stars.fold(hermitian(matrices))
+    n_primitive = group.supercell.primitive.n_atoms
+    blocks = irreducible[0].reshape(n_primitive, 3, n_primitive, 3)
+    blocks = blocks - blocks.mean(axis=0, keepdims=True)
+    blocks = blocks - blocks.mean(axis=2, keepdims=True)
+    irreducible[0] = blocks.reshape(irreducible[0].shape)
+    return group.stars.spread(irreducible)
 
 
 def make_positive(
@@ -244,12 +319,29 @@ def make_positive(
     """
     modes = dynamical_matrix.modes
     smallest = smallest_thz * units.THZ
-    changed = modes.frequencies < smallest
-    if not np.any(changed):
+    changed = int((modes.frequencies < smallest).sum())
+    if not changed:
         return dynamical_matrix, 0
-    frequencies = np.maximum(np.abs(modes.frequencies), smallest)
-    root = np.sqrt(dynamical_matrix.supercell.masses3)
-    vectors = modes.vectors * root[:, None]
-    matrix = (vectors * frequencies**2) @ vectors.T
-    compact = contract(dynamical_matrix.supercell, matrix)
-    return dynamical_matrix.with_force_constants(compact), int(changed.sum())
+    lifted = np.where(modes.moving, np.maximum(np.abs(modes.at_q), smallest), 0.0)
+    grid = dynamical_matrix.supercell.grid
+    matrices = from_modes(modes, lifted**2)
+    return dynamical_matrix.with_force_constants(compact(grid, matrices)), changed
+
+
+def from_modes(modes: Modes, values: NDArray[np.float64]) -> ComplexArray:
+    """Force constants on the half grid with given squared frequencies.
+
+    Parameters
+    ----------
+    modes
+        Polarisation vectors.
+    values
+        Squared angular frequencies, shape (n_half, 3 n_primitive), eV/(amu Å²).
+
+    Returns
+    -------
+    Shape (n_half, 3 n_primitive, 3 n_primitive), eV/Å².
+    """
+    root = np.sqrt(np.repeat(modes.supercell.primitive.masses, 3))
+    scaled = modes.polarisations * root[:, None]
+    return hermitian((scaled * values[:, None, :]) @ scaled.conj().transpose(0, 2, 1))

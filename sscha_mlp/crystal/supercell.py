@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from sscha_mlp.crystal.reciprocal import ComplexArray, HalfGrid
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.errors import InputError
 
@@ -96,6 +97,31 @@ class Supercell:
     def qpoints(self) -> FloatArray:
         """Commensurate wave vectors, shape (n_cells, 3), in units of the reciprocal vectors."""
         return read_only(self.translations / np.array(self.size))
+
+    @cached_property
+    def grid(self) -> HalfGrid:
+        """One of each pair q, -q of the commensurate wave vectors."""
+        return HalfGrid.of(self.size)
+
+    def to_reciprocal(self, values: NDArray[np.float64]) -> ComplexArray:
+        """Transform a vector field on the atoms to the half grid, one wave vector after the other.
+
+        Parameters
+        ----------
+        values
+            Shape (n_configs, 3 n_atoms).
+
+        Returns
+        -------
+        Shape (n_half, n_configs, 3 n_primitive), unitary.
+        """
+        by_cell = values.reshape(len(values), self.n_cells, -1)
+        return self.grid.forward(np.ascontiguousarray(by_cell.transpose(1, 0, 2)))
+
+    def from_reciprocal(self, values: ComplexArray) -> FloatArray:
+        """Undo :meth:`to_reciprocal`."""
+        by_cell = self.grid.backward(values).transpose(1, 0, 2)
+        return np.ascontiguousarray(by_cell).reshape(values.shape[1], -1)
 
 
 def check_supercell_size(size: tuple[int, ...] | list[int]) -> tuple[int, int, int]:

@@ -5,19 +5,23 @@ that map the supercell lattice onto itself.  Operations are kept in lattice coor
 they stay those of the crystal under any strain that the group allows.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import spglib
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from sscha_mlp.crystal.reciprocal import compact, dynamical
+from sscha_mlp.crystal.stars import Stars
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.errors import StructureError
+from sscha_mlp.errors import InputError, StructureError
 
 SYMMETRY_TOLERANCE: float = 1.0e-4
 """Largest distance (Å) between an atom's image under an operation and an atom."""
+
+_SAME_SHIFT: float = 1.0e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +69,49 @@ class SpaceGroup:
         """Supercell atom onto which each atom is mapped, shape (n_operations, n_atoms)."""
         return read_only(_permutations(self), np.int64)
 
+    @cached_property
+    def stars(self) -> Stars:
+        """Stars of the commensurate wave vectors, and how the operations act on them."""
+        n_primitive = self.supercell.primitive.n_atoms
+        images = self.permutations[:, :n_primitive]
+        return Stars.of(
+            self.supercell.grid,
+            self.rotations,
+            self.cartesian_rotations,
+            self.supercell.primitive_index[images],
+            self.supercell.translations[images // n_primitive],
+        )
+
+    def subgroup(self, operations: ArrayLike) -> "SpaceGroup":
+        """Return the group of some of the operations.
+
+        Parameters
+        ----------
+        operations
+            Their indices, or a mask of shape (n_operations,).
+
+        Raises
+        ------
+        InputError
+            If they are not a group: the product of two of them is not among them.
+        """
+        kept = np.asarray(operations)
+        rotations, translations = self.rotations[kept], self.translations[kept]
+        _check_closed(rotations, translations)
+        return replace(self, rotations=rotations, translations=translations)
+
     def symmetrise_tensor(self, tensor: NDArray[np.float64]) -> FloatArray:
         """Average a Cartesian tensor of rank two over the group, shape (..., 3, 3)."""
+        flat = np.asarray(tensor).reshape(-1, 9) @ self._tensor_projector
+        return np.asarray(flat.reshape(np.shape(tensor)))
+
+    @cached_property
+    def _tensor_projector(self) -> FloatArray:
+        """Projector on the symmetric tensors that the group allows, shape (9, 9)."""
         rotations = self.cartesian_rotations
-        turned = np.einsum("gij,...jk,glk->...il", rotations, tensor, rotations, optimize=True)
-        averaged: FloatArray = turned / self.n_operations
-        return 0.5 * (averaged + np.swapaxes(averaged, -1, -2))
+        mean = np.einsum("gij,gkl->ikjl", rotations, rotations).reshape(9, 9) / self.n_operations
+        swap = np.eye(9).reshape(3, 3, 9).transpose(1, 0, 2).reshape(9, 9)
+        return read_only(mean.T @ (0.5 * (np.eye(9) + swap)))
 
     def symmetrise_vectors(self, vectors: NDArray[np.float64]) -> FloatArray:
         """Average a vector per primitive atom over the group.
@@ -80,12 +121,19 @@ class SpaceGroup:
         vectors
             Shape (..., n_primitive, 3), for example forces on the centroids.
         """
+        n = 3 * self.supercell.primitive.n_atoms
+        flat = np.asarray(vectors).reshape(-1, n) @ self._vector_projector
+        return np.asarray(flat.reshape(np.shape(vectors)))
+
+    @cached_property
+    def _vector_projector(self) -> FloatArray:
+        """Projector on the vectors that the group allows, shape (3 n_primitive, 3 n_primitive)."""
         n_primitive = self.supercell.primitive.n_atoms
-        result = np.zeros_like(vectors)
-        for rotation, permutation in zip(self.cartesian_rotations, self.permutations, strict=True):
-            image = self.supercell.primitive_index[permutation[:n_primitive]]
-            result[..., image, :] += vectors @ rotation.T
-        return result / self.n_operations
+        own = np.arange(n_primitive)
+        projector = np.zeros((n_primitive, 3, n_primitive, 3))
+        for rotation, image in zip(self.cartesian_rotations, self.stars.images, strict=True):
+            projector[own, :, image, :] += rotation.T
+        return read_only(projector.reshape(3 * n_primitive, -1) / self.n_operations)
 
     def symmetrise_force_constants(self, force_constants: NDArray[np.float64]) -> FloatArray:
         """Average compact force constants over the group.
@@ -93,49 +141,32 @@ class SpaceGroup:
         Parameters
         ----------
         force_constants
-            Shape (..., n_primitive, n_atoms, 3, 3).
+            Shape (n_primitive, n_atoms, 3, 3).
         """
-        result = np.zeros_like(force_constants)
-        for rotation, (rows, columns) in zip(
-            self.cartesian_rotations, self._compact_indices, strict=True
-        ):
-            turned = np.einsum(
-                "ij,...jk,lk->...il", rotation, force_constants, rotation, optimize=True
-            )
-            result[..., rows[:, None], columns, :, :] += turned
-        return result / self.n_operations
-
-    @cached_property
-    def _compact_indices(self) -> list[tuple[IntArray, IntArray]]:
-        """For each operation the row and columns that compact force constants move to."""
-        supercell = self.supercell
-        n_primitive = supercell.primitive.n_atoms
-        cells = supercell.translations[np.arange(supercell.n_atoms) // n_primitive]
-        indices = []
-        for permutation in self.permutations:
-            rows = permutation[:n_primitive]
-            shifted = cells[permutation][None, :, :] - cells[rows][:, None, :]
-            columns = supercell.cell_index(shifted) * n_primitive
-            columns += supercell.primitive_index[permutation][None, :]
-            indices.append((supercell.primitive_index[rows], columns))
-        return indices
+        grid = self.supercell.grid
+        return compact(grid, self.stars.average(dynamical(grid, force_constants)))
 
     def equivalent_qpoints(self) -> IntArray:
         """Label of the star that each commensurate wave vector belongs to, shape (n_cells,).
 
-        Stars are joined by time reversal (q and -q).
+        Stars are joined by time reversal (q and -q); the label is the index of the first member.
         """
-        supercell = self.supercell
-        size = np.array(supercell.size)
-        labels = np.full(supercell.n_cells, -1, dtype=np.int64)
-        reciprocal = np.linalg.inv(self.rotations.astype(float)).transpose(0, 2, 1)
-        for index, qpoint in enumerate(supercell.qpoints):
-            if labels[index] >= 0:
-                continue
-            images = reciprocal @ qpoint
-            images = np.concatenate([images, -images]) * size
-            labels[supercell.cell_index(np.rint(images).astype(np.int64))] = index
-        return labels
+        return self.stars.labels
+
+
+def _check_closed(rotations: IntArray, translations: FloatArray) -> None:
+    """Refuse operations that are not a group, lattice translations not counted."""
+    for rotation, shift in zip(rotations, translations, strict=True):
+        products = rotation @ rotations
+        shifts = translations @ rotation.T + shift
+        same = np.all(products[:, None] == rotations[None], axis=(2, 3))
+        offset = shifts[:, None] - translations[None]
+        same &= np.all(np.abs(offset - np.rint(offset)) < _SAME_SHIFT, axis=2)
+        if not np.all(same.any(axis=1)):
+            raise InputError(
+                "The chosen symmetry operations are not a group: the product of two of them is "
+                "not among them. Choose a subgroup, for example the rotations alone or the identity."
+            )
 
 
 def _permutations(group: SpaceGroup) -> NDArray[np.int64]:

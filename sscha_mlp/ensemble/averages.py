@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
@@ -44,21 +45,39 @@ def importance_weights(ensemble: Ensemble, target: Gaussian) -> FloatArray:
     -------
     Shape (n_configs,), mean 1.
     """
-    if target is ensemble.gaussian:
+    if target is ensemble.gaussian and not ensemble.is_pooled:
         return np.ones(ensemble.n_configs)
-    moved = displacements_from(ensemble, target)
-    log_ratio = target.log_density(moved) - ensemble.gaussian.log_density(ensemble.displacements)
+    amplitudes = target.amplitudes(displacements_at_q(ensemble, target))
+    return weights_from(ensemble, target.log_density_of(amplitudes))
+
+
+def weights_from(ensemble: Ensemble, log_density: NDArray[np.float64]) -> FloatArray:
+    """Weights of mean one from the log density of the target at each configuration."""
+    log_ratio = log_density - ensemble.log_density
     ratio = np.exp(log_ratio - log_ratio.max())
     return np.asarray(ratio / ratio.mean())
 
 
-def displacements_from(ensemble: Ensemble, target: Gaussian) -> FloatArray:
-    """Displacements of the ensemble's configurations from the centroids of another state, Å."""
-    shift = (
-        target.dynamical_matrix.supercell.crystal.positions
-        - ensemble.dynamical_matrix.supercell.crystal.positions
+def centroid_shift(ensemble: Ensemble, target: Gaussian) -> FloatArray:
+    """How far the centroids of another state are from those of the ensemble, (n_primitive, 3) Å."""
+    return np.asarray(
+        target.dynamical_matrix.crystal.positions - ensemble.dynamical_matrix.crystal.positions
     )
-    return np.asarray(ensemble.displacements - shift.ravel())
+
+
+def displacements_at_q(ensemble: Ensemble, target: Gaussian) -> ComplexArray:
+    """Displacements from the centroids of another state on the half grid, Å.
+
+    Returns
+    -------
+    Shape (n_half, n_configs, 3 n_primitive).
+    """
+    shift = centroid_shift(ensemble, target)
+    if not shift.any():
+        return ensemble.at_q
+    moved = ensemble.at_q.copy()
+    moved[0] -= np.sqrt(ensemble.dynamical_matrix.supercell.n_cells) * shift.ravel()
+    return moved
 
 
 def effective_sample_size(weights: NDArray[np.float64]) -> float:

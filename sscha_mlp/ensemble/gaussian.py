@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sscha_mlp import units
-from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, expand, from_modes
+from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.errors import InputError, RelaxationError
 
@@ -91,35 +92,85 @@ class Gaussian:
             )
 
     @cached_property
-    def _vectors(self) -> FloatArray:
-        root = np.sqrt(self.dynamical_matrix.supercell.masses3)
-        return np.asarray(self.dynamical_matrix.modes.vectors / root[:, None])
+    def mean_squares_at_q(self) -> FloatArray:
+        """Mean square amplitudes on the half grid, zero for the translations, amu Å².
+
+        Shape (n_half, 3 n_primitive).
+        """
+        modes = self.dynamical_matrix.modes
+        values = np.zeros(modes.at_q.shape)
+        moving = modes.moving
+        values[moving] = mean_square_amplitudes(modes.at_q[moving], self.temperature)
+        return values
 
     @cached_property
+    def inverse_squares_at_q(self) -> FloatArray:
+        """Inverses of :attr:`mean_squares_at_q`, zero for the translations, 1/(amu Å²)."""
+        squares = self.mean_squares_at_q
+        return np.divide(1.0, squares, out=np.zeros_like(squares), where=squares > 0)
+
+    @property
     def mean_squares(self) -> FloatArray:
-        """Mean square mass-weighted amplitude of each mode, shape (n_modes,), amu Å²."""
-        return mean_square_amplitudes(self.dynamical_matrix.modes.frequencies, self.temperature)
+        """Mean square mass-weighted amplitude of each supercell mode, shape (n_modes,), amu Å²."""
+        return self.dynamical_matrix.modes.by_mode(self.mean_squares_at_q)
 
     @property
     def n_modes(self) -> int:
         """Number of modes that move, the translations left out."""
-        return len(self.mean_squares)
+        return len(self.dynamical_matrix.modes.frequencies)
 
     def displacements(self, normal: NDArray[np.float64]) -> FloatArray:
         """Turn normal numbers (n_configs, n_modes) into displacements (n_configs, 3 n_atoms), Å."""
-        return np.asarray((normal * np.sqrt(self.mean_squares)) @ self._vectors.T)
+        modes = self.dynamical_matrix.modes
+        scaled = modes.amplitudes(normal) * np.sqrt(self.mean_squares_at_q)[:, None, :]
+        return modes.displacements(scaled)
+
+    def amplitudes(self, displacements: ComplexArray) -> ComplexArray:
+        """Mass-weighted mode amplitudes of displacements.
+
+        Parameters
+        ----------
+        displacements
+            On the half grid, shape (n_half, n_configs, 3 n_primitive), Å.
+
+        Returns
+        -------
+        Same shape, the last axis running over the bands, Å amu^1/2.
+        """
+        return displacements @ self._to_amplitudes
+
+    @cached_property
+    def _to_amplitudes(self) -> ComplexArray:
+        root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
+        return np.asarray(self.dynamical_matrix.modes.polarisations.conj() * root[:, None])
+
+    def force_amplitudes(self, forces: ComplexArray) -> ComplexArray:
+        """Mode amplitudes of forces (n_half, n_configs, 3 n_primitive), eV/(Å amu^1/2)."""
+        root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
+        return np.asarray(
+            forces @ (self.dynamical_matrix.modes.polarisations.conj() / root[:, None])
+        )
+
+    def from_modes(self, matrices: ComplexArray) -> ComplexArray:
+        """Cartesian force constants on the half grid of matrices between modes, eV/Å²."""
+        scaled = self._to_amplitudes.conj()
+        return np.asarray(scaled @ matrices @ self._to_amplitudes.transpose(0, 2, 1))
 
     @cached_property
     def covariance(self) -> FloatArray:
-        """Covariance of the displacements, shape (3 n_atoms, 3 n_atoms), Å²."""
-        return np.asarray((self._vectors * self.mean_squares) @ self._vectors.T)
+        """Covariance of the displacements, shape (3 n_atoms, 3 n_atoms), Å²: large."""
+        supercell = self.dynamical_matrix.supercell
+        mass = np.repeat(supercell.primitive.masses, 3)
+        weighted = from_modes(self.dynamical_matrix.modes, self.mean_squares_at_q)
+        matrices = weighted / (mass[:, None] * mass[None, :])
+        return expand(supercell, compact(supercell.grid, matrices))
 
     @cached_property
     def inverse_covariance(self) -> FloatArray:
-        """Upsilon, the inverse covariance without translations, (3 n_atoms, 3 n_atoms), 1/Å²."""
-        mass = self.dynamical_matrix.supercell.masses3
-        weighted = self._vectors * mass[:, None]
-        return np.asarray((weighted / self.mean_squares) @ weighted.T)
+        """Upsilon, the inverse without translations, (3 n_atoms, 3 n_atoms), 1/Å²: large."""
+        supercell = self.dynamical_matrix.supercell
+        matrices = from_modes(self.dynamical_matrix.modes, self.inverse_squares_at_q)
+        return expand(supercell, compact(supercell.grid, matrices))
 
     @cached_property
     def log_determinant(self) -> float:
@@ -133,9 +184,25 @@ class Gaussian:
 
     def log_density(self, displacements: NDArray[np.float64]) -> FloatArray:
         """Log density of displacements (n_configs, 3 n_atoms), up to a constant of the crystal."""
-        amplitudes = displacements @ (
-            self._vectors * self.dynamical_matrix.supercell.masses3[:, None]
-        )
-        return np.asarray(
-            -0.5 * (amplitudes**2 / self.mean_squares).sum(axis=1) - 0.5 * self.log_determinant
-        )
+        at_q = self.dynamical_matrix.supercell.to_reciprocal(displacements)
+        return self.log_density_of(self.amplitudes(at_q))
+
+    def log_density_of(self, amplitudes: ComplexArray) -> FloatArray:
+        """Log density of mode amplitudes on the half grid, see :meth:`amplitudes`."""
+        weights = self.dynamical_matrix.supercell.grid.weights
+        scale = self.inverse_squares_at_q * weights[:, None]
+        return -0.5 * quadratic(amplitudes, scale) - 0.5 * self.log_determinant
+
+
+def quadratic(amplitudes: ComplexArray, scale: NDArray[np.float64]) -> FloatArray:
+    """``sum scale |a|²`` over wave vectors and bands of each configuration, shape (n_configs,).
+
+    Parameters
+    ----------
+    amplitudes
+        Shape (n_half, n_configs, n_bands).
+    scale
+        Shape (n_half, n_bands).
+    """
+    squares = amplitudes.real**2 + amplitudes.imag**2
+    return np.asarray(np.einsum("qnb,qb->n", squares, scale, optimize=True))

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from scipy import special
 from scipy.stats import qmc
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import FloatArray, read_only
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.errors import InputError, RelaxationError
@@ -18,6 +21,9 @@ MINIMUM_DISTANCE_RATIO: float = 0.5
 """A configuration is unphysical when two atoms are closer than this part of the shortest bond."""
 
 _MAX_REJECTED_PART: float = 0.5
+
+_BLOCK: int = 200_000
+"""Pairs of atoms whose distances are computed at a time."""
 
 
 class Sampler(StrEnum):
@@ -42,16 +48,37 @@ class Ensemble:
         Whether configurations come in pairs u, -u.
     rejected
         How many configurations were drawn and thrown away as unphysical.
+    log_proposal
+        Log density, shape (n_configs,), of what the configurations were drawn from where that is
+        not ``gaussian`` alone: a pool of several ensembles, see :mod:`sscha_mlp.ensemble.pool`.
     """
 
     gaussian: Gaussian
     displacements: FloatArray
     antithetic: bool
     rejected: int = 0
+    log_proposal: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Make the array read-only."""
         object.__setattr__(self, "displacements", read_only(self.displacements))
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether the configurations come from several distributions."""
+        return self.log_proposal is not None
+
+    @cached_property
+    def at_q(self) -> ComplexArray:
+        """Displacements on the half grid, shape (n_half, n_configs, 3 n_primitive), Å."""
+        return self.dynamical_matrix.supercell.to_reciprocal(self.displacements)
+
+    @cached_property
+    def log_density(self) -> FloatArray:
+        """Log density of what each configuration was drawn from, shape (n_configs,)."""
+        if self.log_proposal is not None:
+            return self.log_proposal
+        return self.gaussian.log_density_of(self.gaussian.amplitudes(self.at_q))
 
     @property
     def n_configs(self) -> int:
@@ -85,7 +112,13 @@ class Ensemble:
 
     def subset(self, n_configs: int) -> "Ensemble":
         """Return the first ``n_configs`` configurations as an ensemble of their own."""
-        return Ensemble(self.gaussian, self.displacements[:n_configs], self.antithetic)
+        proposal = self.log_proposal
+        return Ensemble(
+            self.gaussian,
+            self.displacements[:n_configs],
+            self.antithetic,
+            log_proposal=None if proposal is None else proposal[:n_configs],
+        )
 
 
 def sample(
@@ -135,48 +168,79 @@ def sample(
     n_draws = n_configs // step
     limit = minimum_distance_ratio * dynamical_matrix.crystal.shortest_distance()
     kept: list[FloatArray] = []
-    rejected = 0
+    n_kept = rejected = 0
     for normal in _normal_numbers(Sampler(sampler), gaussian.n_modes, n_draws, rng):
-        displacement = gaussian.displacements(normal[None, :])
-        group = np.concatenate([displacement, -displacement]) if antithetic else displacement
-        if limit > 0 and not _is_physical(dynamical_matrix, group, limit):
-            rejected += step
-            if rejected > _MAX_REJECTED_PART * n_configs + 100:
-                raise RelaxationError(
-                    f"{rejected} of {rejected + step * len(kept)} configurations at "
-                    f"{temperature:g} K have atoms closer than {limit:.2f} Å: the harmonic state "
-                    "is not that of a crystal at this temperature. Start from a lower temperature."
-                )
-            continue
-        kept.append(group)
-        if len(kept) == n_draws:
+        drawn = gaussian.displacements(normal)
+        good = _are_physical(dynamical_matrix, drawn, limit, mirrored=antithetic)
+        drawn, tried = _take(drawn, good, n_draws - n_kept)
+        rejected += step * (tried - len(drawn))
+        n_kept += len(drawn)
+        kept.append(drawn)
+        if n_kept == n_draws:
             break
-    return Ensemble(gaussian, np.concatenate(kept), antithetic, rejected)
+        if rejected > _MAX_REJECTED_PART * n_configs + 100:
+            raise RelaxationError(
+                f"{rejected} of {rejected + step * n_kept} configurations at "
+                f"{temperature:g} K have atoms closer than {limit:.2f} Å: the harmonic state "
+                "is not that of a crystal at this temperature. Start from a lower temperature."
+            )
+    displacements = np.concatenate(kept)
+    if antithetic:
+        pairs = np.stack([displacements, -displacements], axis=1)
+        displacements = pairs.reshape(n_configs, -1)
+    return Ensemble(gaussian, displacements, antithetic, rejected)
+
+
+def _take(drawn: FloatArray, good: NDArray[np.bool_], n_wanted: int) -> tuple[FloatArray, int]:
+    """First good draws, as many as are wanted, and how many were tried for them."""
+    places = np.flatnonzero(good)[:n_wanted]
+    tried = len(good) if len(places) < n_wanted else int(places[-1]) + 1
+    return drawn[places], tried
 
 
 def _normal_numbers(
     sampler: Sampler, n_modes: int, n_draws: int, rng: np.random.Generator
 ) -> Iterator[FloatArray]:
-    """Yield standard normal vectors without end."""
+    """Yield blocks of standard normal vectors without end, shape (n, n_modes) each."""
     if sampler is Sampler.RANDOM:
         while True:
-            yield from rng.standard_normal((n_draws, n_modes))
+            yield rng.standard_normal((n_draws, n_modes))
     engine = qmc.Sobol(n_modes, scramble=True, rng=rng)
     while True:
         uniform = engine.random_base2(max(1, int(np.ceil(np.log2(n_draws)))))
-        yield from special.ndtri(np.clip(uniform, 1.0e-12, 1 - 1.0e-12))
+        yield special.ndtri(np.clip(uniform, 1.0e-12, 1 - 1.0e-12))
 
 
-def _is_physical(dynamical_matrix: DynamicalMatrix, group: FloatArray, limit: float) -> bool:
-    """Whether no two atoms are closer than the limit in any configuration of the group."""
-    crystal = dynamical_matrix.supercell.crystal
-    inverse = np.linalg.inv(crystal.cell)
-    for displacement in group:
-        positions = crystal.positions + displacement.reshape(-1, 3)
-        scaled = positions @ inverse
-        i, j = np.triu_indices(len(positions), 1)
-        difference = scaled[j] - scaled[i]
-        difference -= np.rint(difference)
-        if len(i) and np.linalg.norm(difference @ crystal.cell, axis=1).min() < limit:
-            return False
-    return True
+def _are_physical(
+    dynamical_matrix: DynamicalMatrix,
+    displacements: NDArray[np.float64],
+    limit: float,
+    *,
+    mirrored: bool,
+) -> NDArray[np.bool_]:
+    """Whether no two atoms are closer than the limit, for each configuration and its mirror image.
+
+    Only pairs that the largest displacement could bring so close are looked at.
+    """
+    from matscipy.neighbours import neighbour_list
+
+    moved = displacements.reshape(len(displacements), -1, 3)
+    good = np.ones(len(moved), dtype=bool)
+    if limit <= 0:
+        return good
+    reach = limit + 2 * float(np.sqrt((moved**2).sum(axis=2).max()))
+    atoms = dynamical_matrix.supercell.crystal.to_ase()
+    first, second, vectors = neighbour_list("ijD", atoms, reach)
+    once = first < second
+    first, second, vectors = first[once], second[once], vectors[once]
+    if len(first) == 0:
+        return good
+    size = max(1, _BLOCK // len(first))
+    for start in range(0, len(moved), size):
+        block = moved[start : start + size]
+        change = block[:, second] - block[:, first]
+        squares = ((vectors + change) ** 2).sum(axis=2).min(axis=1)
+        if mirrored:
+            squares = np.minimum(squares, ((vectors - change) ** 2).sum(axis=2).min(axis=1))
+        good[start : start + size] = squares >= limit**2
+    return good

@@ -10,6 +10,10 @@ Phys. Rev. B 98, 024106 (2018); Bianco et al., Phys. Rev. B 96, 014111 (2017)):
 - centroid force ``< f >``
 - stress ``< sigma + sym(f u) / Omega >``: at fixed u, a strain moves the centroids alone
 
+Everything is done in the normal modes of the trial state, wave vector by wave vector: there Phi, Psi
+and Upsilon are diagonal, and a step over the whole ensemble costs n_configs (3 n_atoms)
+(3 n_primitive) operations instead of n_configs (3 n_atoms)².
+
 The harmonic parts are subtracted from the forces wherever their average is known exactly, which
 removes most of the variance.  All estimators are linear in V: applied to the difference of two
 potentials they give the difference of the two results, which is what the certificate uses.
@@ -20,23 +24,21 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from sscha_mlp.crystal.dynamical_matrix import (
-    DynamicalMatrix,
-    contract,
-    mass_weighted_at_qpoints,
-    symmetrise,
-)
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, project
+from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import (
     Estimate,
     average,
-    displacements_from,
+    centroid_shift,
+    displacements_at_q,
     effective_sample_size,
-    importance_weights,
+    weights_from,
 )
-from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.gaussian import Gaussian, quadratic
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError
 
@@ -85,6 +87,28 @@ class Samples:
             if not np.all(np.isfinite(values)):
                 raise InputError(f"The {name} of the ensemble hold a value that is not finite.")
 
+    @cached_property
+    def forces_at_q(self) -> ComplexArray:
+        """Forces on the half grid, shape (n_half, n_configs, 3 n_primitive), eV/Å."""
+        return self.ensemble.dynamical_matrix.supercell.to_reciprocal(self.forces)
+
+    @cached_property
+    def displacement_stress(self) -> FloatArray:
+        """``sym(f u) / Omega`` of each configuration, shape (n_configs, 3, 3), eV/Å³."""
+        ensemble = self.ensemble
+        shape = (ensemble.n_configs, -1, 3)
+        volume = ensemble.dynamical_matrix.supercell.crystal.volume
+        return displacement_stress(
+            self.forces.reshape(shape), ensemble.displacements.reshape(shape), volume
+        )
+
+    @cached_property
+    def cell_forces(self) -> FloatArray:
+        """Force on each primitive atom, averaged over cells, (n_configs, n_primitive, 3), eV/Å."""
+        supercell = self.ensemble.dynamical_matrix.supercell
+        shape = (self.ensemble.n_configs, supercell.n_cells, supercell.primitive.n_atoms, 3)
+        return np.asarray(self.forces.reshape(shape).mean(axis=1))
+
     def minus(self, other: "Samples") -> "Samples":
         """Return the difference of two potentials on the same configurations."""
         return Samples(
@@ -107,16 +131,24 @@ class Estimators:
         The state at which averages are wanted; by default the one the samples were drawn from.
     group
         Space group that the averages are symmetrised with.
+    of_difference
+        Whether the samples are the difference of two potentials: then nothing harmonic is
+        subtracted, and the results are the differences of the two free energies, forces and
+        curvatures.
     """
 
     samples: Samples
     trial: Gaussian
     group: SpaceGroup
+    of_difference: bool = False
 
     @cached_property
     def weights(self) -> FloatArray:
         """Importance weights of the configurations, mean one, shape (n_configs,)."""
-        return importance_weights(self.samples.ensemble, self.trial)
+        ensemble = self.samples.ensemble
+        if self.trial is ensemble.gaussian and not ensemble.is_pooled:
+            return np.ones(ensemble.n_configs)
+        return weights_from(ensemble, self.trial.log_density_of(self.amplitudes))
 
     @property
     def effective_sample_size(self) -> float:
@@ -124,18 +156,26 @@ class Estimators:
         return effective_sample_size(self.weights)
 
     @cached_property
-    def displacements(self) -> FloatArray:
-        """Displacements from the centroids of the trial state, shape (n_configs, 3 n_atoms), Å."""
-        return displacements_from(self.samples.ensemble, self.trial)
+    def amplitudes(self) -> ComplexArray:
+        """Mode amplitudes of the displacements, (n_half, n_configs, n_bands), Å amu^1/2."""
+        return self.trial.amplitudes(displacements_at_q(self.samples.ensemble, self.trial))
 
     @cached_property
-    def _harmonic_forces(self) -> FloatArray:
-        return np.asarray(-self.displacements @ self.trial.dynamical_matrix.matrix)
+    def residual_amplitudes(self) -> ComplexArray:
+        """Mode amplitudes of the forces less those of the trial Hamiltonian, same shape.
+
+        In eV/(Å amu^1/2).
+        """
+        forces = self.trial.force_amplitudes(self.samples.forces_at_q)
+        if not self.of_difference:
+            squares = self.trial.dynamical_matrix.modes.at_q**2
+            forces += squares[:, None, :] * self.amplitudes
+        return forces
 
     @cached_property
-    def residual_forces(self) -> FloatArray:
-        """Forces less those of the trial Hamiltonian, shape (n_configs, 3 n_atoms), eV/Å."""
-        return np.asarray(self.samples.forces - self._harmonic_forces)
+    def scaled_amplitudes(self) -> ComplexArray:
+        """Mode amplitudes of ``Upsilon u``, same shape, 1/(Å amu^1/2)."""
+        return np.asarray(self.amplitudes * self.trial.inverse_squares_at_q[:, None, :])
 
     def mean(self, values: NDArray[np.float64]) -> Estimate:
         """Average a value per configuration over the trial state."""
@@ -145,14 +185,23 @@ class Estimators:
     @cached_property
     def free_energy(self) -> Estimate:
         """Variational free energy of the supercell with its error, eV."""
-        harmonic = -0.5 * (self.displacements * self._harmonic_forces).sum(axis=1)
-        anharmonic = self.mean(self.samples.energies - harmonic)
+        if self.of_difference:
+            return self.mean(self.samples.energies)
+        weights = self.group.supercell.grid.weights
+        scale = 0.5 * self.trial.dynamical_matrix.modes.at_q**2 * weights[:, None]
+        anharmonic = self.mean(self.samples.energies - quadratic(self.amplitudes, scale))
         return Estimate(anharmonic.value + self.trial.free_energy, anharmonic.stderr)
 
     @cached_property
     def centroid_forces(self) -> Estimate:
         """Symmetrised average force on each primitive atom, shape (n_primitive, 3), eV/Å."""
-        return self.mean(forces_on_centroids(self.group, self.residual_forces))
+        forces = self.samples.cell_forces
+        if not self.of_difference:
+            at_zero = displacements_at_q(self.samples.ensemble, self.trial)[0].real
+            harmonic = at_zero @ self.trial.dynamical_matrix.half_grid[0].real
+            root = np.sqrt(self.group.supercell.n_cells)
+            forces = forces + harmonic.reshape(forces.shape) / root
+        return self.mean(self.group.symmetrise_vectors(forces))
 
     @cached_property
     def stress(self) -> Estimate:
@@ -161,9 +210,16 @@ class Estimators:
 
     @cached_property
     def stress_per_configuration(self) -> FloatArray:
-        """What each configuration contributes to the stress, shape (n_configs, 3, 3), eV/Å³."""
-        volume = self.trial.dynamical_matrix.supercell.crystal.volume
-        virial = displacement_stress(self.samples.forces, self.displacements, volume)
+        """What each configuration contributes to the stress, shape (n_configs, 3, 3), eV/Å³.
+
+        ``sigma + sym(f u) / Omega``: the stress at fixed u lacks the second part.
+        """
+        supercell = self.trial.dynamical_matrix.supercell
+        virial = self.samples.displacement_stress
+        shift = centroid_shift(self.samples.ensemble, self.trial)
+        if shift.any():
+            primitive_volume = supercell.primitive.volume
+            virial = virial - displacement_stress(self.samples.cell_forces, shift, primitive_volume)
         return self.group.symmetrise_tensor(self.samples.stresses + virial)
 
     @cached_property
@@ -175,31 +231,43 @@ class Estimators:
     @cached_property
     def force_constant_change(self) -> FloatArray:
         """``< d²V/du² > - Phi``, compact and symmetrised, eV/Å²; zero at the SSCHA minimum."""
-        return force_constant_average(
-            self.group, self.trial, self.displacements, self.residual_forces, self.weights
-        )
+        return compact(self.group.supercell.grid, self.change_at_q)
 
+    @cached_property
+    def change_at_q(self) -> ComplexArray:
+        """The same on the half grid, shape (n_half, 3 n_primitive, 3 n_primitive), eV/Å²."""
+        weighted = self.scaled_amplitudes * (self.weights / self.weights.sum())[:, None]
+        in_modes = -weighted.transpose(0, 2, 1) @ self.residual_amplitudes.conj()
+        return project(self.group, self.trial.from_modes(in_modes))
+
+    @cached_property
     def frequency_shifts(self) -> Estimate:
-        """First-order shift of each mode by ``< d²V/du² > - Phi``.
+        """First-order shift of each mode by ``< d²V/du² > - Phi``, with its error.
+
+        ``d omega = e* dD e / (2 omega)`` for each mode of each commensurate wave vector, averaged
+        over degenerate modes and equivalent wave vectors.  The error comes from what each
+        configuration (or antithetic pair) contributes.
 
         Returns
         -------
-        Shape (n_qpoints, n_bands), internal angular frequency, aligned with
-        ``frequencies_at_qpoints``; averaged over degenerate modes.
+        Shape (n_qpoints, n_bands), ``sqrt(eV/(amu Å²))``, aligned with ``frequencies_at_qpoints``;
+        zero for the translations.
         """
-        return frequency_shifts(
-            self.group,
-            self.trial,
-            self.displacements,
-            self.residual_forces,
-            self.weights,
-            antithetic=self.samples.ensemble.antithetic,
-        )
+        sets = DegenerateModes.of(self.trial.dynamical_matrix, self.group)
+        x, r = self.scaled_amplitudes, self.residual_amplitudes
+        diagonal = -(x.real * r.real + x.imag * r.imag)
+        shifts = self.mean(sets.shifts(diagonal))
+        return Estimate(shifts.value[sets.labels], shifts.stderr[sets.labels])
 
 
 def estimate(samples: Samples, group: SpaceGroup, *, trial: Gaussian | None = None) -> Estimators:
     """Return the SSCHA estimators of samples at a trial state (their own when left out)."""
     return Estimators(samples, samples.ensemble.gaussian if trial is None else trial, group)
+
+
+def estimate_difference(difference: Samples, group: SpaceGroup) -> Estimators:
+    """Return what a difference of two potentials does to the averages at its ensemble's state."""
+    return Estimators(difference, difference.ensemble.gaussian, group, of_difference=True)
 
 
 def displacement_stress(
@@ -209,97 +277,24 @@ def displacement_stress(
 
     Parameters
     ----------
-    forces, displacements
-        Shape (n_configs, 3 n_atoms), eV/Å and Å.
+    forces
+        Shape (n_configs, n_atoms, 3), eV/Å.
+    displacements
+        Shape (n_configs, n_atoms, 3), or (n_atoms, 3) for all, Å.
     volume
-        Of the supercell, Å³.
+        Of these atoms, Å³.
 
     Returns
     -------
     Shape (n_configs, 3, 3), eV/Å³.
     """
-    f = forces.reshape(len(forces), -1, 3)
-    u = displacements.reshape(len(forces), -1, 3)
-    product = np.einsum("nia,nib->nab", f, u)
-    return np.asarray(0.5 * (product + product.transpose(0, 2, 1)) / volume)
-
-
-def forces_on_centroids(group: SpaceGroup, forces: NDArray[np.float64]) -> FloatArray:
-    """Symmetrised force on each primitive atom, averaged over the cells of each configuration.
-
-    Parameters
-    ----------
-    group
-        Operations of the supercell.
-    forces
-        Shape (n_configs, 3 n_atoms), eV/Å.
-
-    Returns
-    -------
-    Shape (n_configs, n_primitive, 3), eV/Å.
-    """
-    supercell = group.supercell
-    shape = (len(forces), supercell.n_cells, supercell.primitive.n_atoms, 3)
-    return group.symmetrise_vectors(forces.reshape(shape).mean(axis=1))
-
-
-def force_constant_average(
-    group: SpaceGroup,
-    trial: Gaussian,
-    displacements: NDArray[np.float64],
-    forces: NDArray[np.float64],
-    weights: NDArray[np.float64],
-) -> FloatArray:
-    """Symmetrised ``- < Upsilon u f >`` in compact form.
-
-    Parameters
-    ----------
-    group
-        Operations of the supercell.
-    trial
-        Gaussian whose Upsilon is used.
-    displacements, forces
-        Shape (n_configs, 3 n_atoms), Å and eV/Å.
-    weights
-        Shape (n_configs,).
-
-    Returns
-    -------
-    Shape (n_primitive, n_atoms, 3, 3), eV/Å².
-    """
-    product = (displacements * weights[:, None]).T @ forces / weights.sum()
-    matrix = -trial.inverse_covariance @ product
-    compact = contract(group.supercell, 0.5 * (matrix + matrix.T))
-    return symmetrise(group, compact)
-
-
-def frequency_shifts(
-    group: SpaceGroup,
-    trial: Gaussian,
-    displacements: NDArray[np.float64],
-    forces: NDArray[np.float64],
-    weights: NDArray[np.float64],
-    *,
-    antithetic: bool,
-) -> Estimate:
-    """First-order frequency shifts due to forces beyond the trial Hamiltonian, with errors.
-
-    ``d omega = e* dD e / (2 omega)`` for each mode of each commensurate wave vector, averaged over
-    degenerate modes and equivalent wave vectors.  The error comes from what each configuration
-    (or antithetic pair) contributes.
-
-    Returns
-    -------
-    Shape (n_qpoints, n_bands), ``sqrt(eV/(amu Å²))``.
-    """
-    projection = ModeProjection.of(trial.dynamical_matrix, group)
-    contributions = projection.shifts(displacements @ trial.inverse_covariance, forces)
-    return average(contributions, weights, antithetic=antithetic)
+    product = np.swapaxes(forces, -1, -2) @ displacements
+    return np.asarray(0.5 * (product + np.swapaxes(product, -1, -2)) / volume)
 
 
 @dataclass(frozen=True, eq=False)
-class ModeProjection:
-    """Sets of degenerate modes, and how a force-constant perturbation moves their frequency.
+class DegenerateModes:
+    """Sets of modes that are equal by symmetry.
 
     Parameters
     ----------
@@ -307,52 +302,43 @@ class ModeProjection:
         Set that each (wave vector, band) belongs to, shape (n_qpoints, n_bands).
     frequencies
         Mean frequency of each set, shape (n_sets,), internal.
-    vectors
-        Mass-scaled modes of all wave vectors, shape (3 n_atoms, n_qpoints, n_bands), complex,
-        in amu^-1/2, normalised over the supercell.
+    averaging
+        Matrix that averages over each set, from the half grid: (n_sets, n_half n_bands), sparse.
     """
 
     labels: NDArray[np.int64]
     frequencies: FloatArray
-    vectors: NDArray[np.complex128]
+    averaging: sparse.csr_array
 
     @classmethod
-    def of(cls, dynamical_matrix: DynamicalMatrix, group: SpaceGroup) -> "ModeProjection":
-        """Find the modes of a dynamical matrix and group the degenerate ones."""
-        supercell = dynamical_matrix.supercell
-        matrices = mass_weighted_at_qpoints(supercell, dynamical_matrix.force_constants)
-        values, vectors = np.linalg.eigh(matrices)
-        frequencies = np.sign(values) * np.sqrt(np.abs(values))
-        labels, means = degenerate_sets(frequencies, group.equivalent_qpoints())
-        root = np.sqrt(np.repeat(supercell.primitive.masses, 3))
-        phases = np.exp(2j * np.pi * supercell.translations @ supercell.qpoints.T)
-        scaled = vectors / root[None, :, None] / np.sqrt(supercell.n_cells)
-        full = np.einsum("Tq,qib->Tiqb", phases, scaled)
-        return cls(labels, means, full.reshape(3 * supercell.n_atoms, *labels.shape))
+    def of(cls, dynamical_matrix: DynamicalMatrix, group: SpaceGroup) -> "DegenerateModes":
+        """Group the modes of a dynamical matrix."""
+        grid = dynamical_matrix.supercell.grid
+        at_q = dynamical_matrix.modes.at_q
+        labels, means = degenerate_sets(grid.full(at_q), group.equivalent_qpoints())
+        of_half = labels[grid.index].ravel()
+        counts = np.bincount(labels.ravel())
+        values = np.repeat(grid.weights, at_q.shape[1]) / counts[of_half]
+        shape = (len(counts), of_half.size)
+        averaging = sparse.csr_array((values, (of_half, np.arange(of_half.size))), shape=shape)
+        return cls(labels, means, averaging)
 
-    def shifts(self, scaled: NDArray[np.float64], forces: NDArray[np.float64]) -> FloatArray:
-        """Frequency shift that each configuration contributes.
+    def shifts(self, diagonal: NDArray[np.float64]) -> FloatArray:
+        """Frequency shift of each set.
 
         Parameters
         ----------
-        scaled
-            ``Upsilon u``, shape (n_configs, 3 n_atoms), 1/Å.
-        forces
-            Forces beyond the trial Hamiltonian, shape (n_configs, 3 n_atoms), eV/Å.
+        diagonal
+            ``e* dD e`` of each configuration, shape (n_half, n_configs, n_bands).
 
         Returns
         -------
-        Shape (n_configs, n_qpoints, n_bands), zero for the translations.
+        Shape (n_configs, n_sets), zero for the translations.
         """
-        flat = self.vectors.reshape(len(self.vectors), -1)
-        diagonal = -np.real((scaled @ flat.conj()) * (forces @ flat))
-        labels = self.labels.ravel()
-        counts = np.bincount(labels)
-        summed = np.zeros((len(counts), len(diagonal)))
-        np.add.at(summed, labels, diagonal.T)
-        means = summed / counts[:, None]
+        by_mode = diagonal.transpose(0, 2, 1).reshape(-1, diagonal.shape[1])
+        means = self.averaging @ by_mode
         safe = np.where(np.abs(self.frequencies) > 1.0e-3, self.frequencies, np.inf)
-        return np.asarray((means / (2 * safe[:, None]))[labels].T.reshape(-1, *self.labels.shape))
+        return np.asarray(means.T / (2 * safe))
 
 
 def degenerate_sets(

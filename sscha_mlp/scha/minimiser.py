@@ -1,9 +1,9 @@
 """Minimise the SSCHA free energy of one ensemble with respect to force constants and centroids.
 
-The step is the self-consistent one.  At the minimum ``Phi = < d²V/du² >`` and ``< f > = 0``, so
-each step moves Phi towards the reweighted average and the centroids by ``Phi^-1 < f >``, which is
-the preconditioned gradient with its natural step length of one.  The ensemble is kept and
-reweighted until its effective sample size is used up.
+At the minimum ``Phi = < d²V/du² >`` and ``< f > = 0``.  The self-consistent step moves Phi to the
+reweighted average and the centroids by ``Phi^-1 < f >``, which is the preconditioned gradient with its
+natural step length of one; :mod:`sscha_mlp.scha.mixing` accelerates it and keeps Phi positive by
+construction.  The ensemble is kept and reweighted until its effective sample size is used up.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,9 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.gaussian import Gaussian
-from sscha_mlp.errors import ConfigError, RelaxationError
+from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
+from sscha_mlp.scha.mixing import Mixer
 
 
 class MinimiserStop(StrEnum):
@@ -103,12 +104,16 @@ class Minimisation:
         One record per step.
     reason
         Why it ended.
+    proposal
+        Where a new ensemble is best drawn: the minimum when it was found; else a step beyond the
+        last state that the ensemble supports.
     """
 
     dynamical_matrix: DynamicalMatrix
     estimators: Estimators
     steps: tuple[MinimisationStep, ...]
     reason: MinimiserStop
+    proposal: DynamicalMatrix
 
 
 Minimise = Callable[[Samples, SpaceGroup, MinimiserSettings], Minimisation]
@@ -116,7 +121,7 @@ Minimise = Callable[[Samples, SpaceGroup, MinimiserSettings], Minimisation]
 
 
 def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -> Minimisation:
-    """Minimise the free energy of an ensemble by reweighted self-consistent steps.
+    """Minimise the free energy of an ensemble by accelerated self-consistent steps.
 
     Parameters
     ----------
@@ -130,34 +135,37 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     Raises
     ------
     RelaxationError
-        If no step keeps the force constants positive.
+        If a mode softens without limit.
     """
-    ensemble = samples.ensemble
-    state = ensemble.dynamical_matrix
+    temperature = samples.ensemble.temperature
     current = estimate(samples, group)
+    limit = settings.min_sample_ratio * samples.ensemble.n_configs
+    mixer = Mixer(current.trial, step=settings.step, relax_centroids=settings.relax_centroids)
     steps = [record_step(current)]
-    part = settings.step
     while True:
+        state = current.trial.dynamical_matrix
         if _is_converged(current, settings):
-            return Minimisation(state, current, tuple(steps), MinimiserStop.CONVERGED)
+            return Minimisation(state, current, tuple(steps), MinimiserStop.CONVERGED, state)
         if len(steps) > settings.max_steps:
-            return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS)
-        if len(steps) > 1 and steps[-1].gradient_thz > steps[-2].gradient_thz:
-            part = max(0.5 * part, 0.05)  # steep walls overshoot
-        following = _positive_step(state, current, settings, part)
-        trial = estimate(samples, group, trial=Gaussian(following, ensemble.temperature))
-        if trial.effective_sample_size < settings.min_sample_ratio * ensemble.n_configs:
-            state, current = _last_supported(samples, group, state, following, settings)
+            return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS, state)
+        following = mixer.next_state(current)
+        trial = estimate(samples, group, trial=Gaussian(following, temperature))
+        if trial.effective_sample_size < limit:
+            current = _last_supported(current, following, limit)
             steps.append(record_step(current))
-            return Minimisation(state, current, tuple(steps), MinimiserStop.SAMPLE_USED_UP)
-        state, current = following, trial
+            state = current.trial.dynamical_matrix
+            proposal = mixer.next_state(current)
+            return Minimisation(
+                state, current, tuple(steps), MinimiserStop.SAMPLE_USED_UP, proposal
+            )
+        current = trial
         steps.append(record_step(current))
 
 
 def record_step(estimators: Estimators) -> MinimisationStep:
     """Summarise a state for the journal and the figures."""
     n_atoms = estimators.group.supercell.n_atoms
-    shifts = estimators.frequency_shifts()
+    shifts = estimators.frequency_shifts
     largest = np.unravel_index(np.argmax(np.abs(shifts.value)), shifts.value.shape)
     free_energy = estimators.free_energy
     return MinimisationStep(
@@ -172,7 +180,7 @@ def record_step(estimators: Estimators) -> MinimisationStep:
 
 def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
     """Whether force constants and centroids ask for less than a part of their errors."""
-    shifts = estimators.frequency_shifts()
+    shifts = estimators.frequency_shifts
     floor = 1.0e-6 * units.THZ
     if np.any(np.abs(shifts.value) > settings.meaningful_factor * shifts.stderr + floor):
         return False
@@ -182,46 +190,10 @@ def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
     return bool(np.all(np.abs(forces.value) <= settings.meaningful_factor * forces.stderr + 1.0e-7))
 
 
-def _positive_step(
-    state: DynamicalMatrix, estimators: Estimators, settings: MinimiserSettings, part: float
-) -> DynamicalMatrix:
-    """Take a part of the self-consistent step, halved until every mode stays stable."""
-    change = estimators.force_constant_change
-    for _ in range(20):
-        following = state.with_force_constants(state.force_constants + part * change)
-        if following.modes.frequencies.min() > 0.3 * state.modes.frequencies.min() > 0:
-            if settings.relax_centroids:
-                return following.moved(part * centroid_step(state, estimators))
-            return following
-        part /= 2
-    raise RelaxationError(
-        "No step of the force constants keeps all modes stable: the model may have left its "
-        "domain, or the crystal may be unstable at this temperature and pressure."
-    )
-
-
-def centroid_step(state: DynamicalMatrix, estimators: Estimators) -> FloatArray:
-    """Newton step of the centroids, ``Phi(q=0)^-1 <f>``, shape (n_primitive, 3), Å."""
-    forces = estimators.centroid_forces.value
-    supercell = state.supercell
-    n_primitive = supercell.primitive.n_atoms
-    blocks = state.force_constants.reshape(n_primitive, supercell.n_cells, n_primitive, 3, 3)
-    gamma = blocks.sum(axis=1).transpose(0, 2, 1, 3).reshape(3 * n_primitive, 3 * n_primitive)
-    step = np.linalg.pinv(gamma, rcond=1.0e-6, hermitian=True) @ forces.ravel()
-    return estimators.group.symmetrise_vectors(step.reshape(n_primitive, 3))
-
-
-def _last_supported(
-    samples: Samples,
-    group: SpaceGroup,
-    state: DynamicalMatrix,
-    following: DynamicalMatrix,
-    settings: MinimiserSettings,
-) -> tuple[DynamicalMatrix, Estimators]:
+def _last_supported(current: Estimators, following: DynamicalMatrix, limit: float) -> Estimators:
     """Go as far along the step as the effective sample size allows, by bisection."""
-    limit = settings.min_sample_ratio * samples.ensemble.n_configs
-    temperature = samples.ensemble.temperature
-    best = state, estimate(samples, group, trial=Gaussian(state, temperature))
+    samples, group, temperature = current.samples, current.group, current.trial.temperature
+    state, best = current.trial.dynamical_matrix, current
     low, high = 0.0, 1.0
     for _ in range(6):
         part = 0.5 * (low + high)
@@ -230,7 +202,7 @@ def _last_supported(
         if trial.effective_sample_size < limit:
             high = part
         else:
-            low, best = part, (between, trial)
+            low, best = part, trial
     return best
 
 

@@ -358,7 +358,7 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
         reason = MinimiserStop.SAMPLE_USED_UP
     elif len(steps) > settings.max_steps:
         reason = MinimiserStop.MAX_STEPS
-    return Minimisation(final, estimators, tuple(steps), reason)
+    return Minimisation(final, estimators, tuple(steps), reason, final)
 
 
 def _current_supercell(phonons: Any, supercell: Supercell) -> Supercell:

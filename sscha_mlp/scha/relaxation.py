@@ -218,7 +218,7 @@ def relax(
                 group,
                 mode=settings.cell,
             )
-            following = following.strained(strain)
+            following = minimised.proposal.strained(strain)
         change = following.crystal.volume / start_volume - 1
         left = abs(change) > settings.max_volume_change
         if left:
@@ -322,7 +322,7 @@ def judge(
 
 
 def _judge_gradient(fresh: Estimators, tolerances: Tolerances) -> list[str]:
-    shifts = fresh.frequency_shifts()
+    shifts = fresh.frequency_shifts
     value, error = np.abs(shifts.value) / units.THZ, shifts.stderr / units.THZ
     excess = value - 2 * np.sqrt(2) * error
     worst = np.unravel_index(np.argmax(excess), excess.shape)

@@ -25,15 +25,9 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
-from sscha_mlp.ensemble.averages import Estimate, average
+from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.scha.estimators import (
-    Samples,
-    estimate,
-    force_constant_average,
-    forces_on_centroids,
-    frequency_shifts,
-)
+from sscha_mlp.scha.estimators import Samples, estimate_difference
 
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
@@ -278,25 +272,15 @@ def certify(
             f"A certificate on {n_labels} labels has no usable error; give at least {MIN_LABELS}."
         )
     delta = reference.minus(model)
-    antithetic = ensemble.antithetic
-    weights = np.ones(n_labels)
+    shifts = estimate_difference(delta, group)
     state = ensemble.dynamical_matrix
     return Certificate(
         n_labels=n_labels,
-        free_energy=average(delta.energies, antithetic=antithetic),
-        stress=estimate(delta, group).stress,
-        centroid_forces=average(forces_on_centroids(group, delta.forces), antithetic=antithetic),
-        force_constants=force_constant_average(
-            group, ensemble.gaussian, ensemble.displacements, delta.forces, weights
-        ),
-        frequencies=frequency_shifts(
-            group,
-            ensemble.gaussian,
-            ensemble.displacements,
-            delta.forces,
-            weights,
-            antithetic=antithetic,
-        ),
+        free_energy=shifts.free_energy,
+        stress=shifts.stress,
+        centroid_forces=shifts.centroid_forces,
+        force_constants=shifts.force_constant_change,
+        frequencies=shifts.frequency_shifts,
         n_atoms=state.supercell.n_atoms,
         model_frequencies=state.frequencies_at_qpoints(),
         scaled_positions=state.crystal.scaled_positions,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, expand
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.scha import minimiser
@@ -90,13 +90,15 @@ def add_difference(samples: Samples, certificate: Certificate) -> Samples:
     primitive = supercell.primitive
     shift = (primitive.scaled_positions - certificate.scaled_positions) @ primitive.cell
     displacements = ensemble.displacements + np.tile(shift.ravel(), supercell.n_cells)
-    curvature = expand(supercell, certificate.force_constants)
+    added = DynamicalMatrix(supercell, certificate.force_constants)
     slope = np.tile(certificate.centroid_forces.value.ravel(), supercell.n_cells)
-    forces = slope - displacements @ curvature
-    energies = -displacements @ slope + 0.5 * np.einsum(
-        "ni,ij,nj->n", displacements, curvature, displacements, optimize=True
+    pull = added.harmonic_forces(displacements)
+    energies = -displacements @ slope - 0.5 * (displacements * pull).sum(axis=1)
+    forces = slope + pull
+    shape = (ensemble.n_configs, -1, 3)
+    virial = displacement_stress(
+        forces.reshape(shape), ensemble.displacements.reshape(shape), supercell.crystal.volume
     )
-    virial = displacement_stress(forces, ensemble.displacements, supercell.crystal.volume)
     return Samples(
         ensemble,
         samples.energies + energies,
