@@ -1,14 +1,13 @@
 """When a model counts as having left what it knows."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from ase import Atoms
 
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.estimators import Samples
 
 _N_SAMPLED: Final = 24
 
@@ -32,13 +31,19 @@ class Alarm:
     fraction: float | None
     name: str
 
-    def look(self, potential: Potential, configurations: Sequence[Atoms]) -> float | None:
-        """Return the number that is compared with the limit; None if the model states none."""
-        sampled = configurations if self.fraction is not None else configurations[:_N_SAMPLED]
-        values = potential.evaluate(sampled, uncertainty=True).uncertainty
-        if values is None:
-            return None
-        return float(np.quantile(values, 0.5 if self.fraction is None else 1.0 - self.fraction))
+    def look(self, potential: Potential, drawn: Samples) -> float | None:
+        """Return the number that is compared with the limit; None if the model states none.
+
+        An absolute uncertainty came with the values of the population; a relative one is asked of
+        some of its configurations.
+        """
+        if self.fraction is not None:
+            values, quantile = drawn.uncertainty, 1.0 - self.fraction
+        else:
+            few = drawn.ensemble.subset(min(_N_SAMPLED, drawn.ensemble.n_configs))
+            values = potential.evaluate(few.configurations(), uncertainty=True).uncertainty
+            quantile = 0.5
+        return None if values is None else float(np.quantile(values, quantile))
 
     def raised_by(self, value: float | None) -> bool:
         """Whether the model is to be stopped."""

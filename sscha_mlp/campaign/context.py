@@ -95,8 +95,12 @@ class Context:
         )
 
     def evaluator(self, potential: Potential, what: str) -> "ChunkedEvaluator":
-        """Return an evaluator of a potential that shows progress and counts its time."""
-        return ChunkedEvaluator(potential, self.observer, what)
+        """Return an evaluator of a potential that shows progress and counts its time.
+
+        Where the uncertainty of the potential has an absolute limit, it comes with the values.
+        """
+        uncertainty = potential.uncertainty_limit is not None
+        return ChunkedEvaluator(potential, self.observer, what, uncertainty=uncertainty)
 
 
 class ChunkedEvaluator:
@@ -110,10 +114,15 @@ class ChunkedEvaluator:
         Who is told.
     what
         What is being done, in a few words.
+    uncertainty
+        Whether to ask for the uncertainty of each configuration.
     """
 
-    def __init__(self, potential: Potential, observer: Observer, what: str) -> None:
+    def __init__(
+        self, potential: Potential, observer: Observer, what: str, *, uncertainty: bool = False
+    ) -> None:
         self.potential = potential
+        self.uncertainty = uncertainty
         self.observer = observer
         self.what = what
         self.seconds = 0.0
@@ -125,12 +134,15 @@ class ChunkedEvaluator:
         parts = []
         for first in range(0, len(configurations), _CHUNK):
             self.observer.progress(self.what, first, len(configurations))
-            parts.append(self.potential.evaluate(configurations[first : first + _CHUNK]))
+            chunk = configurations[first : first + _CHUNK]
+            parts.append(self.potential.evaluate(chunk, uncertainty=self.uncertainty))
         self.observer.progress(self.what, len(configurations), len(configurations))
         self.seconds += time.perf_counter() - start
         self.n_evaluated += len(configurations)
+        stated = [part.uncertainty for part in parts if part.uncertainty is not None]
         return Predictions(
             np.concatenate([part.energies for part in parts]),
             tuple(force for part in parts for force in part.forces),
             np.concatenate([part.stresses for part in parts]),
+            np.concatenate(stated) if stated else None,
         )

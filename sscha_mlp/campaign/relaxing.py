@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.alarm import Alarm
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.samples import save_samples
+from sscha_mlp.campaign.samples import load_samples, remove_samples, save_samples
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import Population, RelaxationSettings, pressure_of, relax
 
 
@@ -93,6 +95,7 @@ def run_relaxation(
         group=context.group,
         engine=context.engine(),
         first_population=len(done) + 1,
+        earlier=_earlier(context, phase, done[-1][1] if done else None),
         previous_free_energy=previous,
         reference_volume=reference_volume,
     )
@@ -107,6 +110,16 @@ def run_relaxation(
         context.observer.note(f"{phase}: {err}")
         return Relaxed(state, done[-1][1] if done else None, False, True, str(err))
     raise AssertionError("a relaxation ends with a population that says so")
+
+
+def _earlier(context: Context, phase: str, row: Mapping[str, Any] | None) -> dict[int, Samples]:
+    """Populations that the last one of an interrupted relaxation was made of."""
+    numbers = row.get("pooled", ()) if row else ()
+    return {number: load_samples(_drawn_file(context, phase, number)) for number in numbers}
+
+
+def _drawn_file(context: Context, phase: str, number: int) -> Path:
+    return context.directory.samples(f"{phase}-{number}")
 
 
 def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
@@ -132,8 +145,7 @@ class _Watch:
 
     def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
         """Judge the model, save the state, and write the row."""
-        frames = population.ensemble.configurations()
-        uncertainty = self.alarm.look(self.potential, frames)
+        uncertainty = self.alarm.look(self.potential, population.drawn)
         left = self.alarm.raised_by(uncertainty)
         key = f"population/{self.phase}/{population.index}"
         name = key.replace("/", "-")
@@ -144,15 +156,15 @@ class _Watch:
             self.context.directory.state(name),
             start if left or left_volume else population.following,
         )
-        if population.ended or left:
-            save_samples(self.context.directory.samples(self.phase), population.samples)
+        ended = population.ended or left
+        self._save_samples(population, ended=ended)
         row = {
             **population_row(population),
             "phase": self.phase,
             "state": name,
             "uncertainty": uncertainty,
             "left_domain": left or left_volume,
-            "ended": population.ended or left,
+            "ended": ended,
         }
         if left:
             row["converged"] = False
@@ -163,8 +175,21 @@ class _Watch:
         row["seconds_evaluate"] = round(spent, 3)
         row["seconds_minimise"] = round(seconds - spent, 3)
         recorded = self.context.journal.record(key, row, seconds)
+        self._remove_samples(population, ended=ended)
         self.context.observer.population(recorded)
         return recorded
+
+    def _save_samples(self, population: Population, *, ended: bool) -> None:
+        """Keep what the next population, or the correction of the last one, may need."""
+        save_samples(_drawn_file(self.context, self.phase, population.index), population.drawn)
+        if ended:
+            save_samples(self.context.directory.samples(self.phase), population.samples)
+
+    def _remove_samples(self, population: Population, *, ended: bool) -> None:
+        """Remove what nothing needs any more, once the journal knows of the population."""
+        for number in range(1, population.index + 1):
+            if ended or number not in population.pooled:
+                remove_samples(_drawn_file(self.context, self.phase, number))
 
 
 def population_row(population: Population) -> dict[str, Any]:
@@ -177,6 +202,8 @@ def population_row(population: Population) -> dict[str, Any]:
     return {
         "population": population.index,
         "n_configs": population.ensemble.n_configs,
+        "n_reused": population.n_reused,
+        "pooled": list(population.pooled),
         "rejected": population.ensemble.rejected,
         "free_energy": steps[-1].free_energy,
         "free_energy_stderr": steps[-1].free_energy_stderr,

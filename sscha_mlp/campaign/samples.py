@@ -20,16 +20,18 @@ def save_samples(path: Path, samples: Samples) -> None:
     """Write the values of an ensemble, and beside them the state it was drawn from."""
     ensemble = samples.ensemble
     save_state(_state_file(path), ensemble.dynamical_matrix)
+    arrays = {
+        "displacements": ensemble.displacements,
+        "energies": samples.energies,
+        "forces": samples.forces,
+        "stresses": samples.stresses,
+        "antithetic": np.array(ensemble.antithetic),
+        "temperature": np.array(ensemble.temperature),
+    }
+    if ensemble.log_proposal is not None:
+        arrays["log_proposal"] = ensemble.log_proposal
     buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        displacements=ensemble.displacements,
-        energies=samples.energies,
-        forces=samples.forces,
-        stresses=samples.stresses,
-        antithetic=np.array(ensemble.antithetic),
-        temperature=np.array(ensemble.temperature),
-    )
+    np.savez(buffer, allow_pickle=False, **arrays)
     write_atomic(path, buffer.getvalue())
 
 
@@ -45,11 +47,18 @@ def load_samples(path: Path) -> Samples:
         with np.load(path, allow_pickle=False) as stored:
             values = {key: stored[key] for key in _ARRAYS}
             antithetic, temperature = bool(stored["antithetic"]), float(stored["temperature"])
+            proposal = stored.get("log_proposal")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
         raise InputError(f"The samples {path} cannot be read ({err}); start the run anew.") from err
     gaussian = Gaussian(load_state(_state_file(path)), temperature)
-    ensemble = Ensemble(gaussian, values["displacements"], antithetic)
+    ensemble = Ensemble(gaussian, values["displacements"], antithetic, log_proposal=proposal)
     return Samples(ensemble, values["energies"], values["forces"], values["stresses"])
+
+
+def remove_samples(path: Path) -> None:
+    """Remove what :func:`save_samples` wrote, if it is there."""
+    path.unlink(missing_ok=True)
+    _state_file(path).unlink(missing_ok=True)
 
 
 def _state_file(path: Path) -> Path:

@@ -1,4 +1,4 @@
-r"""The space group in reciprocal space: stars of wave vectors, and the projection on what it allows.
+r"""The space group in reciprocal space: stars of wave vectors, and the projection on its matrices.
 
 An operation ``x' = W x + w`` takes the wave vector q to ``q' = W^-T q`` and the dynamical matrix
 (phase convention ``exp(2 pi i q . T)``) to
@@ -6,9 +6,9 @@ An operation ``x' = W x + w`` takes the wave vector q to ``q' = W^-T q`` and the
     D_a'b'(q') = exp(-2 pi i q' . t_a) R D_ab(q) R^T exp(2 pi i q' . t_b)
 
 where atom a of the cell at the origin goes to atom a' of the cell t_a, and R is W in Cartesian
-coordinates.  A matrix that the group allows is fixed by those at one wave vector of each star, which
-are averages over all operations; time reversal, ``D(-q) = D(q)*``, joins the stars of q and -q.  All
-that depends on lattice and group alone is made once; a projection is then one matrix product.
+coordinates.  A matrix that the group allows is fixed by those at one wave vector of each star,
+which are averages over all operations; time reversal, ``D(-q) = D(q)*``, joins the stars of q and
+-q.  All that depends on lattice and group alone is made once; a projection is one matrix product.
 """
 
 from dataclasses import dataclass
@@ -174,7 +174,8 @@ def _star_labels(grid: HalfGrid, image_of: IntArray) -> IntArray:
     points = np.array(np.unravel_index(np.arange(n_cells), size)).T
     opposite = np.ravel_multi_index(tuple(np.mod(-points, size).T), size)
     # The images of q under a group are its whole orbit.
-    return np.minimum(image_of.min(axis=0), opposite[image_of].min(axis=0)).astype(np.int64)
+    first = np.minimum(image_of.min(axis=0), opposite[image_of].min(axis=0))
+    return np.asarray(first, dtype=np.int64)
 
 
 def _ways(grid: HalfGrid, places: IntArray) -> tuple[IntArray, IntArray]:

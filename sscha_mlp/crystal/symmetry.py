@@ -165,7 +165,7 @@ def _check_closed(rotations: IntArray, translations: FloatArray) -> None:
         if not np.all(same.any(axis=1)):
             raise InputError(
                 "The chosen symmetry operations are not a group: the product of two of them is "
-                "not among them. Choose a subgroup, for example the rotations alone or the identity."
+                "not among them. Choose a subgroup, for example the identity alone."
             )
 
 

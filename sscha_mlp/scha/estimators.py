@@ -10,8 +10,8 @@ Phys. Rev. B 98, 024106 (2018); Bianco et al., Phys. Rev. B 96, 014111 (2017)):
 - centroid force ``< f >``
 - stress ``< sigma + sym(f u) / Omega >``: at fixed u, a strain moves the centroids alone
 
-Everything is done in the normal modes of the trial state, wave vector by wave vector: there Phi, Psi
-and Upsilon are diagonal, and a step over the whole ensemble costs n_configs (3 n_atoms)
+Everything is done in the normal modes of the trial state, wave vector by wave vector: there Phi,
+Psi and Upsilon are diagonal, and a step over the whole ensemble costs n_configs (3 n_atoms)
 (3 n_primitive) operations instead of n_configs (3 n_atoms)².
 
 The harmonic parts are subtracted from the forces wherever their average is known exactly, which
@@ -57,6 +57,9 @@ class Samples:
         Shape (n_configs, 3 n_atoms), eV/Å.
     stresses
         Shape (n_configs, 3, 3), eV/Å³, ASE's sign.
+    uncertainty
+        What the potential says of its own error, one number each, shape (n_configs,), if it was
+        asked.
 
     Raises
     ------
@@ -69,6 +72,7 @@ class Samples:
     energies: FloatArray
     forces: FloatArray
     stresses: FloatArray
+    uncertainty: FloatArray | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and values."""

@@ -1,9 +1,9 @@
 """Minimise the SSCHA free energy of one ensemble with respect to force constants and centroids.
 
 At the minimum ``Phi = < d²V/du² >`` and ``< f > = 0``.  The self-consistent step moves Phi to the
-reweighted average and the centroids by ``Phi^-1 < f >``, which is the preconditioned gradient with its
-natural step length of one; :mod:`sscha_mlp.scha.mixing` accelerates it and keeps Phi positive by
-construction.  The ensemble is kept and reweighted until its effective sample size is used up.
+reweighted average and the centroids by ``Phi^-1 < f >``, which is the preconditioned gradient with
+its natural step length of one; :mod:`sscha_mlp.scha.mixing` accelerates it and keeps Phi positive
+by construction.  The ensemble is kept and reweighted until its effective sample size is used up.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class MinimiserSettings:
     Parameters
     ----------
     min_sample_ratio
-        Effective sample size, as a part of n_configs, below which the ensemble is used up.
+        Effective sample size, as a part of that at the start, below which the ensemble is used up.
     meaningful_factor
         Converged when no mode would shift by more than this part of its standard error.
     max_steps
@@ -139,7 +139,7 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     """
     temperature = samples.ensemble.temperature
     current = estimate(samples, group)
-    limit = settings.min_sample_ratio * samples.ensemble.n_configs
+    limit = settings.min_sample_ratio * current.effective_sample_size
     mixer = Mixer(current.trial, step=settings.step, relax_centroids=settings.relax_centroids)
     steps = [record_step(current)]
     while True:

@@ -2,13 +2,13 @@ r"""Steps of the self-consistent iteration: accelerated, and positive whatever t
 
 The map from a state to ``< d²V/du² >`` and ``R + Phi^-1 < f >`` has the SSCHA minimum as its fixed
 point.  Its steps are combined by Anderson's method (J. ACM 12, 547 (1965)): the next state is the
-mixture of earlier ones whose residuals cancel best, plus a part of the residual that is left.  States
-are compared in the modes of the first one, relative to its frequencies and amplitudes, so that soft
-modes count as much as hard ones.
+mixture of earlier ones whose residuals cancel best, plus a part of the residual that is left.
+States are compared in the modes of the first one, relative to its frequencies and amplitudes, so
+that soft modes count as much as hard ones.
 
 A change dPhi multiplies Phi, in the eigenvectors of ``Phi^-1/2 dPhi Phi^-1/2``, by ``1 + b`` for an
-eigenvalue b >= 0 and by ``1 / (1 - b)`` for b < 0.  Small steps are as asked for, and no step makes a
-mode unstable.
+eigenvalue b >= 0 and by ``1 / (1 - b)`` for b < 0.  Small steps are as asked for, and no step makes
+a mode unstable.
 """
 
 from dataclasses import dataclass, field
@@ -113,8 +113,8 @@ class Mixer:
         scaled = (packed[:size] + 1j * packed[size : 2 * size]).reshape(shape)
         scaled = scaled / np.sqrt(supercell.grid.weights)[:, None, None]
         modes = self.start.dynamical_matrix.modes
-        scaled *= modes.at_q[:, :, None] * modes.at_q[:, None, :]
-        matrices = self.start.from_modes(scaled)
+        squares = modes.at_q[:, :, None] * modes.at_q[:, None, :]
+        matrices = self.start.from_modes(np.asarray(scaled * squares))
         root = np.sqrt(supercell.n_cells * np.repeat(supercell.primitive.masses, 3))
         amplitudes = np.sqrt(self.start.mean_squares_at_q[0]) * packed[2 * size :]
         vectors = (modes.polarisations[0].real @ amplitudes) / root

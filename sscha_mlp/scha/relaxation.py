@@ -5,7 +5,7 @@ what this fresh ensemble says of it, and minimises.  The caller sees each popula
 it, stop, or go on later from the state that it holds.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,6 +21,7 @@ from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator, bulk_modulus, cell_strain, stiffness
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
 from sscha_mlp.scha.minimiser import Minimisation, MinimisationStep, Minimise, MinimiserSettings
+from sscha_mlp.scha.reuse import Reusable, pool_samples, reusable
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,9 @@ class RelaxationSettings:
         How each ensemble is minimised.
     sampler, antithetic, minimum_distance_ratio
         See :func:`sscha_mlp.ensemble.sampling.sample`.
+    reuse
+        Whether earlier populations of the same cell are used again by importance weights, so that
+        fewer configurations are drawn.
     max_volume_change
         Relative change of the volume since the start beyond which the state is not the crystal
         that was asked for.
@@ -90,6 +94,7 @@ class RelaxationSettings:
     sampler: Sampler = Sampler.SOBOL
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
+    reuse: bool = True
     max_volume_change: float = 0.15
 
 
@@ -101,12 +106,16 @@ class Population:
     ----------
     index
         Counted from 1.
-    samples
+    pooled
+        Numbers of the populations that it is made of, its own last.
+    drawn
         The fresh ensemble with the model's values.
+    samples
+        The same with the earlier populations that could be used again.
     fresh
         What the fresh ensemble says of the state it was drawn from.
     minimisation
-        The minimum found on this ensemble, same cell.
+        The minimum found on the samples, same cell.
     following
         State for the next population: the minimum with its cell moved; at the end, the minimum
         itself.
@@ -121,6 +130,8 @@ class Population:
     """
 
     index: int
+    pooled: tuple[int, ...]
+    drawn: Samples
     samples: Samples
     fresh: Estimators
     minimisation: Minimisation
@@ -132,8 +143,13 @@ class Population:
 
     @property
     def ensemble(self) -> Ensemble:
-        """Configurations of this population."""
-        return self.samples.ensemble
+        """Configurations that were drawn for this population."""
+        return self.drawn.ensemble
+
+    @property
+    def n_reused(self) -> int:
+        """Configurations of earlier populations that were used again."""
+        return self.samples.ensemble.n_configs - self.drawn.ensemble.n_configs
 
     @property
     def summary(self) -> MinimisationStep:
@@ -159,6 +175,7 @@ def relax(
     engine: Minimise = minimiser.minimise,
     first_population: int = 1,
     previous_free_energy: tuple[float, float] | None = None,
+    earlier: Mapping[int, Samples] | None = None,
     reference_volume: float | None = None,
 ) -> Iterator[Population]:
     """Relax force constants, centroids and cell at a temperature and pressure.
@@ -185,9 +202,10 @@ def relax(
         Space group to impose; found with spglib when left out.
     engine
         The minimiser.
-    first_population, previous_free_energy, reference_volume
+    first_population, previous_free_energy, earlier, reference_volume
         Where an earlier relaxation stood: the number of the next population, the last free energy
-        with its error (eV per atom), and the volume of the very first state (Å³).
+        with its error (eV per atom), the populations that its last one was made of, by number, and
+        the volume of the very first state (Å³).
 
     Yields
     ------
@@ -199,11 +217,21 @@ def relax(
     offset = np.zeros((3, 3)) if stress_offset is None else stress_offset
     start_volume = reference_volume or dynamical_matrix.crystal.volume
     state, previous = dynamical_matrix, previous_free_energy
+    pooled = dict(earlier or {})
+    reuse = settings.reuse and engine is minimiser.minimise  # the other engine takes no weights
     for index in range(first_population, settings.max_populations + 1):
-        samples = draw_samples(
-            state, evaluator, temperature=temperature, settings=settings, rng=generator(index)
+        old = reusable(pooled, state, temperature) if reuse else Reusable()
+        drawn = draw_samples(
+            state,
+            evaluator,
+            temperature=temperature,
+            settings=settings,
+            rng=generator(index),
+            n_configs=old.n_fresh(settings.n_configs),
         )
-        fresh = estimate(samples, group)
+        pooled = {**old.samples, index: drawn}
+        samples = pool_samples(list(pooled.values()))
+        fresh = estimate(drawn, group)
         minimised = engine(samples, group, settings.minimiser)
         constants = stiffness(evaluator, state.supercell.crystal)
         stress = minimised.estimators.stress
@@ -211,14 +239,16 @@ def relax(
         judged = judge(minimised, fresh, Estimate(missing, stress.stderr), previous, settings)
         following = minimised.dynamical_matrix
         if judged and index < settings.max_populations:
-            strain = cell_strain(
-                stress.value + offset,
-                pressure * units.GPA,
-                constants,
-                group,
-                mode=settings.cell,
-            )
-            following = minimised.proposal.strained(strain)
+            strain = np.zeros((3, 3))
+            if np.abs(missing).max() > settings.tolerances.pressure_gpa * units.GPA:
+                strain = cell_strain(
+                    stress.value + offset,
+                    pressure * units.GPA,
+                    constants,
+                    group,
+                    mode=settings.cell,
+                )
+            following = minimised.proposal.strained(strain) if strain.any() else minimised.proposal
         change = following.crystal.volume / start_volume - 1
         left = abs(change) > settings.max_volume_change
         if left:
@@ -229,6 +259,8 @@ def relax(
         last = index == settings.max_populations
         yield Population(
             index=index,
+            pooled=tuple(pooled),
+            drawn=drawn,
             samples=samples,
             fresh=fresh,
             minimisation=minimised,
@@ -288,6 +320,7 @@ def evaluate_ensemble(ensemble: Ensemble, evaluator: Evaluator) -> Samples:
         np.asarray(values.energies),
         np.array([np.asarray(f).ravel() for f in values.forces]),
         np.asarray(values.stresses),
+        getattr(values, "uncertainty", None),
     )
 
 
