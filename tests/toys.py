@@ -37,10 +37,14 @@ class Bonds:
 
     Parameters: reach of the bonds (Å); ``tension`` (eV/Å), stiffness ``k`` (eV/Å²), cubic ``c``
     (eV/Å³) and quartic ``b`` (eV/Å⁴) term of the first shell; farther bonds are harmonic with
-    ``far`` times the stiffness.  ``offset`` (eV) is the energy at rest.
+    ``far`` times the stiffness.  ``offset`` (eV) is the energy at rest.  ``pairs`` gives some
+    pairs of species, such as ``("O", "Ti")``, terms of their own in every shell: a mapping with
+    any of k, c, b and tension, zero where left out.
     """
 
-    def __init__(self, supercell, cutoff, *, k, c=0.0, b=0.0, far=1.0, offset=0.0, tension=0.0):
+    def __init__(
+        self, supercell, cutoff, *, k, c=0.0, b=0.0, far=1.0, offset=0.0, tension=0.0, pairs=None
+    ):
         atoms = supercell.crystal.to_ase()
         i, j, vectors, shifts = neighbor_list("ijDS", atoms, cutoff)
         once = (i < j) | ((i == j) & _is_first(shifts))
@@ -52,8 +56,16 @@ class Bonds:
         self.c = np.where(first, c, 0.0)
         self.b = np.where(first, b, 0.0)
         self.t = np.where(first, tension, 0.0)
+        for species, terms in (pairs or {}).items():
+            self._set_pair(atoms.symbols, species, **terms)
         self.offset = offset
         self.supercell = supercell
+
+    def _set_pair(self, symbols, species, *, k=0.0, c=0.0, b=0.0, tension=0.0):
+        first, second = (np.asarray(symbols)[index] for index in (self.i, self.j))
+        straight = (first == species[0]) & (second == species[1])
+        chosen = straight | ((first == species[1]) & (second == species[0]))
+        self.k[chosen], self.c[chosen], self.b[chosen], self.t[chosen] = k, c, b, tension
 
     def elongations(self, positions, cell):
         """Of each bond, for positions (..., n_atoms, 3)."""
@@ -145,7 +157,7 @@ class Bonds:
             step = np.zeros((self.supercell.primitive.n_atoms, 3))
             if centroids:
                 forces = self.centroid_forces(gaussian)
-                step = group.symmetrise_vectors(0.3 * forces / self.k.max())
+                step = group.symmetrise_vectors(0.6 * _newton_step(state, forces))
             if np.abs(change).max() < 1e-12 and np.abs(step).max() < 1e-12:
                 break
             state = state.with_force_constants(state.force_constants + 0.6 * change).moved(step)
@@ -182,6 +194,14 @@ class CalculatorEvaluator:
             forces.append(copy.get_forces())
             stresses.append(copy.get_stress(voigt=False))
         return Values(np.array(energies), tuple(forces), np.array(stresses))
+
+
+def _newton_step(state, forces):
+    """Displacements (n_primitive, 3) that the force constants answer with minus these forces."""
+    supercell, n = state.supercell, state.crystal.n_atoms
+    blocks = state.force_constants.reshape(n, supercell.n_cells, n, 3, 3).sum(axis=1)
+    matrix = blocks.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+    return (np.linalg.pinv(matrix, rcond=1e-9, hermitian=True) @ forces.ravel()).reshape(n, 3)
 
 
 def _is_first(shifts):

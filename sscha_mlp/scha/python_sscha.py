@@ -3,7 +3,10 @@
 It turns our values into theirs and back: units (Ry, bohr, and the opposite sign of the stress),
 the order of supercell atoms, and files in Quantum ESPRESSO's dynamical-matrix format.  It offers
 their minimiser as an engine of the population loop, with our space group in place of their
-default detection, which finds 24 of diamond's 48 operations.
+default detection, which finds 24 of diamond's 48 operations; theirs can be chosen for comparison.
+
+Their constants are not ours, nor one set: in :func:`to_ensemble` masses and temperature are handed
+over such that ``hbar omega`` and ``k T`` of the ensemble are ours to the last digit.
 """
 
 import contextlib
@@ -12,6 +15,7 @@ import os
 import tempfile
 import warnings
 from collections.abc import Iterator
+from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
@@ -37,11 +42,27 @@ from sscha_mlp.scha.minimiser import (
 
 _MAX_QPOINT_FILES = 10_000
 
+_RYDBERG_PER_KELVIN = 6.336857346553283e-6
+"""Boltzmann's constant as ``GetUpsilonMatrix`` and their Fortran gradient have it, 5.1e-4 too
+large; their free energy has another one, right to 3.3e-7."""
+
+
+class TheirSymmetry(StrEnum):
+    """Which of their symmetrisations is used."""
+
+    QE = "qe"
+    """Operations by Quantum ESPRESSO's search, star by star in reciprocal space: their default."""
+    SPGLIB = "spglib"
+    """Operations by spglib, in the supercell."""
+
 
 @lru_cache(maxsize=1)
-def _upstream() -> SimpleNamespace:
-    """Import both packages once, quietly; their ComplexWarnings are noise."""
-    with _quiet():
+def upstream() -> SimpleNamespace:
+    """Import both packages once, quietly, and return them as ``cc`` and ``sscha`` with ``units``.
+
+    Their ComplexWarnings are noise.
+    """
+    with quiet():
         import cellconstructor
         import cellconstructor.Methods
         import cellconstructor.Phonons
@@ -63,11 +84,12 @@ def _units(module: ModuleType) -> SimpleNamespace:
         force_constants=float(module.RY_TO_EV) / bohr**2,
         stress=float(module.RY_TO_EV) / bohr**3,
         mass=float(module.MASS_RY_TO_UMA),
+        kelvin=float(module.K_B) / float(module.RY_TO_EV),
     )
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep their prints and warnings to themselves, and their files out of the way."""
     with (
         contextlib.redirect_stdout(io.StringIO()),
@@ -95,7 +117,7 @@ def _scratch_directory() -> Iterator[None]:
 
 def to_structure(crystal: Crystal) -> Any:
     """Return a CellConstructor structure of a crystal."""
-    up = _upstream()
+    up = upstream()
     structure = up.cc.Structure.Structure(crystal.n_atoms)
     structure.atoms = _species_labels(crystal)
     structure.coords = crystal.positions.copy()
@@ -124,7 +146,7 @@ def from_structure(structure: Any) -> Crystal:
     """Return the crystal of a CellConstructor structure."""
     from ase.data import atomic_numbers
 
-    up = _upstream()
+    up = upstream()
     try:
         numbers = [atomic_numbers[label.strip().rstrip("0123456789")] for label in structure.atoms]
     except KeyError as err:
@@ -152,11 +174,19 @@ def _coordinates(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray((3 * order[:, None] + np.arange(3)).ravel())
 
 
-def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:
-    """Return CellConstructor phonons with the same force constants."""
-    up = _upstream()
+def to_phonons(dynamical_matrix: DynamicalMatrix, *, group: SpaceGroup | None = None) -> Any:
+    """Return CellConstructor phonons with the same force constants.
+
+    Parameters
+    ----------
+    dynamical_matrix
+        Crystal and force constants.
+    group
+        Operations that join wave vectors to stars; by default those of the crystal.
+    """
+    up = upstream()
     supercell = dynamical_matrix.supercell
-    with _quiet():
+    with quiet():
         structure = to_structure(dynamical_matrix.crystal)
         large = structure.generate_supercell(supercell.size)
         index = _coordinates(_supercell_order(supercell, large))
@@ -164,7 +194,7 @@ def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:
         grid = up.cc.symmetries.GetQGrid(structure.unit_cell, supercell.size)
         phonons = up.cc.Phonons.Phonons(structure, nqirr=supercell.n_cells)
         at_q = up.cc.Phonons.GetDynQFromFCSupercell(matrix, np.array(grid), structure, large)
-    stars = _stars(supercell, np.array(grid))
+    stars = _stars(group or find_space_group(supercell), np.array(grid))
     phonons.dynmats = [at_q[k] for star in stars for k in star]
     phonons.q_tot = [grid[k] for star in stars for k in star]
     phonons.q_stars = [[grid[k] for k in star] for star in stars]
@@ -172,22 +202,23 @@ def to_phonons(dynamical_matrix: DynamicalMatrix) -> Any:
     return phonons
 
 
-def _stars(supercell: Supercell, grid: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+def _stars(group: SpaceGroup, grid: NDArray[np.float64]) -> list[NDArray[np.int64]]:
     """Indices of the wave vectors of each star, that of zero first.
 
-    By our group: their ``AdjustQStar`` fails on grids with less symmetry than the crystal, such as
-    2x2x1 of a cubic one.
+    By a group of ours: their ``AdjustQStar`` fails on grids with less symmetry than the crystal,
+    such as 2x2x1 of a cubic one.
     """
+    supercell = group.supercell
     scaled = np.rint(grid @ supercell.primitive.cell.T * supercell.size)
     index = supercell.cell_index(scaled.astype(np.int64))
-    labels = find_space_group(supercell).equivalent_qpoints()[index]
+    labels = group.equivalent_qpoints()[index]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
 def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:
     """Return the force constants of CellConstructor phonons on a supercell of ours."""
-    up = _upstream()
-    with _quiet():
+    up = upstream()
+    with quiet():
         large = phonons.GenerateSupercellDyn(supercell.size)
     index = _coordinates(_supercell_order(supercell, large.structure))
     matrix = np.empty((len(index), len(index)))
@@ -208,7 +239,7 @@ def write_dyn(prefix: str | Path, dynamical_matrix: DynamicalMatrix) -> list[Pat
     prefix = Path(prefix)
     prefix.parent.mkdir(parents=True, exist_ok=True)
     phonons = to_phonons(dynamical_matrix)
-    with _quiet():
+    with quiet():
         phonons.save_qe(str(prefix))
     return [Path(f"{prefix}{k + 1}") for k in range(len(phonons.q_stars))]
 
@@ -228,14 +259,14 @@ def read_dyn(prefix: str | Path, *, n_files: int | None = None) -> DynamicalMatr
     InputError
         If a file is missing or unreadable, or the wave vectors are not a full grid.
     """
-    up = _upstream()
+    up = upstream()
     count = n_files or _count_files(prefix)
     if count == 0:
         raise InputError(
             f"There is no file {prefix}1; give the path of the dyn files without number."
         )
     try:
-        with _quiet():
+        with quiet():
             phonons = up.cc.Phonons.Phonons(str(prefix), count)
             size = tuple(int(v) for v in phonons.GetSupercell())
         crystal = from_structure(phonons.structure)
@@ -273,19 +304,58 @@ def _count_files(prefix: str | Path) -> int:
     return _MAX_QPOINT_FILES
 
 
-# --- the minimiser ------------------------------------------------------------------------------
+# --- ensembles ---------------------------------------------------------------------------------
 
 
-def to_ensemble(samples: Samples) -> tuple[Any, NDArray[np.int64]]:
-    """Return a python-sscha ensemble with our configurations and values, and the atom order."""
-    up = _upstream()
+def matched_phonons(state: DynamicalMatrix, group: SpaceGroup | None = None) -> Any:
+    """Return phonons whose masses make their ``hbar omega`` (Ry) ours, see :func:`to_ensemble`."""
+    up = upstream()
+    phonons = to_phonons(state, group=group)
+    unit = units.HBAR**2 / (up.units.bohr**2 * up.units.rydberg)
+    masses = phonons.structure.masses
+    phonons.structure.masses = {
+        label: mass * up.units.mass / unit for label, mass in masses.items()
+    }
+    return phonons
+
+
+def their_free_energy(ensemble: Any) -> float:
+    """Free energy of an ensemble of :func:`to_ensemble` by their code, eV per supercell.
+
+    Their routine has its own Boltzmann constant, so it is given its own temperature.
+    """
+    up = upstream()
+    kept = ensemble.current_T
+    ensemble.current_T = kept * _RYDBERG_PER_KELVIN / up.units.kelvin
+    value = float(np.real(ensemble.get_free_energy()))
+    ensemble.current_T = kept
+    return value * float(up.units.rydberg)
+
+
+def to_ensemble(
+    samples: Samples, *, group: SpaceGroup | None = None
+) -> tuple[Any, NDArray[np.int64]]:
+    """Return a python-sscha ensemble with our configurations and values, and the atom order.
+
+    Force constants, forces and energies are turned with CellConstructor's Rydberg and bohr.  The
+    masses are then in the unit ``hbar² / (Ry bohr²)`` with our hbar (1.0e-7 off their own), and the
+    temperature is divided by the Boltzmann constant of their weights and gradient, so that
+    ``hbar omega`` and ``k T`` are the same energies in both codes.  What is left is rounding.
+
+    Parameters
+    ----------
+    samples
+        Configurations with energies, forces and stresses.
+    group
+        Operations that join wave vectors to stars; by default those of the crystal.
+    """
+    up = upstream()
     ours = samples.ensemble
     supercell = ours.dynamical_matrix.supercell
     n_configs = ours.n_configs
-    phonons = to_phonons(ours.dynamical_matrix)
-    ensemble = up.sscha.Ensemble.Ensemble(
-        phonons, T0=ours.temperature, supercell=np.array(supercell.size)
-    )
+    phonons = matched_phonons(ours.dynamical_matrix, group)
+    kelvin = units.KB * ours.temperature / up.units.rydberg / _RYDBERG_PER_KELVIN
+    ensemble = up.sscha.Ensemble.Ensemble(phonons, T0=kelvin, supercell=np.array(supercell.size))
     large = phonons.structure.generate_supercell(supercell.size)
     order = _supercell_order(supercell, large)
     coordinates = _coordinates(order)
@@ -311,11 +381,32 @@ def to_ensemble(samples: Samples) -> tuple[Any, NDArray[np.int64]]:
     return ensemble, order
 
 
-def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -> Minimisation:
+# --- the minimiser ------------------------------------------------------------------------------
+
+
+def minimise(
+    samples: Samples,
+    group: SpaceGroup,
+    settings: MinimiserSettings,
+    *,
+    symmetry: TheirSymmetry | None = None,
+) -> Minimisation:
     """Minimise the free energy of an ensemble with python-sscha's minimiser.
 
-    The gradient is symmetrised with our space group in real space; their own symmetrisation is
-    switched off.  The result is read back and judged by our estimators.
+    The result is read back and judged by our estimators.
+
+    Parameters
+    ----------
+    samples
+        Ensemble with energies, forces and stresses of one potential.
+    group
+        Space group imposed on force constants and centroids.
+    settings
+        Step length and stopping rules.
+    symmetry
+        By default the gradient is symmetrised with our space group in real space, and their own
+        symmetrisation is switched off.  Otherwise theirs runs; ``group`` must be the operations
+        that it finds (``their_space_group`` in ``python_sscha_averages.py``).
 
     Raises
     ------
@@ -324,17 +415,18 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     """
     supercell = samples.ensemble.dynamical_matrix.supercell
     steps: list[MinimisationStep] = []
-    with _quiet(), _scratch_directory():
-        ensemble, _ = to_ensemble(samples)
-        minimizer = _upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
-        minimizer.neglect_symmetries = True
+    with quiet(), _scratch_directory():
+        ensemble, _ = to_ensemble(samples, group=group)
+        minimizer = upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
+        minimizer.neglect_symmetries = symmetry is None
+        minimizer.use_spglib = symmetry is TheirSymmetry.SPGLIB
         minimizer.min_step_dyn = 0.5 * settings.step
         minimizer.min_step_struc = 0.5 * settings.step
         minimizer.minim_struct = settings.relax_centroids
         minimizer.kong_liu_ratio = settings.min_sample_ratio
         minimizer.meaningful_factor = settings.meaningful_factor
         minimizer.max_ka = settings.max_steps
-        symmetriser = _GradientSymmetriser(group, minimizer.dyn)
+        symmetriser = None if symmetry else GradientSymmetriser(group, minimizer.dyn)
 
         def note(_minimizer: Any) -> None:
             state = from_phonons(_minimizer.dyn, _current_supercell(_minimizer.dyn, supercell))
@@ -367,7 +459,7 @@ def _current_supercell(phonons: Any, supercell: Supercell) -> Supercell:
     return Supercell(supercell.primitive.moved(shift), supercell.size)
 
 
-class _GradientSymmetriser:
+class GradientSymmetriser:
     """Symmetrise their gradient in place with the full space group.
 
     Parameters
@@ -390,30 +482,16 @@ class _GradientSymmetriser:
         """Change both gradients in place: (n_q, 3n, 3n) and (n, 3)."""
         supercell = self.group.supercell
         n_cells, n_primitive = supercell.n_cells, supercell.primitive.n_atoms
-        at_q = gradient.reshape(n_cells, n_primitive, 3, n_primitive, 3)
-        blocks = np.einsum("qT,qaibj->aTbij", self.phases.conj(), at_q).real / n_cells
-        compact = blocks.reshape(n_primitive, supercell.n_atoms, 3, 3)
-        compact = symmetrise(self.group, compact)
+        compact = symmetrise(self.group, self.to_compact(gradient))
         blocks = compact.reshape(n_primitive, n_cells, n_primitive, 3, 3)
         back = np.einsum("qT,aTbij->qaibj", self.phases, blocks)
         gradient[...] = back.reshape(gradient.shape)
         structure_gradient[...] = self.group.symmetrise_vectors(structure_gradient)
 
-
-def sscha_averages(samples: Samples) -> dict[str, FloatArray]:
-    """Free energy and stress of samples by python-sscha's own kernels, for cross-checks.
-
-    Returns
-    -------
-    ``free_energy`` of the supercell (eV) and ``stress`` (3, 3), eV/Å³, ASE's sign, symmetrised
-    with the operations that they find.
-    """
-    up = _upstream()
-    with _quiet():
-        ensemble, _ = to_ensemble(samples)
-        free_energy = ensemble.get_free_energy()
-        stress, _ = ensemble.get_stress_tensor(offset_stress=None, use_spglib=False)
-    return {
-        "free_energy": np.asarray(np.real(free_energy) * up.units.rydberg),
-        "stress": np.asarray(-np.real(stress) * up.units.stress),
-    }
+    def to_compact(self, at_q: NDArray[np.complex128]) -> FloatArray:
+        """Return matrices at their wave vectors as compact force constants, same unit."""
+        supercell = self.group.supercell
+        n_cells, n_primitive = supercell.n_cells, supercell.primitive.n_atoms
+        blocks = at_q.reshape(n_cells, n_primitive, 3, n_primitive, 3)
+        cells = np.einsum("qT,qaibj->aTbij", self.phases.conj(), blocks).real / n_cells
+        return np.asarray(cells.reshape(n_primitive, supercell.n_atoms, 3, 3))
