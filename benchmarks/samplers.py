@@ -53,7 +53,7 @@ def main() -> None:
                         sampler=sampler,
                     )
                     one = estimate(evaluate_ensemble(ensemble, model), group)
-                    shifts = one.frequency_shifts()
+                    shifts = one.frequency_shifts
                     per_atom = 1.0e3 / state.supercell.n_atoms
                     found.append(
                         [

@@ -275,7 +275,7 @@ def test_the_sampled_minimum_is_the_exact_one_within_its_errors(name):
     """
     case, result = CASES[name](), our_minimum(name, 1600)
     exact = case.minimum()
-    errors = result.estimators.frequency_shifts().stderr / units.THZ
+    errors = result.estimators.frequency_shifts.stderr / units.THZ
     deviation = np.abs(thz(result.dynamical_matrix) - thz(exact))
     moving = thz(exact) > 1e-3
     assert moving.sum() == 3 * case.state.supercell.n_atoms - 3
@@ -375,7 +375,7 @@ def test_the_sampled_quartic_pair_converges_to_it():
     for n_configs in (100, 1600):
         results = [pair.sampled(n_configs, seed) for seed in range(100, 124)]
         found = np.array([r.dynamical_matrix.modes.frequencies.mean() for r in results])
-        errors = np.array([r.estimators.frequency_shifts().stderr.max() for r in results])
+        errors = np.array([r.estimators.frequency_shifts.stderr.max() for r in results])
         deviations[n_configs] = np.sqrt(((found - pair.frequency) ** 2).mean())
         assert np.all(np.abs(found - pair.frequency) < 4 * errors)
     energies = np.array([float(r.estimators.free_energy.value) for r in results])

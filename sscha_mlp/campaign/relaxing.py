@@ -1,9 +1,8 @@
 """Relaxations of a run: population by population into the journal, with an eye on the model."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,21 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.alarm import Alarm
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.samples import load_samples, remove_samples, save_samples
+from sscha_mlp.campaign.samples import save_samples
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.estimators import Samples
-from sscha_mlp.scha.relaxation import Population, RelaxationSettings, pressure_of, relax
+from sscha_mlp.scha.relaxation import (
+    Population,
+    RelaxationSettings,
+    draw_samples,
+    pressure_of,
+    relax,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +82,7 @@ def run_relaxation(
         Free energy and error (eV/atom) that an earlier relaxation with this model ended with.
     """
     done = context.journal.steps(f"population/{phase}/")
+    start = state
     for key, row in done:
         state = load_state(context.directory.state(key.replace("/", "-")))
         previous = (row["free_energy"], row["free_energy_stderr"])
@@ -95,7 +102,7 @@ def run_relaxation(
         group=context.group,
         engine=context.engine(),
         first_population=len(done) + 1,
-        earlier=_earlier(context, phase, done[-1][1] if done else None),
+        earlier=_earlier(context, phase, start, done, evaluator=evaluator, settings=settings),
         previous_free_energy=previous,
         reference_volume=reference_volume,
     )
@@ -112,14 +119,31 @@ def run_relaxation(
     raise AssertionError("a relaxation ends with a population that says so")
 
 
-def _earlier(context: Context, phase: str, row: Mapping[str, Any] | None) -> dict[int, Samples]:
-    """Populations that the last one of an interrupted relaxation was made of."""
-    numbers = row.get("pooled", ()) if row else ()
-    return {number: load_samples(_drawn_file(context, phase, number)) for number in numbers}
-
-
-def _drawn_file(context: Context, phase: str, number: int) -> Path:
-    return context.directory.samples(f"{phase}-{number}")
+def _earlier(
+    context: Context,
+    phase: str,
+    start: DynamicalMatrix,
+    done: Sequence[tuple[str, Mapping[str, Any]]],
+    *,
+    evaluator: Evaluator,
+    settings: RelaxationSettings,
+) -> dict[int, Samples]:
+    """Populations that the last one of an interrupted relaxation was made of, drawn again."""
+    earlier = {}
+    for number in done[-1][1].get("pooled", ()) if done else ():
+        state = start
+        if number > 1:
+            before, _ = done[number - 2]
+            state = load_state(context.directory.state(before.replace("/", "-")))
+        earlier[number] = draw_samples(
+            state,
+            evaluator,
+            temperature=context.settings.temperature,
+            settings=settings,
+            rng=context.rng("population", phase, number),
+            n_configs=done[number - 1][1]["n_configs"],
+        )
+    return earlier
 
 
 def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
@@ -157,7 +181,8 @@ class _Watch:
             start if left or left_volume else population.following,
         )
         ended = population.ended or left
-        self._save_samples(population, ended=ended)
+        if ended:
+            save_samples(self.context.directory.samples(self.phase), population.samples)
         row = {
             **population_row(population),
             "phase": self.phase,
@@ -175,21 +200,8 @@ class _Watch:
         row["seconds_evaluate"] = round(spent, 3)
         row["seconds_minimise"] = round(seconds - spent, 3)
         recorded = self.context.journal.record(key, row, seconds)
-        self._remove_samples(population, ended=ended)
         self.context.observer.population(recorded)
         return recorded
-
-    def _save_samples(self, population: Population, *, ended: bool) -> None:
-        """Keep what the next population, or the correction of the last one, may need."""
-        save_samples(_drawn_file(self.context, self.phase, population.index), population.drawn)
-        if ended:
-            save_samples(self.context.directory.samples(self.phase), population.samples)
-
-    def _remove_samples(self, population: Population, *, ended: bool) -> None:
-        """Remove what nothing needs any more, once the journal knows of the population."""
-        for number in range(1, population.index + 1):
-            if ended or number not in population.pooled:
-                remove_samples(_drawn_file(self.context, self.phase, number))
 
 
 def population_row(population: Population) -> dict[str, Any]:

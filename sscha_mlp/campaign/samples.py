@@ -55,11 +55,5 @@ def load_samples(path: Path) -> Samples:
     return Samples(ensemble, values["energies"], values["forces"], values["stresses"])
 
 
-def remove_samples(path: Path) -> None:
-    """Remove what :func:`save_samples` wrote, if it is there."""
-    path.unlink(missing_ok=True)
-    _state_file(path).unlink(missing_ok=True)
-
-
 def _state_file(path: Path) -> Path:
     return path.with_name(f"{path.stem}-drawn.npz")

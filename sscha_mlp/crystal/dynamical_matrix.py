@@ -80,7 +80,7 @@ class Modes:
 
         Returns
         -------
-        Shape (n_half, n_configs, 3 n_primitive).
+        Shape (n_half, n_bands, n_configs).
         """
         half, band, part = self._order
         result = np.zeros((*self.at_q.shape, len(normal)), dtype=np.complex128)
@@ -89,12 +89,12 @@ class Modes:
         values = normal.T * scale[:, None]
         result.real[half[real], band[real]] = values[real]
         result.imag[half[~real], band[~real]] = values[~real]
-        return np.ascontiguousarray(result.transpose(0, 2, 1))
+        return result
 
     def displacements(self, amplitudes: ComplexArray) -> FloatArray:
         """Displacements (n_configs, 3 n_atoms) of mass-weighted amplitudes by wave vector."""
         root = np.sqrt(np.repeat(self.supercell.primitive.masses, 3))
-        at_q = amplitudes @ self.polarisations.transpose(0, 2, 1) / root
+        at_q = self.polarisations @ amplitudes / root[:, None]
         return self.supercell.from_reciprocal(at_q)
 
     @cached_property
@@ -180,7 +180,7 @@ class DynamicalMatrix:
     def harmonic_forces(self, displacements: NDArray[np.float64]) -> FloatArray:
         """``-Phi u`` of displacements (n_configs, 3 n_atoms) in Å, same shape, eV/Å."""
         at_q = self.supercell.to_reciprocal(displacements)
-        return -self.supercell.from_reciprocal(at_q @ self.half_grid.transpose(0, 2, 1))
+        return -self.supercell.from_reciprocal(self.half_grid @ at_q)
 
     def at_qpoints(self) -> ComplexArray:
         """Mass-weighted dynamical matrices on the commensurate grid.

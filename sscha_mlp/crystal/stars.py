@@ -12,6 +12,7 @@ which are averages over all operations; time reversal, ``D(-q) = D(q)*``, joins 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ class _Moves:
     operation: IntArray
     phases: ComplexArray
 
-    @property
+    @cached_property
     def pair_phases(self) -> ComplexArray:
         """``exp(2 pi i q' . (t_a - t_b))``, shape (..., n_primitive, n_primitive, 1)."""
         return np.asarray(self.phases[..., :, None, None] * self.phases.conj()[..., None, :, None])
@@ -123,6 +124,19 @@ class Stars:
         spreading = moves(irreducible[source], operation)
         return cls(grid, labels, irreducible, images, cartesian, folding, spreading, source)
 
+    @cached_property
+    def _fold_turn(self) -> FloatArray:
+        """``R^T D R`` on flattened blocks, all operations, shape (9 n_operations, 9)."""
+        turns = np.einsum("gki,glj->gklij", self.rotations, self.rotations)
+        return np.asarray(turns.reshape(-1, 9))
+
+    @cached_property
+    def _spread_turn(self) -> FloatArray:
+        """``R D R^T`` on flattened blocks for each kept wave vector, shape (n_half, 1, 9, 9)."""
+        rotations = self.rotations[self._spreading.operation]
+        turns = np.einsum("qik,qjl->qklij", rotations, rotations)
+        return np.asarray(turns.reshape(-1, 1, 9, 9))
+
     @property
     def n_irreducible(self) -> int:
         """Number of stars."""
@@ -148,17 +162,14 @@ class Stars:
         taken = blocks[moves.place[:, :, None, None], rows, columns]
         taken[moves.conjugated] = taken[moves.conjugated].conj()
         taken *= moves.pair_phases
-        turn = np.einsum("gki,glj->gklij", self.rotations, self.rotations).reshape(-1, 9)
         flat = taken.transpose(0, 2, 3, 1, 4).reshape(-1, n_operations * 9)
-        return _from_blocks((flat @ turn).reshape(-1, n, n, 9) / n_operations)
+        return _from_blocks((flat @ self._fold_turn).reshape(-1, n, n, 9) / n_operations)
 
     def spread(self, matrices: ComplexArray) -> ComplexArray:
         """Matrices on the half grid, (n_half, 3n, 3n), from those at the irreducible ones."""
         moves, images = self._spreading, self.images
         blocks = _to_blocks(matrices)[self._source]
-        rotations = self.rotations[moves.operation]
-        turn = np.einsum("qik,qjl->qklij", rotations, rotations).reshape(-1, 1, 9, 9)
-        turned = blocks @ turn * moves.pair_phases.conj()
+        turned = blocks @ self._spread_turn * moves.pair_phases.conj()
         result = np.empty_like(turned)
         target = images[moves.operation]
         half = np.arange(len(turned))

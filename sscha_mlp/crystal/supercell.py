@@ -113,15 +113,15 @@ class Supercell:
 
         Returns
         -------
-        Shape (n_half, n_configs, 3 n_primitive), unitary.
+        Shape (n_half, 3 n_primitive, n_configs), unitary.
         """
-        by_cell = values.reshape(len(values), self.n_cells, -1)
-        return self.grid.forward(np.ascontiguousarray(by_cell.transpose(1, 0, 2)))
+        by_cell = np.ascontiguousarray(values.T).reshape(self.n_cells, -1, len(values))
+        return self.grid.forward(by_cell)
 
     def from_reciprocal(self, values: ComplexArray) -> FloatArray:
         """Undo :meth:`to_reciprocal`."""
-        by_cell = self.grid.backward(values).transpose(1, 0, 2)
-        return np.ascontiguousarray(by_cell).reshape(values.shape[1], -1)
+        by_coordinate = self.grid.backward(values).reshape(-1, values.shape[2])
+        return np.ascontiguousarray(by_coordinate.T)
 
 
 def check_supercell_size(size: tuple[int, ...] | list[int]) -> tuple[int, int, int]:

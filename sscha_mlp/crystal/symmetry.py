@@ -135,6 +135,11 @@ class SpaceGroup:
             projector[own, :, image, :] += rotation.T
         return read_only(projector.reshape(3 * n_primitive, -1) / self.n_operations)
 
+    @cached_property
+    def has_free_coordinates(self) -> bool:
+        """Whether the group lets any atom move, be it with all others."""
+        return bool(np.abs(self._vector_projector).max() > 1.0e-10)
+
     def symmetrise_force_constants(self, force_constants: NDArray[np.float64]) -> FloatArray:
         """Average compact force constants over the group.
 

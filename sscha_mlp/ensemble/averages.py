@@ -70,13 +70,13 @@ def displacements_at_q(ensemble: Ensemble, target: Gaussian) -> ComplexArray:
 
     Returns
     -------
-    Shape (n_half, n_configs, 3 n_primitive).
+    Shape (n_half, 3 n_primitive, n_configs).
     """
     shift = centroid_shift(ensemble, target)
     if not shift.any():
         return ensemble.at_q
     moved = ensemble.at_q.copy()
-    moved[0] -= np.sqrt(ensemble.dynamical_matrix.supercell.n_cells) * shift.ravel()
+    moved[0] -= np.sqrt(ensemble.dynamical_matrix.supercell.n_cells) * shift.reshape(-1, 1)
     return moved
 
 

@@ -109,6 +109,11 @@ class Gaussian:
         squares = self.mean_squares_at_q
         return np.divide(1.0, squares, out=np.zeros_like(squares), where=squares > 0)
 
+    @cached_property
+    def upsilon_at_q(self) -> ComplexArray:
+        """Inverse covariance on the half grid, (n_half, 3 n_primitive, 3 n_primitive), 1/Å²."""
+        return from_modes(self.dynamical_matrix.modes, self.inverse_squares_at_q)
+
     @property
     def mean_squares(self) -> FloatArray:
         """Mean square mass-weighted amplitude of each supercell mode, shape (n_modes,), amu Å²."""
@@ -122,7 +127,7 @@ class Gaussian:
     def displacements(self, normal: NDArray[np.float64]) -> FloatArray:
         """Turn normal numbers (n_configs, n_modes) into displacements (n_configs, 3 n_atoms), Å."""
         modes = self.dynamical_matrix.modes
-        scaled = modes.amplitudes(normal) * np.sqrt(self.mean_squares_at_q)[:, None, :]
+        scaled = modes.amplitudes(normal) * np.sqrt(self.mean_squares_at_q)[:, :, None]
         return modes.displacements(scaled)
 
     def amplitudes(self, displacements: ComplexArray) -> ComplexArray:
@@ -131,30 +136,30 @@ class Gaussian:
         Parameters
         ----------
         displacements
-            On the half grid, shape (n_half, n_configs, 3 n_primitive), Å.
+            On the half grid, shape (n_half, 3 n_primitive, n_configs), Å.
 
         Returns
         -------
-        Same shape, the last axis running over the bands, Å amu^1/2.
+        Same shape, the second axis running over the bands, Å amu^1/2.
         """
-        return displacements @ self._to_amplitudes
+        return self._to_amplitudes @ displacements
 
     @cached_property
     def _to_amplitudes(self) -> ComplexArray:
         root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
-        return np.asarray(self.dynamical_matrix.modes.polarisations.conj() * root[:, None])
+        adjoint = self.dynamical_matrix.modes.polarisations.conj().transpose(0, 2, 1)
+        return np.asarray(adjoint * root)
 
     def force_amplitudes(self, forces: ComplexArray) -> ComplexArray:
-        """Mode amplitudes of forces (n_half, n_configs, 3 n_primitive), eV/(Å amu^1/2)."""
+        """Mode amplitudes of forces (n_half, 3 n_primitive, n_configs), eV/(Å amu^1/2)."""
         root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
-        return np.asarray(
-            forces @ (self.dynamical_matrix.modes.polarisations.conj() / root[:, None])
-        )
+        adjoint = self.dynamical_matrix.modes.polarisations.conj().transpose(0, 2, 1)
+        return np.asarray((adjoint / root) @ forces)
 
     def from_modes(self, matrices: ComplexArray) -> ComplexArray:
         """Cartesian force constants on the half grid of matrices between modes, eV/Å²."""
-        scaled = self._to_amplitudes.conj()
-        return np.asarray(scaled @ matrices @ self._to_amplitudes.transpose(0, 2, 1))
+        scaled = self._to_amplitudes
+        return np.asarray(scaled.conj().transpose(0, 2, 1) @ matrices @ scaled)
 
     @cached_property
     def covariance(self) -> FloatArray:
@@ -169,8 +174,7 @@ class Gaussian:
     def inverse_covariance(self) -> FloatArray:
         """Upsilon, the inverse without translations, (3 n_atoms, 3 n_atoms), 1/Å²: large."""
         supercell = self.dynamical_matrix.supercell
-        matrices = from_modes(self.dynamical_matrix.modes, self.inverse_squares_at_q)
-        return expand(supercell, compact(supercell.grid, matrices))
+        return expand(supercell, compact(supercell.grid, self.upsilon_at_q))
 
     @cached_property
     def log_determinant(self) -> float:
@@ -200,9 +204,9 @@ def quadratic(amplitudes: ComplexArray, scale: NDArray[np.float64]) -> FloatArra
     Parameters
     ----------
     amplitudes
-        Shape (n_half, n_configs, n_bands).
+        Shape (n_half, n_bands, n_configs).
     scale
         Shape (n_half, n_bands).
     """
     squares = amplitudes.real**2 + amplitudes.imag**2
-    return np.asarray(np.einsum("qnb,qb->n", squares, scale, optimize=True))
+    return np.asarray(scale.ravel() @ squares.reshape(-1, squares.shape[-1]))

@@ -70,7 +70,7 @@ class Ensemble:
 
     @cached_property
     def at_q(self) -> ComplexArray:
-        """Displacements on the half grid, shape (n_half, n_configs, 3 n_primitive), Å."""
+        """Displacements on the half grid, shape (n_half, 3 n_primitive, n_configs), Å."""
         return self.dynamical_matrix.supercell.to_reciprocal(self.displacements)
 
     @cached_property

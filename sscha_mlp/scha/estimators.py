@@ -10,9 +10,9 @@ Phys. Rev. B 98, 024106 (2018); Bianco et al., Phys. Rev. B 96, 014111 (2017)):
 - centroid force ``< f >``
 - stress ``< sigma + sym(f u) / Omega >``: at fixed u, a strain moves the centroids alone
 
-Everything is done in the normal modes of the trial state, wave vector by wave vector: there Phi,
-Psi and Upsilon are diagonal, and a step over the whole ensemble costs n_configs (3 n_atoms)
-(3 n_primitive) operations instead of n_configs (3 n_atoms)².
+Everything is done wave vector by wave vector, where Phi, Psi and Upsilon are small blocks: an
+average over the whole ensemble costs n_configs (3 n_atoms) (3 n_primitive) operations instead of
+n_configs (3 n_atoms)².
 
 The harmonic parts are subtracted from the forces wherever their average is known exactly, which
 removes most of the variance.  All estimators are linear in V: applied to the difference of two
@@ -38,7 +38,7 @@ from sscha_mlp.ensemble.averages import (
     effective_sample_size,
     weights_from,
 )
-from sscha_mlp.ensemble.gaussian import Gaussian, quadratic
+from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError
 
@@ -93,7 +93,7 @@ class Samples:
 
     @cached_property
     def forces_at_q(self) -> ComplexArray:
-        """Forces on the half grid, shape (n_half, n_configs, 3 n_primitive), eV/Å."""
+        """Forces on the half grid, shape (n_half, 3 n_primitive, n_configs), eV/Å."""
         return self.ensemble.dynamical_matrix.supercell.to_reciprocal(self.forces)
 
     @cached_property
@@ -152,7 +152,8 @@ class Estimators:
         ensemble = self.samples.ensemble
         if self.trial is ensemble.gaussian and not ensemble.is_pooled:
             return np.ones(ensemble.n_configs)
-        return weights_from(ensemble, self.trial.log_density_of(self.amplitudes))
+        log_density = -0.5 * self._quadratics[0] - 0.5 * self.trial.log_determinant
+        return weights_from(ensemble, log_density)
 
     @property
     def effective_sample_size(self) -> float:
@@ -160,26 +161,22 @@ class Estimators:
         return effective_sample_size(self.weights)
 
     @cached_property
-    def amplitudes(self) -> ComplexArray:
-        """Mode amplitudes of the displacements, (n_half, n_configs, n_bands), Å amu^1/2."""
-        return self.trial.amplitudes(displacements_at_q(self.samples.ensemble, self.trial))
+    def _displacements(self) -> ComplexArray:
+        """Displacements from the centroids of the trial state, (n_half, 3n, n_configs), Å."""
+        return displacements_at_q(self.samples.ensemble, self.trial)
 
     @cached_property
-    def residual_amplitudes(self) -> ComplexArray:
-        """Mode amplitudes of the forces less those of the trial Hamiltonian, same shape.
-
-        In eV/(Å amu^1/2).
-        """
-        forces = self.trial.force_amplitudes(self.samples.forces_at_q)
-        if not self.of_difference:
-            squares = self.trial.dynamical_matrix.modes.at_q**2
-            forces += squares[:, None, :] * self.amplitudes
-        return forces
-
-    @cached_property
-    def scaled_amplitudes(self) -> ComplexArray:
-        """Mode amplitudes of ``Upsilon u``, same shape, 1/(Å amu^1/2)."""
-        return np.asarray(self.amplitudes * self.trial.inverse_squares_at_q[:, None, :])
+    def _quadratics(self) -> FloatArray:
+        """``u Upsilon u`` and ``u Phi u`` of each configuration, shape (2, n_configs)."""
+        displacements = self._displacements
+        matrices = [self.trial.upsilon_at_q, self.trial.dynamical_matrix.half_grid]
+        n_half, n_coordinates, n_configs = displacements.shape
+        products = np.stack(matrices) @ displacements
+        # Real and imaginary parts side by side: twice as many real columns.
+        products.view(np.float64)[:] *= displacements.view(np.float64)
+        weights = np.repeat(self.group.supercell.grid.weights, n_coordinates)
+        sums = weights @ products.view(np.float64).reshape(2, n_half * n_coordinates, -1)
+        return np.asarray(sums.reshape(2, n_configs, 2).sum(axis=2))
 
     def mean(self, values: NDArray[np.float64]) -> Estimate:
         """Average a value per configuration over the trial state."""
@@ -191,9 +188,7 @@ class Estimators:
         """Variational free energy of the supercell with its error, eV."""
         if self.of_difference:
             return self.mean(self.samples.energies)
-        weights = self.group.supercell.grid.weights
-        scale = 0.5 * self.trial.dynamical_matrix.modes.at_q**2 * weights[:, None]
-        anharmonic = self.mean(self.samples.energies - quadratic(self.amplitudes, scale))
+        anharmonic = self.mean(self.samples.energies - 0.5 * self._quadratics[1])
         return Estimate(anharmonic.value + self.trial.free_energy, anharmonic.stderr)
 
     @cached_property
@@ -201,10 +196,10 @@ class Estimators:
         """Symmetrised average force on each primitive atom, shape (n_primitive, 3), eV/Å."""
         forces = self.samples.cell_forces
         if not self.of_difference:
-            at_zero = displacements_at_q(self.samples.ensemble, self.trial)[0].real
-            harmonic = at_zero @ self.trial.dynamical_matrix.half_grid[0].real
+            at_zero = self._displacements[0].real
+            harmonic = self.trial.dynamical_matrix.half_grid[0].real @ at_zero
             root = np.sqrt(self.group.supercell.n_cells)
-            forces = forces + harmonic.reshape(forces.shape) / root
+            forces = forces + harmonic.T.reshape(forces.shape) / root
         return self.mean(self.group.symmetrise_vectors(forces))
 
     @cached_property
@@ -240,26 +235,47 @@ class Estimators:
     @cached_property
     def change_at_q(self) -> ComplexArray:
         """The same on the half grid, shape (n_half, 3 n_primitive, 3 n_primitive), eV/Å²."""
-        weighted = self.scaled_amplitudes * (self.weights / self.weights.sum())[:, None]
-        in_modes = -weighted.transpose(0, 2, 1) @ self.residual_amplitudes.conj()
-        return project(self.group, self.trial.from_modes(in_modes))
+        displacements, forces = self._displacements, self.samples.forces_at_q
+        weighted = displacements.conj() * (self.weights / self.weights.sum())
+        with_forces = (weighted @ forces.transpose(0, 2, 1)).conj()  # < u f >, then < u u > Phi
+        if not self.of_difference:
+            covariance = (weighted @ displacements.transpose(0, 2, 1)).conj()
+            with_forces = with_forces + covariance @ self.trial.dynamical_matrix.half_grid
+        return project(self.group, -self.trial.upsilon_at_q @ with_forces)
 
     @cached_property
-    def frequency_shifts(self) -> Estimate:
-        """First-order shift of each mode by ``< d²V/du² > - Phi``, with its error.
+    def degenerate_modes(self) -> "DegenerateModes":
+        """Sets of modes of the trial state that are equal by symmetry."""
+        return DegenerateModes.of(self.trial.dynamical_matrix, self.group)
 
-        ``d omega = e* dD e / (2 omega)`` for each mode of each commensurate wave vector, averaged
-        over degenerate modes and equivalent wave vectors.  The error comes from what each
-        configuration (or antithetic pair) contributes.
+    @cached_property
+    def gradient(self) -> FloatArray:
+        """First-order shift of each mode by ``< d²V/du² > - Phi``, without error.
+
+        ``d omega = e* dD e / (2 omega)``, averaged over degenerate modes and equivalent wave
+        vectors.
 
         Returns
         -------
         Shape (n_qpoints, n_bands), ``sqrt(eV/(amu Å²))``, aligned with ``frequencies_at_qpoints``;
         zero for the translations.
         """
-        sets = DegenerateModes.of(self.trial.dynamical_matrix, self.group)
-        x, r = self.scaled_amplitudes, self.residual_amplitudes
-        diagonal = -(x.real * r.real + x.imag * r.imag)
+        modes = self.trial.dynamical_matrix.modes
+        root = np.sqrt(np.repeat(self.group.supercell.primitive.masses, 3))
+        vectors = modes.polarisations / root[:, None]
+        diagonal = np.einsum("qib,qib->qb", vectors.conj(), self.change_at_q @ vectors).real
+        return self.degenerate_modes.shift(diagonal)
+
+    @cached_property
+    def frequency_shifts(self) -> Estimate:
+        """The same as :attr:`gradient` with errors, from what each configuration contributes."""
+        displacements = self.trial.amplitudes(self._displacements)
+        forces = self.trial.force_amplitudes(self.samples.forces_at_q)
+        if not self.of_difference:
+            forces += (self.trial.dynamical_matrix.modes.at_q**2)[:, :, None] * displacements
+        displacements *= self.trial.inverse_squares_at_q[:, :, None]
+        diagonal = -(displacements.real * forces.real + displacements.imag * forces.imag)
+        sets = self.degenerate_modes
         shifts = self.mean(sets.shifts(diagonal))
         return Estimate(shifts.value[sets.labels], shifts.stderr[sets.labels])
 
@@ -306,13 +322,16 @@ class DegenerateModes:
         Set that each (wave vector, band) belongs to, shape (n_qpoints, n_bands).
     frequencies
         Mean frequency of each set, shape (n_sets,), internal.
-    averaging
-        Matrix that averages over each set, from the half grid: (n_sets, n_half n_bands), sparse.
+    of_half
+        Set of each (wave vector, band) of the half grid, shape (n_half n_bands,).
+    parts
+        Its part of the average over the set, same shape.
     """
 
     labels: NDArray[np.int64]
     frequencies: FloatArray
-    averaging: sparse.csr_array
+    of_half: NDArray[np.int64]
+    parts: FloatArray
 
     @classmethod
     def of(cls, dynamical_matrix: DynamicalMatrix, group: SpaceGroup) -> "DegenerateModes":
@@ -322,10 +341,19 @@ class DegenerateModes:
         labels, means = degenerate_sets(grid.full(at_q), group.equivalent_qpoints())
         of_half = labels[grid.index].ravel()
         counts = np.bincount(labels.ravel())
-        values = np.repeat(grid.weights, at_q.shape[1]) / counts[of_half]
-        shape = (len(counts), of_half.size)
-        averaging = sparse.csr_array((values, (of_half, np.arange(of_half.size))), shape=shape)
-        return cls(labels, means, averaging)
+        parts = np.repeat(grid.weights, at_q.shape[1]) / counts[of_half]
+        return cls(labels, means, of_half, parts)
+
+    @property
+    def _scale(self) -> FloatArray:
+        """``1 / (2 omega)`` of each set, zero for the translations."""
+        return 0.5 / np.where(np.abs(self.frequencies) > 1.0e-3, self.frequencies, np.inf)
+
+    def shift(self, diagonal: NDArray[np.float64]) -> FloatArray:
+        """Frequency shift of each mode, (n_qpoints, n_bands), of ``e* dD e`` (n_half, n_bands)."""
+        weighted = self.parts * diagonal.ravel()
+        means = np.bincount(self.of_half, weights=weighted, minlength=len(self.frequencies))
+        return np.asarray((means * self._scale)[self.labels])
 
     def shifts(self, diagonal: NDArray[np.float64]) -> FloatArray:
         """Frequency shift of each set.
@@ -333,16 +361,17 @@ class DegenerateModes:
         Parameters
         ----------
         diagonal
-            ``e* dD e`` of each configuration, shape (n_half, n_configs, n_bands).
+            ``e* dD e`` of each configuration, shape (n_half, n_bands, n_configs).
 
         Returns
         -------
         Shape (n_configs, n_sets), zero for the translations.
         """
-        by_mode = diagonal.transpose(0, 2, 1).reshape(-1, diagonal.shape[1])
-        means = self.averaging @ by_mode
-        safe = np.where(np.abs(self.frequencies) > 1.0e-3, self.frequencies, np.inf)
-        return np.asarray(means.T / (2 * safe))
+        by_mode = diagonal.reshape(-1, diagonal.shape[-1])
+        place = (self.of_half, np.arange(self.of_half.size))
+        shape = (len(self.frequencies), self.of_half.size)
+        averaging = sparse.csr_array((self.parts, place), shape=shape)
+        return np.asarray((averaging @ by_mode).T * self._scale)
 
 
 def degenerate_sets(
@@ -366,16 +395,12 @@ def degenerate_sets(
     -------
     Labels, shape (n_qpoints, n_bands), and the mean frequency of each set.
     """
-    labels = np.full(frequencies.shape, -1, dtype=np.int64)
-    means: list[float] = []
-    width = tolerance * np.abs(frequencies).max()
-    for star in np.unique(stars):
-        members = np.flatnonzero(stars == star)
-        bands = frequencies[members].mean(axis=0)
-        start = 0
-        for band in range(1, len(bands) + 1):
-            if band == len(bands) or bands[band] - bands[band - 1] > width:
-                labels[np.ix_(members, np.arange(start, band))] = len(means)
-                means.append(float(bands[start:band].mean()))
-                start = band
-    return labels, np.asarray(means)
+    _, star_of = np.unique(stars, return_inverse=True)
+    bands = np.zeros((star_of.max() + 1, frequencies.shape[1]))
+    np.add.at(bands, star_of, frequencies)
+    bands /= np.bincount(star_of)[:, None]
+    begins = np.ones(bands.shape, dtype=bool)
+    begins[:, 1:] = np.diff(bands, axis=1) > tolerance * np.abs(frequencies).max()
+    sets = np.cumsum(begins).reshape(bands.shape) - 1
+    means = np.bincount(sets.ravel(), weights=bands.ravel()) / np.bincount(sets.ravel())
+    return sets[star_of], means

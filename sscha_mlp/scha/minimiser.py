@@ -39,7 +39,8 @@ class MinimiserSettings:
     min_sample_ratio
         Effective sample size, as a part of that at the start, below which the ensemble is used up.
     meaningful_factor
-        Converged when no mode would shift by more than this part of its standard error.
+        Converged when no mode would shift by more than this part of its standard error, that at
+        the start.
     max_steps
         Largest number of steps.
     step
@@ -75,7 +76,8 @@ class MinimisationStep:
     free_energy, free_energy_stderr
         eV per atom.
     gradient_thz, gradient_stderr_thz
-        Largest first-order frequency shift that the gradient asks for, and its error, THz.
+        Largest first-order frequency shift that the gradient asks for, and its error as it was at
+        the start of the minimisation, THz.
     effective_sample_size
         Kong-Liu number of configurations.
     frequencies_thz
@@ -141,10 +143,11 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     current = estimate(samples, group)
     limit = settings.min_sample_ratio * current.effective_sample_size
     mixer = Mixer(current.trial, step=settings.step, relax_centroids=settings.relax_centroids)
-    steps = [record_step(current)]
+    errors = current.frequency_shifts.stderr
+    steps = [record_step(current, errors)]
     while True:
         state = current.trial.dynamical_matrix
-        if _is_converged(current, settings):
+        if _is_converged(current, errors, settings):
             return Minimisation(state, current, tuple(steps), MinimiserStop.CONVERGED, state)
         if len(steps) > settings.max_steps:
             return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS, state)
@@ -152,39 +155,48 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
         trial = estimate(samples, group, trial=Gaussian(following, temperature))
         if trial.effective_sample_size < limit:
             current = _last_supported(current, following, limit)
-            steps.append(record_step(current))
+            steps.append(record_step(current, errors))
             state = current.trial.dynamical_matrix
             proposal = mixer.next_state(current)
             return Minimisation(
                 state, current, tuple(steps), MinimiserStop.SAMPLE_USED_UP, proposal
             )
         current = trial
-        steps.append(record_step(current))
+        steps.append(record_step(current, errors))
 
 
-def record_step(estimators: Estimators) -> MinimisationStep:
-    """Summarise a state for the journal and the figures."""
+def record_step(estimators: Estimators, errors: FloatArray | None = None) -> MinimisationStep:
+    """Summarise a state for the journal and the figures.
+
+    Parameters
+    ----------
+    estimators
+        Averages at the state.
+    errors
+        Standard errors of the shifts at the start of the minimisation, shape (n_qpoints, n_bands),
+        where they stand for those of this state; computed when left out.
+    """
     n_atoms = estimators.group.supercell.n_atoms
-    shifts = estimators.frequency_shifts
-    largest = np.unravel_index(np.argmax(np.abs(shifts.value)), shifts.value.shape)
+    stderr = estimators.frequency_shifts.stderr if errors is None else errors
+    gradient = np.abs(estimators.gradient)
+    largest = np.unravel_index(np.argmax(gradient), gradient.shape)
     free_energy = estimators.free_energy
     return MinimisationStep(
         free_energy=float(free_energy.value) / n_atoms,
         free_energy_stderr=float(free_energy.stderr) / n_atoms,
-        gradient_thz=float(np.abs(shifts.value[largest])) / units.THZ,
-        gradient_stderr_thz=float(shifts.stderr[largest]) / units.THZ,
+        gradient_thz=float(gradient[largest]) / units.THZ,
+        gradient_stderr_thz=float(stderr[largest]) / units.THZ,
         effective_sample_size=estimators.effective_sample_size,
         frequencies_thz=estimators.trial.dynamical_matrix.modes.frequencies_thz,
     )
 
 
-def _is_converged(estimators: Estimators, settings: MinimiserSettings) -> bool:
+def _is_converged(estimators: Estimators, errors: FloatArray, settings: MinimiserSettings) -> bool:
     """Whether force constants and centroids ask for less than a part of their errors."""
-    shifts = estimators.frequency_shifts
     floor = 1.0e-6 * units.THZ
-    if np.any(np.abs(shifts.value) > settings.meaningful_factor * shifts.stderr + floor):
+    if np.any(np.abs(estimators.gradient) > settings.meaningful_factor * errors + floor):
         return False
-    if not settings.relax_centroids:
+    if not settings.relax_centroids or not estimators.group.has_free_coordinates:
         return True
     forces = estimators.centroid_forces
     return bool(np.all(np.abs(forces.value) <= settings.meaningful_factor * forces.stderr + 1.0e-7))

@@ -60,7 +60,7 @@ class Mixer:
         state = current.trial.dynamical_matrix
         change = current.change_at_q
         shift = np.zeros((state.crystal.n_atoms, 3))
-        if self.relax_centroids:
+        if self.relax_centroids and current.group.has_free_coordinates:
             shift = centroid_step(state, current)
         moved = state.crystal.positions - self.start.dynamical_matrix.crystal.positions
         residual = self._pack(change, shift)
@@ -73,7 +73,7 @@ class Mixer:
         del self._states[:-_HISTORY], self._residuals[:-_HISTORY]
         change, shift = self._unpack(self._mixed_step())
         following = positive_step(current.trial, hermitian(change))
-        if not self.relax_centroids:
+        if not shift.any():
             return following
         return following.moved(current.group.symmetrise_vectors(shift))
 
