@@ -36,6 +36,9 @@ ADAPTERS = {
     "sscha": f"{PACKAGE}.scha.python_sscha",
     "cellconstructor": f"{PACKAGE}.scha.python_sscha",
     "quippy": f"{PACKAGE}.quippy_adapter",
+    "dask": f"{PACKAGE}.parallel.dask_adapter",
+    "distributed": f"{PACKAGE}.parallel.dask_adapter",
+    "dask_jobqueue": f"{PACKAGE}.parallel.dask_adapter",
 }
 """Foreign package -> the one module that may import it, inside a function."""
 

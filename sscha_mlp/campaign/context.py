@@ -14,7 +14,9 @@ from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.observer import Observer
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential, Predictions
+from sscha_mlp.potentials.spread import SpreadPotential
 from sscha_mlp.reference.label import LabelReport, label
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
@@ -32,6 +34,10 @@ class Context:
     ----------
     settings, directory, journal, store, reference, observer
         What their names say.
+    machines
+        Where labels are computed.
+    model_machines
+        Where populations are evaluated with the model.
     group
         Space group of the start, kept throughout; set by the start stage.
     """
@@ -42,7 +48,10 @@ class Context:
     store: LabelStore
     reference: Reference
     observer: Observer
+    machines: Machines = field(default_factory=Machines)
+    model_machines: Machines = field(default_factory=Machines)
     _group: SpaceGroup | None = field(default=None)
+    _spread: SpreadPotential | None = field(default=None)
 
     @property
     def group(self) -> SpaceGroup:
@@ -58,8 +67,13 @@ class Context:
 
     @property
     def n_workers(self) -> int:
-        """Number of processes."""
+        """Number of processes for labels, where the executor does not give one."""
         return self.settings.workers or len(os.sched_getaffinity(0))
+
+    @property
+    def n_model_workers(self) -> int:
+        """Number of processes or threads of a model on this machine."""
+        return self.model_machines.local_workers(self.n_workers)
 
     def rng(self, *names: str | int) -> np.random.Generator:
         """Random generator of one purpose: the same for a resumed run, apart from all others."""
@@ -92,6 +106,7 @@ class Context:
             isolate=True,
             retry_failures=retry_failures,
             progress=lambda done, total: self.observer.progress(what, done, total),
+            machines=self.machines,
         )
 
     def evaluator(self, potential: Potential, what: str) -> "ChunkedEvaluator":
@@ -100,7 +115,23 @@ class Context:
         Where the uncertainty of the potential has an absolute limit, it comes with the values.
         """
         uncertainty = potential.uncertainty_limit is not None
-        return ChunkedEvaluator(potential, self.observer, what, uncertainty=uncertainty)
+        where = self._where_it_runs(potential)
+        return ChunkedEvaluator(where, self.observer, what, uncertainty=uncertainty)
+
+    def _where_it_runs(self, potential: Potential) -> Potential:
+        """Return the potential on its machines; the workers of one model at a time stay ready."""
+        if not self.model_machines.settings.on_dask:
+            return potential
+        if self._spread is None or self._spread.sha256 != potential.sha256:
+            self.close()
+            self._spread = SpreadPotential(potential, self.model_machines, self.n_workers)
+        return self._spread
+
+    def close(self) -> None:
+        """End what evaluates the model on a cluster; the potential itself is its maker's."""
+        if self._spread is not None:
+            self._spread.release()
+        self._spread = None
 
 
 class ChunkedEvaluator:

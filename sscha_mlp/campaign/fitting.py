@@ -44,7 +44,7 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
             directory=directory,
             settings=choice["settings"],
             seed=context.settings.seed,
-            n_workers=context.n_workers,
+            n_workers=context.n_model_workers,
             progress=lambda done, total: context.observer.progress("fitting", done, total),
             start=_earlier(context, number, choice, counts["train"]),
         )
@@ -57,7 +57,7 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
             }
 
     context.journal.once(f"fit/{number}", run)
-    return load(directory, n_workers=context.n_workers)
+    return load(directory, n_workers=context.n_model_workers)
 
 
 def _earlier(context: Context, number: int, choice: Payload, n_train: int) -> Path | None:
@@ -144,7 +144,7 @@ def _compare(
         directory=context.directory.trial_model("trials"),
         n_folds=4 if quick and len(dataset.train) <= _FEW else 2,
         seed=context.settings.seed,
-        n_workers=context.n_workers,
+        n_workers=context.n_model_workers,
         progress=lambda done, total: context.observer.progress("trial fits", done, total),
     )
 

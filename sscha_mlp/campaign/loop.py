@@ -8,7 +8,7 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 import logging
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
+from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
@@ -98,15 +99,23 @@ def _open(
     root.setLevel(logging.INFO)
     watchers = LogObserver() if observer is None else BothObservers(LogObserver(), observer)
     try:
-        with LabelStore(place.labels) as store:
-            yield Context(
+        with (
+            LabelStore(place.labels) as store,
+            Machines(settings.executor) as machines,
+            Machines(settings.model_executor) as model_machines,
+        ):
+            context = Context(
                 settings=settings,
                 directory=place,
                 journal=Journal(place.journal),
                 store=store,
                 reference=get_reference(settings.reference),
                 observer=watchers,
+                machines=machines,
+                model_machines=model_machines,
             )
+            with closing(context):
+                yield context
     finally:
         root.removeHandler(handler)
         handler.close()

@@ -14,12 +14,13 @@ from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.ensemble.gaussian import check_temperature
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.minimiser import MinimiserSettings
 from sscha_mlp.scha.relaxation import RelaxationSettings, Tolerances
 from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
 
-EXECUTION: Final = ("workers", "label_time_limit")
+EXECUTION: Final = ("workers", "label_time_limit", "executor", "model_executor")
 """Settings that change how long a run takes but not its result: free to differ on resume."""
 
 ENGINES: Final = ("native", "python-sscha")
@@ -233,6 +234,9 @@ class RunSettings:
         Longest time for one label, s; 0 for none.
     start, training, certificate, relaxation
         Settings of the stages.
+    executor, model_executor
+        Where labels are computed, and where populations are evaluated with the model: on this
+        machine by default, and each on its own terms.
     gap, mtp
         Hyper-parameters of either kind, in place of what is chosen on held-out labels.
     """
@@ -255,6 +259,8 @@ class RunSettings:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     certificate: CertificateSettings = field(default_factory=CertificateSettings)
     relaxation: LoopSettings = field(default_factory=LoopSettings)
+    executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    model_executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     gap: Mapping[str, Any] = field(default_factory=dict)
     mtp: Mapping[str, Any] = field(default_factory=dict)
 
@@ -469,7 +475,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one line per setting that differs and decides the result."""
     before, after = flatten(old), flatten(new)
-    keys = [key for key in {**before, **after} if key not in EXECUTION]
+    keys = [key for key in {**before, **after} if key.partition(".")[0] not in EXECUTION]
     return [
         f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
         for key in keys

@@ -136,6 +136,7 @@ def _relaxed(context: Context) -> tuple[Crystal, float, int]:
         context.store,
         size=settings.supercell,
         time_limit=settings.label_time_limit or None,
+        machines=context.machines,
     )
     atoms = crystal.to_ase()
     atoms.calc = calculator

@@ -33,6 +33,7 @@ def efs(
     ] = None,
     species: SpeciesOption = None,
     workers: options.Workers = 0,
+    executor: options.Executor = "processes",
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
@@ -45,15 +46,23 @@ def efs(
     from sscha_mlp.cli import models
     from sscha_mlp.cli.screen import note
     from sscha_mlp.errors import InputError
+    from sscha_mlp.parallel import Machines
+    from sscha_mlp.potentials.spread import spread
     from sscha_mlp.report.numbers import configurations
 
     models.refuse_to_replace(out, inputs)
-    with models.load_model(model, species, n_workers=options.count_workers(workers)) as potential:
+    with (
+        Machines(executor) as machines,
+        models.load_model(
+            model, species, n_workers=machines.local_workers(options.count_workers(workers))
+        ) as potential,
+    ):
         found = models.read_inputs(inputs, potential, species)
         reference = _labels(found)
         if out is None and not any(reference):
             raise InputError("The configurations have no labels to compare with: give --out FILE.")
-        predictions = potential.evaluate(found.frames)
+        with spread(potential, machines, options.count_workers(workers)) as evaluating:
+            predictions = evaluating.evaluate(found.frames)
         errors = _errors(found.frames, reference, predictions)
         written = None
         if out is not None:

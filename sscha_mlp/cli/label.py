@@ -38,6 +38,7 @@ def label(
         float, Option("--time-limit", help="Longest time for one label, in s; 0 for none.")
     ] = 0.0,
     workers: options.Workers = 0,
+    executor: options.Executor = "processes",
     quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> None:
@@ -51,6 +52,7 @@ def label(
     from sscha_mlp.cli.screen import make_observer, note
     from sscha_mlp.data.extxyz import read_configurations, write_extxyz
     from sscha_mlp.errors import InputError
+    from sscha_mlp.parallel import Machines
     from sscha_mlp.reference.label import label as compute
     from sscha_mlp.reference.label import labelled_configurations
     from sscha_mlp.reference.registry import get_reference
@@ -63,7 +65,11 @@ def label(
         raise InputError(f"--time-limit {time_limit:g} s is negative; give 0 for no limit.")
     calculator = get_reference(reference)
     kept = store or out.parent / "labels.db"
-    with LabelStore(kept) as labels, make_observer(quiet=quiet) as observer:
+    with (
+        Machines(executor) as machines,
+        LabelStore(kept) as labels,
+        make_observer(quiet=quiet) as observer,
+    ):
         done = compute(
             frames,
             calculator,
@@ -72,6 +78,7 @@ def label(
             time_limit=time_limit or None,
             isolate=True,
             progress=lambda count, total: observer.progress("labels", count, total),
+            machines=machines,
         )
     write_extxyz(out, labelled_configurations(frames, done))
     for failure in done.failures:

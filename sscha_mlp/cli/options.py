@@ -110,6 +110,26 @@ RunWorkers = Annotated[
         rich_help_panel=TUNING,
     ),
 ]
+RunExecutor = Annotated[
+    str | None,
+    Option(
+        "--executor",
+        metavar="WHERE",
+        help="Where labels are computed: processes, dask-local:2, tcp://host:port of a dask "
+        "scheduler, or a TOML file (SLURM, PBS). \\[default: processes]",
+        rich_help_panel=TUNING,
+    ),
+]
+ModelExecutor = Annotated[
+    str | None,
+    Option(
+        "--model-executor",
+        metavar="WHERE",
+        help="Where populations are evaluated with the model, as for --executor. "
+        "\\[default: this machine, which is faster for a small model]",
+        rich_help_panel=TUNING,
+    ),
+]
 Config = Annotated[
     Path | None,
     Option(
@@ -132,6 +152,15 @@ RunDirectoryArgument = Annotated[
 ]
 Seed = Annotated[int, Option("--seed", help="Decides everything random.")]
 Workers = Annotated[int, Option("--workers", help="Processes; all cores when 0.")]
+Executor = Annotated[
+    str,
+    Option(
+        "--executor",
+        metavar="WHERE",
+        help="Where to compute: here, processes, dask-local:2, tcp://host:port of a dask "
+        "scheduler, or a TOML file (SLURM, PBS).",
+    ),
+]
 Quiet = Annotated[
     bool,
     Option("--quiet", "-q", help="No progress, only the answer.", rich_help_panel=SCREEN),

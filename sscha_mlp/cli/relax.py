@@ -26,6 +26,8 @@ def relax(
     engine: options.Engine = None,
     seed: options.RunSeed = None,
     workers: options.RunWorkers = None,
+    executor: options.RunExecutor = None,
+    model_executor: options.ModelExecutor = None,
     config: options.Config = None,
     run_dir: options.RunDir = None,
     quiet: options.Quiet = False,
@@ -54,6 +56,8 @@ def relax(
         "engine": engine,
         "seed": seed,
         "workers": workers,
+        "executor": _executor(executor),
+        "model_executor": _executor(model_executor),
     }
     settings = resolve({key: value for key, value in given.items() if value is not None}, config)
     directory = run_dir or Path(default_run_directory(settings))
@@ -132,6 +136,13 @@ def show(directory: Path, result: dict[str, Any], *, as_json: bool) -> None:
 
 def _absolute(path: str | Path | None) -> str | None:
     return None if path is None else str(Path(path).resolve())
+
+
+def _executor(spec: str | None) -> dict[str, Any] | None:
+    """Read where tasks run; a file is read now, so that run.toml holds what it says."""
+    from sscha_mlp.parallel.settings import executor_values
+
+    return None if spec is None else executor_values(spec)
 
 
 def _reference(spec: str | None) -> str | None:

@@ -28,6 +28,7 @@ def validate(
         Path, Option("--out", help="Directory for validation.pdf, .png and .json.")
     ] = Path(),
     workers: options.Workers = 0,
+    executor: options.Executor = "processes",
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -41,7 +42,9 @@ def validate(
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.data.extxyz import read_extxyz
     from sscha_mlp.data.files import make_directory
+    from sscha_mlp.parallel import Machines
     from sscha_mlp.potentials.registry import load
+    from sscha_mlp.potentials.spread import spread
     from sscha_mlp.report.pdf import write_validation
     from sscha_mlp.validation.metrics import validate as compare
 
@@ -49,8 +52,12 @@ def validate(
     data = [read_extxyz(path) for path in labelled]
     make_directory(out)
     sets = []
+    n_workers = options.count_workers(workers)
     with (
-        load(model, n_workers=options.count_workers(workers)) as potential,
+        Machines(executor) as machines,
+        spread(
+            load(model, n_workers=machines.local_workers(n_workers)), machines, n_workers
+        ) as potential,
         make_observer(quiet=quiet) as observer,
     ):
         for number, (name, configurations) in enumerate(zip(names, data, strict=True)):

@@ -9,6 +9,7 @@ from ase.build import make_supercell
 from ase.calculators.calculator import Calculator, all_changes
 
 from sscha_mlp.errors import InputError, ReferenceFailedError
+from sscha_mlp.parallel import Machines
 from sscha_mlp.reference.label import label
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
@@ -28,6 +29,10 @@ class LabelCalculator(Calculator):
         Where labels are kept.
     size
         Repetitions of the cell along its lattice vectors.
+    time_limit
+        Longest time for one label, s.
+    machines
+        Where to compute; in this process by default, and in one of its own with a time limit.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
@@ -39,12 +44,14 @@ class LabelCalculator(Calculator):
         *,
         size: tuple[int, int, int] = (1, 1, 1),
         time_limit: float | None = None,
+        machines: Machines | None = None,
     ) -> None:
         super().__init__()
         self.reference = reference
         self.store = store
         self.size = size
         self.time_limit = time_limit
+        self.machines = machines
         self.n_calls = 0
 
     def calculate(
@@ -59,7 +66,13 @@ class LabelCalculator(Calculator):
             raise InputError("The calculator has no atoms to evaluate: attach it to some.")
         bare = Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=True)
         large = make_supercell(bare, np.diag(self.size), order="cell-major")
-        done = label([large], self.reference, store=self.store, time_limit=self.time_limit)
+        done = label(
+            [large],
+            self.reference,
+            store=self.store,
+            time_limit=self.time_limit,
+            machines=self.machines,
+        )
         self.n_calls += 1
         value = done.labels[0]
         if value is None:

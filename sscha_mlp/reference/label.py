@@ -9,7 +9,7 @@ from ase import Atoms
 
 from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key, was_chosen
 from sscha_mlp.errors import InputError, ReferenceFailedError
-from sscha_mlp.parallel import Done, Failed, WorkerPool, WorkerStartError
+from sscha_mlp.parallel import Done, ExecutorLostError, Failed, Machines, WorkerStartError
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
@@ -75,6 +75,7 @@ def label(
     isolate: bool | None = None,
     retry_failures: bool = True,
     progress: Progress | None = None,
+    machines: Machines | None = None,
 ) -> LabelReport:
     """Label configurations with a reference.
 
@@ -99,6 +100,9 @@ def label(
         Whether to try again what failed in an earlier run.
     progress
         Called after each configuration with the number finished so far and the total.
+    machines
+        Where to compute; processes on this machine by default.  Its own number of workers and
+        time limit go before those given here.
 
     Raises
     ------
@@ -107,6 +111,8 @@ def label(
         be read.
     ReferenceFailedError
         If the calculator cannot be made, or no configuration at all could be labelled.
+    ExecutorLostError
+        If the cluster goes away; the labels that it returned are in the store.
     SschaMlpError
         If the store cannot be written.
     """
@@ -116,8 +122,13 @@ def label(
     todo = task.todo()
     if todo:
         function = LabelFunction(reference.make_calculator)
-        with WorkerPool(function, min(n_workers, len(todo)), time_limit, isolate=isolate) as pool:
-            outcomes = pool.run(bare_copy(configurations[task.first[key]]) for key in todo)
+        with (machines or Machines()).executor(
+            function,
+            n_workers=min(n_workers, len(todo)),
+            time_limit=time_limit,
+            isolate=isolate,
+        ) as executor:
+            outcomes = executor.run(bare_copy(configurations[task.first[key]]) for key in todo)
             try:
                 for index, outcome in outcomes:
                     task.finish(todo[index], outcome)
@@ -126,6 +137,8 @@ def label(
                 raise ReferenceFailedError(
                     f"The reference {reference.name!r} cannot be set up: {err}"
                 ) from err
+            except ExecutorLostError as err:
+                raise ExecutorLostError(f"{err} {task.kept()}") from err
     return task.result(time.perf_counter() - start)
 
 
@@ -233,6 +246,11 @@ class _Task:
         if progress is not None:
             known = self.labels.keys() | self.reasons.keys()
             progress(sum(key in known for key in self.keys), len(self.keys))
+
+    def kept(self) -> str:
+        """Say what is finished, when labelling ends early."""
+        count = f"{len(self.labels)} of {len(self.first)} configurations have a label"
+        return f"{count}." if self.store is None else f"{count}, safe in {self.store.path}."
 
     def result(self, seconds: float) -> LabelReport:
         """Return the report, unless nothing could be labelled."""

@@ -18,7 +18,7 @@ from ase.calculators.calculator import Calculator
 
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
-from sscha_mlp.parallel import Failed, WorkerPool, WorkerStartError
+from sscha_mlp.parallel import Failed, Machines, WorkerStartError
 from sscha_mlp.reference.builtin import BUILT_IN
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 
@@ -95,13 +95,21 @@ class Reference:
                 f"it knows {', '.join(self.elements)}. Choose another reference."
             )
 
-    def check(self, atoms: Atoms, *, time_limit: float | None = None) -> Label:
+    def check(
+        self,
+        atoms: Atoms,
+        *,
+        time_limit: float | None = None,
+        machines: Machines | None = None,
+    ) -> Label:
         """Label one structure in a process of its own, to see whether the reference works.
 
         Parameters
         ----------
         time_limit
             Longest time for the calculation, in s.
+        machines
+            Where to compute; a process on this machine by default.
 
         Raises
         ------
@@ -114,8 +122,10 @@ class Reference:
         isolate = self.factory.__module__ != "__main__" or time_limit is not None
         function = LabelFunction(self.make_calculator)
         try:
-            with WorkerPool(function, 1, time_limit, isolate=isolate) as pool:
-                ((_, outcome),) = pool.run([bare_copy(atoms)])
+            with (machines or Machines()).executor(
+                function, time_limit=time_limit, isolate=isolate
+            ) as executor:
+                ((_, outcome),) = executor.run([bare_copy(atoms)])
         except WorkerStartError as err:
             raise ReferenceFailedError(
                 f"The reference {self.name!r} cannot be set up: {err}"

@@ -28,6 +28,14 @@ from types import TracebackType
 from typing import IO, Any, Final, Generic, Self, TypeVar
 
 from sscha_mlp.errors import InputError, SschaMlpError
+from sscha_mlp.parallel.outcome import (
+    PICKLE_ERRORS,
+    Done,
+    Failed,
+    WorkerStartError,
+    describe_exception,
+    shorten,
+)
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -37,7 +45,6 @@ START_LIMIT: Final = 300.0
 
 _CLOSE_LIMIT: Final = 5.0
 _MAX_STARTS: Final = 3
-_REASON_LENGTH: Final = 500
 
 _ONE_THREAD: Final[Mapping[str, str]] = dict.fromkeys(
     (
@@ -51,57 +58,10 @@ _ONE_THREAD: Final[Mapping[str, str]] = dict.fromkeys(
     "1",
 )
 
-_PICKLE_ERRORS: Final = (pickle.PicklingError, AttributeError, TypeError)
-
 _BOOT: Final = (
     "import sys; sys.path[:] = sys.argv[2:]; "
-    "from sscha_mlp.parallel import _worker_main; _worker_main(int(sys.argv[1]))"
+    "from sscha_mlp.parallel.pool import _worker_main; _worker_main(int(sys.argv[1]))"
 )
-
-
-class WorkerStartError(SschaMlpError):
-    """A worker process could not be started, so no task can be done."""
-
-
-@dataclass(frozen=True)
-class Done(Generic[ResultT]):
-    """A task that returned.
-
-    Parameters
-    ----------
-    value
-        What the function returned.
-    seconds
-        Wall time of the call in the worker, in s.
-    """
-
-    value: ResultT
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Failed:
-    """A task that raised, took its worker down, or exceeded the time limit.
-
-    Parameters
-    ----------
-    reason
-        Why, in words, on one line.
-    seconds
-        Wall time until the failure, in s.
-    """
-
-    reason: str
-    seconds: float
-
-
-def describe_exception(error: BaseException) -> str:
-    """Return an exception as one line: the bare message for the package's own errors."""
-    text = " ".join(str(error).split())
-    if not isinstance(error, SschaMlpError):
-        name = type(error).__name__
-        text = f"{name}: {text}" if text else name
-    return text if len(text) <= _REASON_LENGTH else text[: _REASON_LENGTH - 1] + "…"
 
 
 class WorkerPool(Generic[TaskT, ResultT]):
@@ -151,7 +111,7 @@ class WorkerPool(Generic[TaskT, ResultT]):
         self.time_limit = time_limit
         self._factory = function_factory
         self._function: Callable[[TaskT], ResultT] | None = None
-        self._payload = _pickle_factory(function_factory) if isolate else None
+        self._payload = pickle_factory(function_factory) if isolate else None
         self._workers: list[_Worker] = []
         self._running = False
         self._closed = False
@@ -207,6 +167,16 @@ class WorkerPool(Generic[TaskT, ResultT]):
             worker.kill()
         self._workers.clear()
 
+    def interrupt(self) -> None:
+        """End the tasks in progress and close the pool; may be called from another thread.
+
+        The thread that runs the tasks gets them back as failed, and closes the pool in the end.
+        """
+        self._closed = True
+        for worker in list(self._workers):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(worker.process.pid, signal.SIGKILL)
+
     def _run_here(
         self, source: Iterator[tuple[int, TaskT]]
     ) -> Iterator[tuple[int, Done[ResultT] | Failed]]:
@@ -244,7 +214,7 @@ class WorkerPool(Generic[TaskT, ResultT]):
                 break
             try:
                 job = _Job(item[0], pickle.dumps(item[1]))
-            except _PICKLE_ERRORS as err:
+            except PICKLE_ERRORS as err:
                 reason = f"the task cannot be sent to a worker: {describe_exception(err)}"
                 unsendable.append((item[0], Failed(reason, 0.0)))
             else:
@@ -307,13 +277,13 @@ class WorkerPool(Generic[TaskT, ResultT]):
         reason = f"the worker process {worker.obituary()}"
         started = worker.ready
         self._discard(worker)
-        if not started:
+        if not started and not self._closed:
             job.starts += 1
             if job.starts >= _MAX_STARTS:
                 raise WorkerStartError(f"A worker could not start: {reason}.")
             self._assign(None, job)
             return None
-        return job.index, Failed(reason, seconds)
+        return job.index, Failed(reason, seconds, transient=True)
 
     def _overdue(self, worker: "_Worker") -> tuple[int, Failed]:
         job, started = worker.job, worker.ready
@@ -382,7 +352,7 @@ class _Worker:
             text = f"ended with exit status {code}"
         self.output.seek(max(0, self.output.seek(0, os.SEEK_END) - 4096))
         lines = self.output.read().decode(errors="replace").strip().splitlines()
-        return f"{text}: {lines[-1].strip()[:_REASON_LENGTH]}" if lines else text
+        return shorten(f"{text}: {lines[-1].strip()}") if lines else text
 
     def kill(self) -> None:
         """End the worker and every program of its session; harmless when it has ended."""
@@ -395,10 +365,17 @@ class _Worker:
         self.process.stdin.close()
 
 
-def _pickle_factory(function_factory: Callable[[], object]) -> bytes:
+def pickle_factory(function_factory: Callable[[], object]) -> bytes:
+    """Return a factory as bytes.
+
+    Raises
+    ------
+    InputError
+        If it cannot be sent to another process.
+    """
     try:
         return pickle.dumps(function_factory)
-    except _PICKLE_ERRORS as err:
+    except PICKLE_ERRORS as err:
         raise InputError(
             f"{function_factory!r} cannot be sent to a worker process "
             f"({describe_exception(err)}): define it at the top level of a module."
@@ -410,7 +387,7 @@ def _start_worker(payload: bytes) -> _Worker:
     ours, theirs = socket.socketpair()
     output = tempfile.TemporaryFile("a+b")  # noqa: SIM115  closed with the worker
     paths = [path or str(Path.cwd()) for path in sys.path]
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     try:
         process = subprocess.Popen(
             [sys.executable, "-c", _BOOT, str(theirs.fileno()), *paths, root],
@@ -438,7 +415,8 @@ def _apply(function: Callable[[TaskT], ResultT], task: TaskT) -> Done[ResultT] |
     try:
         value = function(task)
     except (Exception, SystemExit) as err:  # noqa: BLE001  it becomes the reason
-        return Failed(describe_exception(err), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Failed(describe_exception(err), seconds, isinstance(err, ConnectionError))
     return Done(value, time.perf_counter() - start)
 
 
@@ -486,6 +464,6 @@ def _load_function(connection: Connection) -> Callable[[Any], Any] | None:
 def _answer(connection: Connection, outcome: Done[Any] | Failed) -> None:
     try:
         connection.send(("outcome", outcome))
-    except _PICKLE_ERRORS as err:
+    except PICKLE_ERRORS as err:
         reason = f"the result cannot be sent back: {describe_exception(err)}"
         connection.send(("outcome", Failed(reason, outcome.seconds)))
