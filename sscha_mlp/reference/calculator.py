@@ -1,6 +1,7 @@
 """An ASE calculator whose every result is a label: durable, and found again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class LabelCalculator(Calculator):
         Where labels are kept.
     size
         Repetitions of the cell along its lattice vectors.
+    time_limit
+        Longest time for one label, s.
+    offline_directory
+        Where inputs are written for a reference that labels by hand.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
@@ -39,12 +44,14 @@ class LabelCalculator(Calculator):
         *,
         size: tuple[int, int, int] = (1, 1, 1),
         time_limit: float | None = None,
+        offline_directory: Path | None = None,
     ) -> None:
         super().__init__()
         self.reference = reference
         self.store = store
         self.size = size
         self.time_limit = time_limit
+        self.offline_directory = offline_directory
         self.n_calls = 0
 
     def calculate(
@@ -59,7 +66,13 @@ class LabelCalculator(Calculator):
             raise InputError("The calculator has no atoms to evaluate: attach it to some.")
         bare = Atoms(self.atoms.numbers, self.atoms.positions, cell=self.atoms.cell, pbc=True)
         large = make_supercell(bare, np.diag(self.size), order="cell-major")
-        done = label([large], self.reference, store=self.store, time_limit=self.time_limit)
+        done = label(
+            [large],
+            self.reference,
+            store=self.store,
+            time_limit=self.time_limit,
+            offline_directory=self.offline_directory,
+        )
         self.n_calls += 1
         value = done.labels[0]
         if value is None:
