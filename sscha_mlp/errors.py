@@ -1,7 +1,8 @@
 """The error family of the package.
 
 Every message says what was wrong, where, and the way out.  The command line turns
-:class:`InputError` into exit status 2 and any other :class:`SschaMlpError` into exit status 1.
+:class:`InputError` into exit status 2, :class:`WaitingForLabelsError` into 3, and any other
+:class:`SschaMlpError` into exit status 1.
 """
 
 
@@ -23,6 +24,25 @@ class ConfigError(InputError):
 
 class ReferenceFailedError(SschaMlpError):
     """The reference calculator could not label what it had to label."""
+
+
+class WaitingForLabelsError(SschaMlpError):
+    """Inputs for labels are written, and somebody has to compute them.
+
+    Parameters
+    ----------
+    message
+        What is waited for, where the inputs are, and what to do with the outputs.
+    directory
+        Where the inputs are.
+    n_waiting
+        How many labels are missing.
+    """
+
+    def __init__(self, message: str, *, directory: str = "", n_waiting: int = 0) -> None:
+        super().__init__(message)
+        self.directory = directory
+        self.n_waiting = n_waiting
 
 
 class FitError(SschaMlpError):

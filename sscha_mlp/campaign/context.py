@@ -14,6 +14,7 @@ from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.observer import Observer
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.errors import WaitingForLabelsError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.spread import SpreadPotential
@@ -97,17 +98,22 @@ class Context:
         may be gone.
         """
         limit = self.settings.label_time_limit or None
-        return label(
-            configurations,
-            self.reference,
-            store=self.store,
-            n_workers=self.n_workers,
-            time_limit=limit,
-            isolate=True,
-            retry_failures=retry_failures,
-            progress=lambda done, total: self.observer.progress(what, done, total),
-            machines=self.machines,
-        )
+        try:
+            return label(
+                configurations,
+                self.reference,
+                store=self.store,
+                n_workers=self.n_workers,
+                time_limit=limit,
+                isolate=True,
+                retry_failures=retry_failures,
+                offline_directory=self.directory.offline,
+                progress=lambda done, total: self.observer.progress(what, done, total),
+                machines=self.machines,
+            )
+        except WaitingForLabelsError as err:
+            self.observer.note(f"{what}: waiting for {err.n_waiting}, inputs in {err.directory}")
+            raise
 
     def evaluator(self, potential: Potential, what: str) -> "ChunkedEvaluator":
         """Return an evaluator of a potential that shows progress and counts its time.

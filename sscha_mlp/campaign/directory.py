@@ -41,6 +41,11 @@ class RunDirectory:
         return self.path / "labels.db"
 
     @property
+    def offline(self) -> Path:
+        """Inputs for labels that are computed by hand."""
+        return self.path / "offline"
+
+    @property
     def dataset(self) -> Path:
         """Directory of train, test and check sets."""
         return self.path / "dataset"

@@ -10,6 +10,7 @@ from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble, sample
+from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.scha.estimators import Samples
 
 
@@ -80,15 +81,8 @@ def label_batch(
         Choose the ones to label from this many candidates; all are labelled when left out.
         Chosen configurations are no fair sample: they are for training alone.
     """
-    temperature = context.settings.temperature if temperature is None else temperature
-    ensemble = sample(
-        state,
-        temperature=temperature,
-        n_configs=n_candidates if choose else n_configs,
-        rng=context.rng("label", name),
-        antithetic=False,
-        minimum_distance_ratio=context.settings.relaxation.minimum_distance_ratio,
-    )
+    n_drawn = n_candidates if choose else n_configs
+    ensemble = _draw(context, state, name, n_drawn, temperature=temperature)
     if choose is not None:
         picked = np.asarray(choose(ensemble), dtype=np.int64)
         ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
@@ -109,6 +103,58 @@ def label_batch(
         context.observer.note(f"label {failure.index} of {name} failed: {failure.reason}")
     configurations = _labelled(labelled, done.labels, kept, name, chosen=choose is not None)
     return Batch(name, labelled, configurations, payload)
+
+
+def ask_together(
+    context: Context,
+    state: DynamicalMatrix,
+    batches: Sequence[tuple[str, int]],
+    *,
+    temperature: float | None = None,
+) -> None:
+    """Ask for the labels of several batches at once, where somebody computes them by hand.
+
+    Parameters
+    ----------
+    state, temperature
+        As :func:`label_batch` takes them.
+    batches
+        Name and number of configurations of each.
+
+    Raises
+    ------
+    WaitingForLabelsError
+        If a label is missing; the inputs of all of them are written.
+    """
+    if not is_offline(context.reference):
+        return
+    frames = [
+        frame
+        for name, count in batches
+        if f"labels/{name}" not in context.journal
+        for frame in _draw(context, state, name, count, temperature=temperature).configurations()
+    ]
+    if frames:
+        context.label(frames, "labels by hand")
+
+
+def _draw(
+    context: Context,
+    state: DynamicalMatrix,
+    name: str,
+    n_configs: int,
+    *,
+    temperature: float | None,
+) -> Ensemble:
+    """Draw the configurations of a batch; they depend on the seed and the name alone."""
+    return sample(
+        state,
+        temperature=context.settings.temperature if temperature is None else temperature,
+        n_configs=n_configs,
+        rng=context.rng("label", name),
+        antithetic=False,
+        minimum_distance_ratio=context.settings.relaxation.minimum_distance_ratio,
+    )
 
 
 def _labelled(

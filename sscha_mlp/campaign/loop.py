@@ -23,7 +23,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.fitting import fit_model, validate
 from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.labelling import Batch, label_batch
+from sscha_mlp.campaign.labelling import Batch, ask_together, label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -100,7 +100,7 @@ def _open(
     watchers = LogObserver() if observer is None else BothObservers(LogObserver(), observer)
     try:
         with (
-            LabelStore(place.labels) as store,
+            LabelStore(settings.label_store or place.labels) as store,
             Machines(settings.executor) as machines,
             Machines(settings.model_executor) as model_machines,
         ):
@@ -203,7 +203,9 @@ class _Run:
         self.context.observer.stage(
             f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K"
         )
-        for name, count in (("train-start", training.n_start), ("test-start", training.n_test)):
+        batches = (("train-start", training.n_start), ("test-start", training.n_test))
+        ask_together(self.context, self.at.state, batches, temperature=temperature)
+        for name, count in batches:
             batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
             self.at.spent += batch.n_spent
             if name.startswith("train"):

@@ -20,7 +20,13 @@ from sscha_mlp.scha.minimiser import MinimiserSettings
 from sscha_mlp.scha.relaxation import RelaxationSettings, Tolerances
 from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
 
-EXECUTION: Final = ("workers", "label_time_limit", "executor", "model_executor")
+EXECUTION: Final = (
+    "workers",
+    "label_time_limit",
+    "label_store",
+    "executor",
+    "model_executor",
+)
 """Settings that change how long a run takes but not its result: free to differ on resume."""
 
 ENGINES: Final = ("native", "python-sscha")
@@ -232,6 +238,8 @@ class RunSettings:
         Processes for labels and for the model; all cores when 0.
     label_time_limit
         Longest time for one label, s; 0 for none.
+    label_store
+        Label store to share with other runs; empty for ``labels.db`` in the run directory.
     start, training, certificate, relaxation
         Settings of the stages.
     executor, model_executor
@@ -255,6 +263,7 @@ class RunSettings:
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
+    label_store: str = ""
     start: StartSettings = field(default_factory=StartSettings)
     training: TrainingSettings = field(default_factory=TrainingSettings)
     certificate: CertificateSettings = field(default_factory=CertificateSettings)

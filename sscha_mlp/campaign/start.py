@@ -18,6 +18,7 @@ from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.reference.calculator import LabelCalculator
+from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.scha.cell import CellMode
 
 _MAX_STEPS = 200
@@ -69,10 +70,11 @@ def _compute(context: Context, state_file: Path) -> Payload:
     if settings.dyn:
         state, group = _from_dyn(context)
     else:
-        crystal, energy, calls = _relaxed(context)
+        crystal, energy, calls = _relaxed(context) if settings.start.relax else _as_given(context)
         supercell = Supercell(crystal, settings.supercell)
         group = find_space_group(supercell)
-        state, displaced = _finite_displacements(context, supercell, group)
+        state, at_rest, displaced = _finite_displacements(context, supercell, group)
+        energy = at_rest if energy is None else energy
         calls += displaced
     harmonic = state.modes.frequencies_thz
     state, changed = make_positive(state, smallest_thz=settings.start.smallest_frequency_thz)
@@ -126,36 +128,45 @@ def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
     return DynamicalMatrix(supercell, symmetric), group
 
 
-def _relaxed(context: Context) -> tuple[Crystal, float, int]:
-    """Relax the structure with the reference; returns energy per atom and reference calls."""
-    settings = context.settings
+def _as_given(context: Context) -> tuple[Crystal, float | None, int]:
+    """Take the structure as it is; its energy is labelled with the displacements."""
     crystal = symmetrise_structure(read_input(context))
     context.reference.check_elements(crystal.to_ase())
+    return crystal, None, 0
+
+
+def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
+    """Relax the structure with the reference; returns energy per atom and reference calls."""
+    settings = context.settings
+    crystal, _, _ = _as_given(context)
+    if is_offline(context.reference):
+        context.observer.note(
+            "each step of relaxing the structure asks for one label by hand; give a relaxed "
+            "structure and start.relax = false to have the whole start in one batch"
+        )
     calculator = LabelCalculator(
         context.reference,
         context.store,
         size=settings.supercell,
         time_limit=settings.label_time_limit or None,
         machines=context.machines,
+        offline_directory=context.directory.offline,
     )
     atoms = crystal.to_ase()
     atoms.calc = calculator
-    if settings.start.relax:
-        mask = None if settings.cell is CellMode.VARIABLE else [False] * 6
-        target = FrechetCellFilter(
-            atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
+    mask = None if settings.cell is CellMode.VARIABLE else [False] * 6
+    target = FrechetCellFilter(
+        atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
+    )
+    optimiser = BFGS(target, logfile=None)
+    optimiser.attach(
+        lambda: context.observer.progress("relaxing the structure", calculator.n_calls, _MAX_STEPS)
+    )
+    if not optimiser.run(fmax=settings.start.fmax, steps=_MAX_STEPS):
+        raise ReferenceFailedError(
+            f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} "
+            "steps; give a better structure, or start.relax = false to use it as it is."
         )
-        optimiser = BFGS(target, logfile=None)
-        optimiser.attach(
-            lambda: context.observer.progress(
-                "relaxing the structure", calculator.n_calls, _MAX_STEPS
-            )
-        )
-        if not optimiser.run(fmax=settings.start.fmax, steps=_MAX_STEPS):
-            raise ReferenceFailedError(
-                f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} "
-                "steps; give a better structure, or start.relax = false to use it as it is."
-            )
     energy = float(atoms.get_potential_energy()) / len(atoms)
     relaxed = Crystal(atoms.cell.array, atoms.positions, crystal.numbers, crystal.masses)
     change = relaxed.volume / crystal.volume
@@ -169,8 +180,12 @@ def _relaxed(context: Context) -> tuple[Crystal, float, int]:
 
 def _finite_displacements(
     context: Context, supercell: Supercell, group: SpaceGroup
-) -> tuple[DynamicalMatrix, int]:
-    """Harmonic force constants by central differences of one atom of each orbit."""
+) -> tuple[DynamicalMatrix, float | None, int]:
+    """Harmonic force constants by central differences of one atom of each orbit.
+
+    Returns them with the energy per atom of the undisplaced crystal, which is computed where the
+    structure was not relaxed, and the number of reference calls.
+    """
     distance = context.settings.start.displacement
     atoms = _orbit_representatives(group)
     frames = []
@@ -180,19 +195,25 @@ def _finite_displacements(
                 frame = supercell.crystal.to_ase()
                 frame.positions[atom, direction] += sign * distance
                 frames.append(frame)
+    n_displaced = len(frames)
+    if not context.settings.start.relax:
+        frames.append(supercell.crystal.to_ase())
     done = context.label(frames, "finite displacements")
     if done.failures:
         raise ReferenceFailedError(
             f"The reference failed on a finite displacement: {done.failures[0].reason}"
         )
-    forces = np.array([one.forces for one in done.labels if one is not None])
+    labels = [one for one in done.labels if one is not None]
+    at_rest = labels[-1].energy / supercell.n_atoms if len(labels) > n_displaced else None
+    forces = np.array([one.forces for one in labels[:n_displaced]])
     forces = forces.reshape(len(atoms), 3, 2, supercell.n_atoms, 3)
     rows = -(forces[:, :, 0] - forces[:, :, 1]) / (2 * distance)  # atom, i, J, j
     constants = np.zeros((supercell.primitive.n_atoms, supercell.n_atoms, 3, 3))
     constants[atoms] = rows.transpose(0, 2, 1, 3)
     counts = _orbit_sizes(group, atoms)
     filled = group.symmetrise_force_constants(constants) * counts[:, None, None, None]
-    return DynamicalMatrix(supercell, symmetrise(group, filled)), len(frames)
+    state = DynamicalMatrix(supercell, symmetrise(group, filled))
+    return state, at_rest, len(frames)
 
 
 def _orbit_representatives(group: SpaceGroup) -> list[int]:

@@ -14,6 +14,7 @@ from sscha_mlp.cli.export import export
 from sscha_mlp.cli.fit import fit
 from sscha_mlp.cli.grade import grade
 from sscha_mlp.cli.label import label
+from sscha_mlp.cli.labels import labels
 from sscha_mlp.cli.relax import relax
 from sscha_mlp.cli.report import report
 from sscha_mlp.cli.select_add import select_add
@@ -38,7 +39,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report),
-    "Its stages, one by one, on files": (ensemble, label, fit, validate),
+    "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }
 for _panel, _verbs in _VERBS.items():

@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sscha_mlp.errors import InputError, SschaMlpError
+from sscha_mlp.errors import InputError, SschaMlpError, WaitingForLabelsError
 
 FAILED: Final = 1
 """Exit status of a run that failed, or that ended without a certificate."""
 
 WRONG_INPUT: Final = 2
 """Exit status of input that cannot be used."""
+
+WAITING: Final = 3
+"""Exit status of a run that waits for labels that somebody computes by hand."""
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -38,7 +41,7 @@ def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     sentence, status = _sentence(err, debug=debug, verb=verb)
-    say(sentence)
+    say(sentence, kind="waiting" if status == WAITING else "error")
     return status
 
 
@@ -51,6 +54,8 @@ def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
     if isinstance(err, KeyboardInterrupt) or type(err).__name__ == "Abort":
         text = "interrupted; what is finished is kept, and the same command goes on from there."
         return text, INTERRUPTED
+    if isinstance(err, WaitingForLabelsError):
+        return str(err), WAITING
     if isinstance(err, InputError):
         return str(err), WRONG_INPUT
     if isinstance(err, SschaMlpError):

@@ -48,8 +48,9 @@ ReferenceName = Annotated[
     str | None,
     Option(
         "--reference",
-        help="Calculator taken for the truth: tersoff, tersoff-sic, tersoff-sige, emt, lj, a "
-        "factory package.module:function, or a TOML file. \\[default: tersoff]",
+        help="Calculator taken for the truth: tersoff, tersoff-sic, tersoff-sige, emt, lj, "
+        "files (computed by hand), a factory package.module:function, or a TOML file. "
+        "\\[default: tersoff]",
         rich_help_panel=RUN,
     ),
 ]
@@ -144,6 +145,14 @@ RunDir = Annotated[
     Option(
         "--run-dir",
         help="Directory of the run; made if needed. \\[default: sscha-run-T<temperature>]",
+        rich_help_panel=TUNING,
+    ),
+]
+SharedStore = Annotated[
+    Path | None,
+    Option(
+        "--label-store",
+        help="Label store to share with other runs. \\[default: labels.db in the run directory]",
         rich_help_panel=TUNING,
     ),
 ]

@@ -29,6 +29,7 @@ def relax(
     executor: options.RunExecutor = None,
     model_executor: options.ModelExecutor = None,
     config: options.Config = None,
+    label_store: options.SharedStore = None,
     run_dir: options.RunDir = None,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
@@ -40,7 +41,8 @@ def relax(
     by the SSCHA, and checks the answer on fresh labels of the reference.  The same command in the
     same directory goes on where it stopped; a finished run shows its result.
 
-    Ends with status 0 when converged and certified, 1 when not, 2 for wrong input.
+    Ends with status 0 when converged and certified, 1 when not, 2 for wrong input, 3 when
+    labels are to be computed by hand (--reference files).
     """
     given = {
         "temperature": temperature,
@@ -58,6 +60,7 @@ def relax(
         "workers": workers,
         "executor": _executor(executor),
         "model_executor": _executor(model_executor),
+        "label_store": _absolute(label_store),
     }
     settings = resolve({key: value for key, value in given.items() if value is not None}, config)
     directory = run_dir or Path(default_run_directory(settings))
@@ -153,7 +156,7 @@ def _reference(spec: str | None) -> str | None:
 def _anchored(values: dict[str, Any], place: Path) -> dict[str, Any]:
     """Take the paths in a settings file as relative to it."""
     result = dict(values)
-    for key in ("structure", "dyn", "reference"):
+    for key in ("structure", "dyn", "reference", "label_store"):
         value = result.get(key)
         is_path = (
             isinstance(value, str) and value and (key != "reference" or value.endswith(".toml"))

@@ -7,6 +7,7 @@ from typing import Any, Final
 from ase.calculators.calculator import Calculator
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.reference.files import by_hand, by_hand_settings
 from sscha_mlp.reference.tersoff import ELEMENTS, tersoff, tersoff_parameters
 
 EMT_ELEMENTS: Final = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")
@@ -120,6 +121,12 @@ BUILT_IN: Final[dict[str, BuiltIn]] = {
         lennard_jones,
         "Lennard-Jones potential, by default for argon",
         _lennard_jones_settings,
+        lambda **_: None,
+    ),
+    "files": BuiltIn(
+        by_hand,
+        "Labels computed by hand: inputs are written, outputs are imported",
+        by_hand_settings,
         lambda **_: None,
     ),
 }

@@ -1,6 +1,7 @@
 """An ASE calculator whose every result is a label: durable, and found again."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ class LabelCalculator(Calculator):
         Longest time for one label, s.
     machines
         Where to compute; in this process by default, and in one of its own with a time limit.
+    offline_directory
+        Where inputs are written for a reference that labels by hand.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
@@ -45,6 +48,7 @@ class LabelCalculator(Calculator):
         size: tuple[int, int, int] = (1, 1, 1),
         time_limit: float | None = None,
         machines: Machines | None = None,
+        offline_directory: Path | None = None,
     ) -> None:
         super().__init__()
         self.reference = reference
@@ -52,6 +56,7 @@ class LabelCalculator(Calculator):
         self.size = size
         self.time_limit = time_limit
         self.machines = machines
+        self.offline_directory = offline_directory
         self.n_calls = 0
 
     def calculate(
@@ -72,6 +77,7 @@ class LabelCalculator(Calculator):
             store=self.store,
             time_limit=self.time_limit,
             machines=self.machines,
+            offline_directory=self.offline_directory,
         )
         self.n_calls += 1
         value = done.labels[0]

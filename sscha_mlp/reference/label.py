@@ -1,8 +1,9 @@
 """Labelling many configurations: in parallel, safe on disk one by one, failures set apart."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ase import Atoms
@@ -11,8 +12,11 @@ from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_ke
 from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.parallel import Done, ExecutorLostError, Failed, Machines, WorkerStartError
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
+from sscha_mlp.reference.guard import QUARANTINED, check_batch, check_label
+from sscha_mlp.reference.index import State
+from sscha_mlp.reference.offline import ask_for_labels, is_offline
 from sscha_mlp.reference.registry import Reference
-from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.reference.store import Found, LabelStore
 
 GIVE_UP_AFTER: Final = 20
 """Labelling ends when this many configurations have failed and none has succeeded."""
@@ -30,7 +34,7 @@ class LabelFailure:
     index
         Its place in the input.
     reason
-        Why, in words.
+        Why, in words; it begins with ``quarantined:`` where there is a label that is not believed.
     """
 
     index: int
@@ -44,11 +48,12 @@ class LabelReport:
     Parameters
     ----------
     labels
-        One for each configuration of the input, in its order; None where it failed.
+        One for each configuration of the input, in its order; None where it failed or where
+        the label is in quarantine.
     failures
-        Those that failed, by index.
+        Those that failed or are in quarantine, by index.
     n_computed
-        Labels computed now.
+        Labels computed now that are believed.
     n_reused
         Labels found in the store, or given twice in the input.
     seconds
@@ -74,14 +79,18 @@ def label(
     time_limit: float | None = None,
     isolate: bool | None = None,
     retry_failures: bool = True,
+    guard: bool = True,
+    offline_directory: Path | None = None,
     progress: Progress | None = None,
     machines: Machines | None = None,
 ) -> LabelReport:
     """Label configurations with a reference.
 
-    A label that the store has is not computed again; one that is computed is in the store before
-    it is counted by `progress`.  A configuration for which the reference raises, hangs, dies, or
-    returns NaN or no stress gets no label but a reason, which the store records too.
+    A label that the store has is not computed again, also where its atoms are in another order or
+    its origin is elsewhere; one that is computed is in the store before it is counted by
+    `progress`.  A configuration for which the reference raises, hangs, dies, or returns NaN or no
+    stress gets no label but a reason, which the store records too.  A label that cannot be right
+    (:mod:`sscha_mlp.reference.guard`) is kept in quarantine and counts as a failure here.
 
     Parameters
     ----------
@@ -98,6 +107,11 @@ def label(
         the caller.  By default this is so with several workers or with a time limit.
     retry_failures
         Whether to try again what failed in an earlier run.
+    guard
+        Whether labels that cannot be right are put into quarantine.
+    offline_directory
+        Where inputs are written for a reference that labels by hand; ``offline`` beside the store
+        by default.
     progress
         Called after each configuration with the number finished so far and the total.
     machines
@@ -113,13 +127,20 @@ def label(
         If the calculator cannot be made, or no configuration at all could be labelled.
     ExecutorLostError
         If the cluster goes away; the labels that it returned are in the store.
+    WaitingForLabelsError
+        If somebody has to compute labels by hand; their inputs are written.
     SschaMlpError
         If the store cannot be written.
     """
     start = time.perf_counter()
-    task = _Task.prepare(configurations, reference, store, retry_failures=retry_failures)
+    # What was computed by hand and failed is not asked for again.
+    retry = retry_failures and not is_offline(reference)
+    task = _Task.prepare(configurations, reference, store, retry_failures=retry, guard=guard)
     task.report(progress)
     todo = task.todo()
+    if todo and is_offline(reference):
+        wanted = [configurations[task.first[key]] for key in todo]
+        ask_for_labels(wanted, reference, store, offline_directory)
     if todo:
         function = LabelFunction(reference.make_calculator)
         with (machines or Machines()).executor(
@@ -190,8 +211,10 @@ class _Task:
     store: LabelStore | None
     keys: list[str]
     first: dict[str, int]
-    labels: dict[str, Label]
-    reasons: dict[str, str]
+    guard: bool
+    labels: dict[str, Label] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     computed: set[str] = field(default_factory=set)
     seconds: float = 0.0
 
@@ -203,21 +226,32 @@ class _Task:
         store: LabelStore | None,
         *,
         retry_failures: bool,
+        guard: bool,
     ) -> "_Task":
         """Find what is known already."""
         for atoms in configurations:
             reference.check_elements(atoms)
         keys = [configuration_key(atoms) for atoms in configurations]
         first = {key: i for i, key in reversed(list(enumerate(keys)))}
-        labels: Mapping[str, Label] = {}
-        reasons: dict[str, str] = {}
+        task = cls(configurations, reference, store, keys, first, guard)
         if store is not None and keys:
-            labels = store.get_all(reference.identity)
-            if not retry_failures:
-                failures = store.get_failures(reference.identity)
-                reasons = {f.key: f.reason for f in failures if f.key in first}
-        known = {key: labels[key] for key in first if key in labels}
-        return cls(configurations, reference, store, keys, first, known, reasons)
+            places = list(first.values())
+            known = store.find([configurations[i] for i in places], reference.identity)
+            for i, found in zip(places, known, strict=True):
+                task.recall(keys[i], found, retry_failures=retry_failures)
+        return task
+
+    def recall(self, key: str, found: Found | None, *, retry_failures: bool) -> None:
+        """Take note of what the store knows of a configuration."""
+        if found is None:
+            return
+        if found.state is State.LABEL and found.label is not None:
+            self.labels[key] = found.label
+            self.rows[key] = found.row
+        elif found.state is State.QUARANTINED:
+            self.reasons[key] = QUARANTINED + found.reason
+        elif not retry_failures:
+            self.reasons[key] = found.reason
 
     def todo(self) -> list[str]:
         """Return the keys without label or failure, in the order of the input."""
@@ -231,15 +265,36 @@ class _Task:
         if isinstance(outcome, Failed):
             if self.store is not None:
                 self.store.put_failure(atoms, self.reference.identity, outcome.reason)
-            self.reasons[key] = outcome.reason
-            if len(self.reasons) >= GIVE_UP_AFTER and not self.labels:
-                raise self.hopeless()
+            self.fail(key, outcome.reason)
             return
         label = Label(*outcome.value)
+        doubt = check_label(atoms, label) if self.guard else ""
         if self.store is not None:
-            self.store.put(atoms, self.reference.identity, label)
+            row = self.store.put(atoms, self.reference.identity, label, quarantine=doubt)
+            self.rows[key] = row
+        if doubt:
+            self.fail(key, QUARANTINED + doubt)
+            return
         self.labels[key] = label
         self.computed.add(key)
+
+    def fail(self, key: str, reason: str) -> None:
+        """Take note of a failure, and give up where nothing but failures comes."""
+        self.reasons[key] = reason
+        if len(self.reasons) >= GIVE_UP_AFTER and not self.labels:
+            raise self.hopeless()
+
+    def judge(self) -> None:
+        """Put labels that do not fit the others of the batch into quarantine."""
+        keys = sorted(self.labels, key=self.first.__getitem__)
+        configurations = [self.configurations[self.first[key]] for key in keys]
+        doubts = check_batch(configurations, [self.labels[key] for key in keys])
+        for i, doubt in doubts.items():
+            if self.store is not None:
+                self.store.quarantine(self.rows[keys[i]], doubt)
+            self.reasons[keys[i]] = QUARANTINED + doubt
+            self.computed.discard(keys[i])
+            del self.labels[keys[i]]
 
     def report(self, progress: Progress | None) -> None:
         """Tell how many configurations are finished."""
@@ -256,6 +311,8 @@ class _Task:
         """Return the report, unless nothing could be labelled."""
         if self.keys and not self.labels:
             raise self.hopeless()
+        if self.guard:
+            self.judge()
         labels = tuple(self.labels.get(key) for key in self.keys)
         failures = tuple(
             LabelFailure(i, self.reasons[key])

@@ -4,36 +4,36 @@ Each row is one configuration with its energy, forces and stress as ASE stores t
 ``ase db labels.db`` shows them.  Its keys ``configuration`` and ``reference`` are the hashes of
 the configuration (:func:`sscha_mlp.data.labels.configuration_key`) and of the reference's
 identity, whose text is in the row's data.  A row without results is a failure, with its reason.
+A row in quarantine has results that are not believed, and the reason.
+
+A label is found by the exact content first, and then by content up to the order of the atoms,
+the origin and periodic wrapping (:mod:`sscha_mlp.data.matching`); its forces are put in order.
 
 The database is in write-ahead mode, where a durable insert costs one synchronisation of the disk,
 and SQLite's own locks serialise several writers.  All of them must run on one machine.  While a
 store is open, or after a crash, the newest labels are in ``labels.db-wal``: copy both files.
 """
 
-import contextlib
-import hashlib
-import os
 import sqlite3
-import tempfile
-import time
 import weakref
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
-import ase.db
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from sscha_mlp.data.labels import Label, configuration_key
-from sscha_mlp.errors import InputError, SschaMlpError
+from sscha_mlp.data.matching import fingerprint, match
+from sscha_mlp.errors import InputError
+from sscha_mlp.reference import database, index
+from sscha_mlp.reference.index import Entry, State, Written
 
-_PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
+_RANKS: Final = {State.LABEL: 0, State.QUARANTINED: 1, State.FAILED: 2}
 _TITLE: Final = {"title": "sscha-mlp labels", "schema": "sscha-mlp/labels/1"}
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,40 @@ class StoredFailure:
     reason: str
 
 
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a store knows of a configuration.
+
+    Parameters
+    ----------
+    row
+        Number of the row.
+    state
+        A label, a failure, or a label in quarantine.
+    label
+        The label, in the order of the atoms that was asked for; None for a failure.
+    reason
+        Why it failed or is in quarantine.
+    exact
+        Whether the stored configuration is the same to the last digit of its key; otherwise its
+        atoms are in another order, its origin is elsewhere, or it is wrapped in another way.
+    """
+
+    row: int
+    state: State
+    label: Label | None
+    reason: str = ""
+    exact: bool = True
+
+
 class LabelStore:
     """Finished labels in one file, found by configuration and reference.
 
     Parameters
     ----------
     path
-        The database, usually ``labels.db``; it is made if it is not there.
+        The database, usually ``labels.db``; it is made if it is not there.  One of an earlier
+        version gets its index now.
 
     Raises
     ------
@@ -71,8 +98,9 @@ class LabelStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            self._create()
-        self._read(lambda db: db.count())
+            database.create(self.path, _TITLE)
+        database.read(self.path, lambda db: db.count())
+        self._index()
         # As long as this connection is open, closing another one does not fold the write-ahead
         # log into the database, which takes longer than an insert.
         anchor = sqlite3.connect(self.path, check_same_thread=False)
@@ -89,24 +117,68 @@ class LabelStore:
         """Fold everything into the one file; the store stays usable, with slower inserts."""
         self._close()
 
+    # --- looking up -----------------------------------------------------------------------
+
+    def find(self, configurations: Sequence[Atoms], identity: str) -> tuple[Found | None, ...]:
+        """Return what is known of configurations, in any order of their atoms and any origin.
+
+        A label goes before one in quarantine, that before a failure, and the oldest goes first.
+
+        Parameters
+        ----------
+        identity
+            Identity of the reference, as text.
+        """
+        return database.read(
+            self.path, lambda db: tuple(_find(db, atoms, identity) for atoms in configurations)
+        )
+
     def get(self, key: str, identity: str) -> Label | None:
         """Return the label of a configuration by a reference, or None.
 
         Parameters
         ----------
         key
-            Content of the configuration.
+            Exact content of the configuration.
         identity
             Identity of the reference, as text.
         """
-        selection = {"configuration": _hash_value(key), "reference": _identity_value(identity)}
-        rows = self._read(lambda db: list(db.select(**selection)))
-        return next((_row_label(row) for row in rows if _is_label(row)), None)
+        return self.get_many([key], identity).get(key)
+
+    def get_many(self, keys: Iterable[str], identity: str) -> dict[str, Label]:
+        """Return the labels of several configurations by their keys; the others are left out."""
+
+        def look(db: Any) -> dict[str, Label]:
+            found = {key: _best(index.by_key(db, key, identity)) for key in keys}
+            return {
+                key: _read_label(db, one.row)
+                for key, one in found.items()
+                if one is not None and one.state is State.LABEL
+            }
+
+        return database.read(self.path, look)
 
     def get_all(self, identity: str) -> dict[str, Label]:
-        """Return every label by a reference, by the key of the configuration: one query."""
-        rows = self._read(lambda db: list(db.select(reference=_identity_value(identity))))
-        return {_row_key(row): _row_label(row) for row in reversed(rows) if _is_label(row)}
+        """Return every label by a reference, by the key of the configuration.
+
+        For a large store :meth:`find` or :meth:`get_many` is what you want.
+        """
+
+        def look(db: Any) -> dict[str, Label]:
+            rows = [one for one in index.of_reference(db, identity) if one.state is State.LABEL]
+            return {one.key: _read_label(db, one.row) for one in reversed(rows)}
+
+        return database.read(self.path, look)
+
+    def latest(self, identity: str, count: int) -> list[tuple[Atoms, Label]]:
+        """Return the last labels of a reference with their configurations, the oldest first."""
+
+        def look(db: Any) -> list[tuple[Atoms, Label]]:
+            rows = index.of_reference(db, identity, last=count)
+            kept = [one.row for one in rows if one.state is State.LABEL]
+            return [(read_atoms(db, row), _read_label(db, row)) for row in kept]
+
+        return database.read(self.path, look)
 
     def get_failures(self, identity: str | None = None) -> tuple[StoredFailure, ...]:
         """Return the failures that no later attempt has turned into a label.
@@ -116,35 +188,36 @@ class LabelStore:
         identity
             Only those of this reference; of all references by default.
         """
-        selection = {} if identity is None else {"reference": _identity_value(identity)}
-        failures: dict[tuple[str, str], StoredFailure] = {}
-        for row in self._read(lambda db: list(db.select(**selection))):
-            place = (row.get("reference", ""), _row_key(row))
-            if _is_label(row):
-                failures.pop(place, None)
-            else:
-                failures[place] = StoredFailure(place[1], str(row.data.get("reason", "")))
-        return tuple(failures.values())
 
-    def put(self, atoms: Atoms, identity: str, label: Label) -> None:
+        def look(db: Any) -> tuple[StoredFailure, ...]:
+            return tuple(StoredFailure(one.key, one.reason) for one in index.failures(db, identity))
+
+        return database.read(self.path, look)
+
+    # --- writing --------------------------------------------------------------------------
+
+    def put(self, atoms: Atoms, identity: str, label: Label, *, quarantine: str = "") -> int:
         """Store a label; it is on the disk when this returns.
+
+        Parameters
+        ----------
+        quarantine
+            Why the label is not believed, if it is not.
+
+        Returns
+        -------
+        Number of the row.
 
         Raises
         ------
         SschaMlpError
             If it cannot be written, for example because the disk is full.
         """
-        copy = atoms.copy()
-        copy.set_constraint()
-        copy.calc = SinglePointCalculator(
-            copy,
-            energy=label.energy,
-            forces=label.forces.copy(),
-            stress=full_3x3_to_voigt_6_stress(label.stress),
-        )
-        self._insert(copy, atoms, identity, {})
+        state = State.QUARANTINED if quarantine else State.LABEL
+        written = Written(atoms, identity, state, quarantine)
+        return self._insert(labelled_atoms(atoms, label), written)
 
-    def put_failure(self, atoms: Atoms, identity: str, reason: str) -> None:
+    def put_failure(self, atoms: Atoms, identity: str, reason: str) -> int:
         """Store that a reference failed on a configuration, and why.
 
         Raises
@@ -152,109 +225,174 @@ class LabelStore:
         SschaMlpError
             If it cannot be written.
         """
-        copy = atoms.copy()
-        copy.set_constraint()
-        self._insert(copy, atoms, identity, {"reason": reason})
+        return self._insert(_bare(atoms), Written(atoms, identity, State.FAILED, reason))
 
-    def _insert(self, row: Atoms, atoms: Atoms, identity: str, data: dict[str, Any]) -> None:
-        keys = {
-            "configuration": _hash_value(configuration_key(atoms)),
-            "reference": _identity_value(identity),
-            "failed": "reason" in data,
-        }
-        data = {**data, "identity": identity}
-        self._write(lambda db: db.write(row, key_value_pairs=dict(keys), data=dict(data)))
+    def put_many(self, pairs: Iterable[tuple[Atoms, Label]], identity: str) -> int:
+        """Store many labels in one transaction: all of them or, after a crash, none.
 
-    def _create(self) -> None:
-        """Make the database under another name and move it here: it is whole or not there."""
-        with self._explained("written", SschaMlpError):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(
-                prefix=f".{self.path.name}.", dir=self.path.parent
-            ) as directory:
-                draft = Path(directory) / self.path.name
-                with _session(draft) as db:
-                    db.metadata = _TITLE
-                with contextlib.closing(sqlite3.connect(draft)) as connection:
-                    connection.execute("PRAGMA journal_mode=WAL")
-                _place(draft, self.path)
+        Returns
+        -------
+        How many.
 
-    def _read(self, action: Callable[[Any], T]) -> T:
-        with self._explained("read", InputError):
-            return _patiently(self.path, action)
+        Raises
+        ------
+        SschaMlpError
+            If they cannot be written.
+        """
+        rows = [(labelled_atoms(atoms, label), atoms) for atoms, label in pairs]
 
-    def _write(self, action: Callable[[Any], T]) -> T:
-        with self._explained("written", SschaMlpError):
-            return _patiently(self.path, action)
+        def add(db: Any) -> int:
+            for row, atoms in rows:
+                _add(db, row, Written(atoms, identity, State.LABEL))
+            return len(rows)
 
-    @contextlib.contextmanager
-    def _explained(self, verb: str, kind: type[SschaMlpError]) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as err:
-            if isinstance(err, sqlite3.OperationalError):
-                kind = SschaMlpError
-            raise kind(
-                f"The label store {self.path} cannot be {verb} ({err}). Is the disk full, the "
-                "file not a label store, or not yours? The labels stored before are safe; run "
-                "the same command again to go on."
-            ) from err
+        return database.write(self.path, add)
 
+    def quarantine(self, row: int, reason: str) -> None:
+        """Keep a label, but believe it no longer.
 
-@contextlib.contextmanager
-def _session(path: Path) -> Iterator[Any]:
-    """Open the database, commit at the end, and close it whatever happens."""
-    # Without ASE's lock file: a killed process would leave it behind, and SQLite locks itself.
-    db = ase.db.connect(str(path), type="db", use_lock_file=False, serial=True)
-    try:
-        with db:
-            yield db
-    finally:
-        if db.connection is not None:
-            db.connection.close()
+        Raises
+        ------
+        InputError
+            If there is no such label.
+        SschaMlpError
+            If it cannot be written.
+        """
+        self._change(row, State.QUARANTINED, reason)
 
+    def release(self, row: int) -> None:
+        """Believe a label in quarantine again.
 
-def _patiently(path: Path, action: Callable[[Any], T]) -> T:
-    """Apply an action to the database; try again when another process holds it."""
-    for pause in (*_PAUSES, None):
-        try:
-            with _session(path) as db:
-                return action(db)
-        except sqlite3.OperationalError as err:
-            busy = "locked" in str(err) or "busy" in str(err)
-            if not busy or pause is None:
-                raise
-            time.sleep(pause)
-    raise AssertionError("unreachable")
+        Raises
+        ------
+        InputError
+            If there is no such label.
+        SschaMlpError
+            If it cannot be written.
+        """
+        self._change(row, State.LABEL, "")
+
+    def _change(self, row: int, state: State, reason: str) -> None:
+        def change(db: Any) -> None:
+            try:
+                known = db.get(id=row)
+            except KeyError as err:
+                raise InputError(f"{self.path} has no row {row}.") from err
+            if not index.is_label(known):
+                raise InputError(f"Row {row} of {self.path} is a failure, not a label.")
+            db.update(row, quarantined=state is State.QUARANTINED, data={"quarantined": reason})
+            index.set_state(db, row, state, reason)
+
+        database.write(self.path, change)
+
+    def _insert(self, row: Atoms, written: Written) -> int:
+        return database.write(self.path, lambda db: _add(db, row, written))
+
+    def _index(self) -> None:
+        """Index what is not in the index: all of an old store, or what ASE has added."""
+        if not database.read(self.path, index.is_prepared):
+            database.write(self.path, index.prepare)
+        while rows := database.read(self.path, index.missing_rows):
+            database.write(self.path, partial(index.add_rows, rows=rows))
 
 
-def _place(draft: Path, path: Path) -> None:
-    """Give a finished file its name, unless another process was faster."""
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            draft.rename(path)
+def labelled_atoms(atoms: Atoms, label: Label) -> Atoms:
+    """Return a bare copy of a configuration with its label attached as ASE attaches it."""
+    copy = _bare(atoms)
+    copy.calc = SinglePointCalculator(
+        copy,
+        energy=label.energy,
+        forces=label.forces.copy(),
+        stress=full_3x3_to_voigt_6_stress(label.stress),
+    )
+    return copy
 
 
-def _hash_value(digest: str) -> str:
-    """Return a hash as ASE accepts it: a text that no one can take for a number."""
-    return f"sha256-{digest}"
+def _bare(atoms: Atoms) -> Atoms:
+    copy: Atoms = atoms.copy()
+    copy.set_constraint()
+    return copy
 
 
-def _identity_value(identity: str) -> str:
-    return _hash_value(hashlib.sha256(identity.encode()).hexdigest())
+def _add(db: Any, row: Atoms, written: Written) -> int:
+    """Write a row and its entry in the index, in the transaction that is open."""
+    keys = {
+        "configuration": f"sha256-{configuration_key(written.atoms)}",  # looks like no number
+        "reference": f"sha256-{index.digest(written.identity).hex()}",
+        "failed": written.state is State.FAILED,
+    }
+    data = {"identity": written.identity}
+    if written.state is State.QUARANTINED:
+        keys["quarantined"] = True
+        data["quarantined"] = written.reason
+    elif written.state is State.FAILED:
+        data["reason"] = written.reason
+    number = int(db.write(row, key_value_pairs=keys, data=data))
+    index.insert(db, number, written)
+    return number
 
 
-def _row_key(row: Any) -> str:
-    return str(row.get("configuration", "")).removeprefix("sha256-")
+def _find(db: Any, atoms: Atoms, identity: str) -> Found | None:
+    exact = _best(index.by_key(db, configuration_key(atoms), identity))
+    found = None if exact is None else _exactly(db, exact)
+    if found is not None and found.state is State.LABEL:
+        return found
+    wanted = fingerprint(atoms)
+    if wanted is not None:
+        other = _elsewhere(db, atoms, index.by_content(db, wanted, identity))
+        if other is not None and (found is None or other.state is State.LABEL):
+            return other
+    return found
 
 
-def _is_label(row: Any) -> bool:
-    return all(row.get(name) is not None for name in ("energy", "forces", "stress"))
+def _exactly(db: Any, entry: Entry) -> Found:
+    label = None if entry.state is State.FAILED else _read_label(db, entry.row)
+    return Found(entry.row, entry.state, label, entry.reason)
 
 
-def _row_label(row: Any) -> Label:
+def _elsewhere(db: Any, atoms: Atoms, entries: Sequence[Entry]) -> Found | None:
+    """Return the best of the candidates that hold this configuration, its forces in order."""
+    for entry in sorted(entries, key=_rank):
+        order = match(read_atoms(db, entry.row), atoms)
+        if order is None:
+            continue
+        found = replace(_exactly(db, entry), exact=False)
+        if found.label is None:
+            return found
+        label = Label(found.label.energy, found.label.forces[order], found.label.stress)
+        return replace(found, label=label)
+    return None
+
+
+def _best(entries: Sequence[Entry]) -> Entry | None:
+    """Return the oldest label; without one the oldest in quarantine; else the last failure."""
+    if not entries:
+        return None
+    best = min(entries, key=_rank)
+    return entries[-1] if best.state is State.FAILED else best
+
+
+def _rank(entry: Entry) -> tuple[int, int]:
+    return _RANKS[entry.state], entry.row
+
+
+def read_atoms(db: Any, row: int) -> Atoms:
+    """Return the bare configuration of a row."""
+    atoms: Atoms = db.get(id=row).toatoms()
+    atoms.calc = None
+    return atoms
+
+
+def _read_label(db: Any, row: int) -> Label:
+    return row_label(db.get(id=row))
+
+
+def row_label(row: Any) -> Label:
+    """Return the label of a row of ASE's table.
+
+    Raises
+    ------
+    InputError
+        If a number is not finite.
+    """
     return Label(row.energy, row.forces, voigt_6_to_full_3x3_stress(row.stress))

@@ -1,0 +1,314 @@
+"""Units and signs of labels, judged by the labels themselves.
+
+Energies, forces and stresses that come from outside may be in other units.  Within one crystal
+the differences of energies follow from forces and stresses (:mod:`sscha_mlp.reference.guard`);
+the ratio of the two sides is 1 when the units belong together, and another well-known number when
+not.  A stress is also judged by that of a model, where there is one, and by its size: in crystals
+with displaced atoms the components of the stress vary by about 0.1 f d sqrt(N) / V, with f the
+rms force of an atom and d the cube root of the volume per atom.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from sscha_mlp import units
+from sscha_mlp.data.labels import Label
+from sscha_mlp.errors import InputError
+from sscha_mlp.reference.guard import WorkPairs, consistency, group_crystals
+
+FloatArray = NDArray[np.float64]
+
+SLOPES: Final = (0.75, 1.35)
+"""Ratios of energy to work between these are 1."""
+
+STRESS_SCALE: Final = (0.02, 0.6)
+"""Variation of the stress in units of f d sqrt(N) / V; 0.07 to 0.16 for silicon, SiC, Cu and Ar."""
+
+JUMP: Final = 0.5
+"""Largest shift of the energies against labels known before, in typical works of displacement."""
+
+_MIN_PAIRS: Final = 3
+_SMALLEST_WORK: Final = 1.0e-5
+_N_NOISE: Final = 5.0
+_THIRD_ORDER: Final = 0.2
+_SAME_CELL: Final = 1.0e-4
+_HARTREE: Final = 2.0 * units.RYDBERG
+_CLOSE: Final = 0.18
+"""Width in the logarithm within which a ratio is recognised."""
+
+
+@dataclass
+class UnitCheck:
+    """What could be checked, in words.
+
+    Parameters
+    ----------
+    checked
+        What was found to be consistent, with the numbers.
+    unchecked
+        What could not be checked, and why.
+    """
+
+    checked: list[str] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
+
+
+def check_units(
+    configurations: Sequence[Atoms],
+    labels: Sequence[Label],
+    *,
+    known: Sequence[tuple[Atoms, Label]] = (),
+    expected_stress: FloatArray | None = None,
+) -> UnitCheck:
+    """Check units and signs of labels against each other and against what is known.
+
+    Parameters
+    ----------
+    configurations, labels
+        What came from outside.
+    known
+        Labels of the same reference that are believed.
+    expected_stress
+        Stresses of these configurations from a model, shape (n, 3, 3), eV/Å³.
+
+    Raises
+    ------
+    InputError
+        If they are inconsistent; the message says with what, and which unit would explain it.
+    """
+    result = UnitCheck()
+    for label in labels:
+        if not label.stress.any() and label.forces.any():
+            raise InputError(
+                "A stress is exactly zero in all components, although there are forces; compute "
+                "the stress."
+            )
+    if known:
+        _check_jump(configurations, labels, known, result)
+    groups = [[configurations[i] for i in g] for g in group_crystals(configurations)]
+    places = group_crystals(configurations)
+    biggest = max(range(len(groups)), key=lambda k: len(groups[k]), default=None)
+    if biggest is None:
+        result.unchecked.append("units, because the configurations are not crystals")
+        return result
+    frames = groups[biggest]
+    mine = [labels[i] for i in places[biggest]]
+    _check_slope(frames, mine, result)
+    _check_strain(frames, mine, known, result)
+    if expected_stress is not None:
+        _check_expected(labels, expected_stress, result)
+    _check_size(frames, mine, result)
+    return result
+
+
+def _check_slope(frames: Sequence[Atoms], labels: Sequence[Label], result: UnitCheck) -> None:
+    """Compare differences of energies with the work of the forces."""
+    if len(frames) < 2:
+        result.unchecked.append("units of energies and forces, because there is one label only")
+        return
+    pairs = WorkPairs.of(frames, labels)
+    work = pairs.force_work
+    # The stress explains part of it where the cells differ; in wrong units it would hide all.
+    same = _strain_norms(frames) < 1.0e-6
+    values = _ratios(pairs.energies, work, same)
+    if values is None:
+        result.unchecked.append(
+            "units of energies and forces, because no two labels of one cell differ enough"
+        )
+        return
+    slope = float(np.median(values))
+    if SLOPES[0] < slope < SLOPES[1]:
+        result.checked.append(
+            f"energies and forces belong together (ratio of energy to work {slope:.3f})"
+        )
+        return
+    raise InputError(
+        "Energies and forces are inconsistent: differences of the energies are "
+        f"{slope:.4g} times the work of the forces, and should be 1 times. "
+        f"{_explain(slope, _energy_ratios(len(frames[0])))} Nothing was imported; convert the "
+        "outputs to eV and eV/Å, for the whole cell, and import them again."
+    )
+
+
+def _check_strain(
+    frames: Sequence[Atoms],
+    labels: Sequence[Label],
+    known: Sequence[tuple[Atoms, Label]],
+    result: UnitCheck,
+) -> None:
+    """Compare differences of energies between cells with the work of the stress."""
+    everything = list(frames) + [atoms for atoms, _ in known]
+    values = list(labels) + [label for _, label in known]
+    group = next(g for g in group_crystals(everything) if 0 in g)
+    pairs = WorkPairs.of([everything[i] for i in group], [values[i] for i in group])
+    left = pairs.energies - pairs.force_work
+    strained = _strain_norms([everything[i] for i in group]) > _SAME_CELL
+    mine = np.array([i < len(frames) for i in group])
+    # Only what third order in the displacements cannot explain says something about the stress.
+    noise = max(
+        _N_NOISE * float(np.percentile(np.abs(left[~strained]), 90)),
+        _THIRD_ORDER * float(np.median(np.abs(pairs.force_work))),
+    )
+    asked = strained & mine[:, None] & (np.abs(left) > noise)
+    ratios = _ratios(left, pairs.stress_work, asked)
+    slope = 0.0 if ratios is None else float(np.median(ratios))
+    if ratios is None or np.median(np.abs(ratios - slope)) > 0.3 * abs(slope):
+        result.unchecked.append("sign of the stress by energies, because the cells are too alike")
+        return
+    if SLOPES[0] < slope < SLOPES[1]:
+        result.checked.append(f"stress and energies belong together (ratio {slope:.3f})")
+        return
+    raise _stress_error(slope, frames[0], "the energies of strained cells")
+
+
+def _check_expected(labels: Sequence[Label], expected: FloatArray, result: UnitCheck) -> None:
+    """Compare with the stresses of a model."""
+    given = np.array([label.stress for label in labels]).reshape(len(labels), 9)
+    wanted = np.asarray(expected).reshape(len(labels), 9)
+    if len(labels) < 2 * _MIN_PAIRS:
+        result.unchecked.append("stress by the model, because there are few labels")
+        return
+    given, wanted = given - given.mean(axis=0), wanted - wanted.mean(axis=0)
+    correlation = float(np.sum(given * wanted)) / float(
+        np.linalg.norm(given) * np.linalg.norm(wanted) + 1.0e-30
+    )
+    slope = float(np.linalg.norm(wanted) / (np.linalg.norm(given) + 1.0e-30)) * np.sign(correlation)
+    if abs(correlation) < 0.7:
+        result.unchecked.append(
+            f"stress by the model, because the two hardly agree (correlation {correlation:.2f})"
+        )
+    elif 0.5 < slope < 2.0:
+        result.checked.append(f"stress and model belong together (ratio {slope:.3f})")
+    else:
+        raise _stress_error(slope, None, "the stresses of the model")
+
+
+def _check_size(frames: Sequence[Atoms], labels: Sequence[Label], result: UnitCheck) -> None:
+    """Compare the variation of the stress with the size of the forces."""
+    n = len(frames[0])
+    pairs = WorkPairs.of(frames, labels)
+    moved = np.linalg.norm(pairs.displacements.reshape(len(frames), n, 3), axis=2)
+    everywhere = float(np.median(moved)) > 0.5 * float(np.sqrt(np.mean(moved**2)))
+    strained = float(_strain_norms(frames).max()) > _SAME_CELL
+    if len(frames) < 2 * _MIN_PAIRS or not everywhere or strained:
+        result.unchecked.append(
+            "size of the stress, because it needs six labels of one cell with all atoms displaced"
+        )
+        return
+    volume = float(frames[0].get_volume())
+    force = float(np.sqrt(np.mean([np.mean(np.sum(one.forces**2, axis=1)) for one in labels])))
+    spread = float(np.sqrt(np.mean(np.var([one.stress for one in labels], axis=0))))
+    scale = spread * volume / (np.sqrt(n) * force * np.cbrt(volume / n) + 1.0e-30)
+    if STRESS_SCALE[0] < scale < STRESS_SCALE[1]:
+        result.checked.append("the stress has the size that the forces let expect")
+        return
+    raise _stress_error(0.11 / scale, frames[0], "the size of the forces")
+
+
+def _check_jump(
+    configurations: Sequence[Atoms],
+    labels: Sequence[Label],
+    known: Sequence[tuple[Atoms, Label]],
+    result: UnitCheck,
+) -> None:
+    """Refuse energies that are shifted as a whole against those known before."""
+    frames = list(configurations) + [atoms for atoms, _ in known]
+    values = list(labels) + [label for _, label in known]
+    for group in group_crystals(frames):
+        mine = [k for k, i in enumerate(group) if i < len(configurations)]
+        others = [k for k, i in enumerate(group) if i >= len(configurations)]
+        if not mine or not others:
+            continue
+        found = consistency([frames[i] for i in group], [values[i] for i in group])
+        pairs = WorkPairs.of([frames[i] for i in group], [values[i] for i in group])
+        rest = pairs.energies - pairs.force_work
+        shift = float(np.median(rest[np.ix_(mine, others)]))
+        natural = float(np.median(np.abs(rest[np.ix_(others, others)])))
+        n = len(frames[group[0]])
+        limit = JUMP * float(np.median(found.work)) + 5.0 * natural + 0.02 * n
+        if abs(shift) > limit:
+            raise InputError(
+                f"The energies are {shift:+.4g} eV ({shift / n:+.4g} eV/atom) away from what the "
+                "labels in the store let expect. Is it the whole cell, in eV, with the same "
+                "pseudopotentials, cutoffs and code? Nothing was imported."
+            )
+        result.checked.append(
+            f"energies agree with the labels known before (shift {shift / n:+.2g} eV/atom)"
+        )
+
+
+def _ratios(values: FloatArray, work: FloatArray, chosen: NDArray[np.bool_]) -> FloatArray | None:
+    """Return ratios of pairs with much work; None if there are too few."""
+    upper = np.triu(chosen, 1)
+    size = np.abs(work[upper])
+    if size.size < _MIN_PAIRS or size.max() < _SMALLEST_WORK:
+        return None
+    large = size >= max(float(np.median(size)), 0.3 * float(np.percentile(size, 90)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = values[upper][large] / work[upper][large]
+    ratios = ratios[np.isfinite(ratios)]
+    return ratios if len(ratios) >= _MIN_PAIRS else None
+
+
+def _strain_norms(frames: Sequence[Atoms]) -> FloatArray:
+    """Return the largest component of the strain between each two cells, shape (n, n)."""
+    cells = np.array([atoms.cell.array for atoms in frames])
+    strains = np.linalg.solve(cells[0], cells)
+    return np.asarray(np.abs(strains[:, None] - strains[None, :]).max(axis=(2, 3)))
+
+
+def _energy_ratios(n_atoms: int) -> dict[str, float]:
+    force = units.RYDBERG / units.BOHR
+    return {
+        "the forces have the wrong sign": -1.0,
+        "the energies look like Ry": 1.0 / units.RYDBERG,
+        "the energies look like Hartree": 1.0 / _HARTREE,
+        f"the energies look like energies per atom (of {n_atoms})": 1.0 / n_atoms,
+        "the forces look like Ry/bohr": force,
+        "the forces look like Hartree/bohr": 2.0 * force,
+        "energies and forces look like Ry and Ry/bohr, or Hartree and Hartree/bohr": 1.0
+        / units.BOHR,
+        "the forces look like Ry/Å": units.RYDBERG,
+        "the energies look like kJ/mol": 96.485,
+        "the energies look like kcal/mol": 23.061,
+    }
+
+
+def _stress_error(slope: float, atoms: Atoms | None, judge: str) -> InputError:
+    ratios = {
+        "the sign is that of a pressure (ASE's stress is positive under tension)": -1.0,
+        "it looks like GPa": units.GPA,
+        "it looks like GPa with the sign of a pressure": -units.GPA,
+        "it looks like kbar": 0.1 * units.GPA,
+        "it looks like kbar with the sign of a pressure": -0.1 * units.GPA,
+        "it looks like Ry/bohr³": units.RYDBERG / units.BOHR**3,
+        "it looks like Ry/bohr³ with the sign of a pressure": -units.RYDBERG / units.BOHR**3,
+        "it looks like Hartree/bohr³": _HARTREE / units.BOHR**3,
+    }
+    if atoms is not None:
+        ratios["it looks like a virial (eV, minus stress times volume)"] = -1.0 / atoms.get_volume()
+    rough = _CLOSE if judge != "the size of the forces" else 1.0
+    return InputError(
+        f"The stress is inconsistent with {judge}: the two belong together with a factor of "
+        f"{slope:.4g} and not 1. {_explain(slope, ratios, rough, signed=rough < 1.0)} Nothing was "
+        "imported; convert the stress to eV/Å³, positive under tension, and import it again."
+    )
+
+
+def _explain(
+    slope: float, ratios: dict[str, float], width: float = _CLOSE, *, signed: bool = True
+) -> str:
+    """Say which units have this ratio."""
+    near = [
+        words
+        for words, ratio in ratios.items()
+        if (not signed or slope * ratio > 0.0) and abs(np.log(abs(slope / ratio))) < width
+    ]
+    if not near:
+        return "No usual unit explains that."
+    return f"{' or '.join(near)}."[0].upper() + f"{' or '.join(near)}."[1:]
