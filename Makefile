@@ -37,9 +37,14 @@ test: install ## the tests that take seconds
 test-slow: install ## the tests that take minutes: whole runs, kills, coverage of the error bars
 	$(BIN)/python -m pytest -m slow
 
+.PHONY: test-qe
+test-qe: install ## one real label of Quantum ESPRESSO, which is installed first where this user may
+	@scripts/install-espresso.sh
+	$(BIN)/python -m pytest -m qe
+
 .PHONY: test-all
-test-all: install ## every test
-	$(BIN)/python -m pytest -m "slow or not slow"
+test-all: install ## every test but that of Quantum ESPRESSO
+	$(BIN)/python -m pytest -m "not qe"
 
 .PHONY: lint
 lint: install ## style, format and types

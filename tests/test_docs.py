@@ -153,6 +153,7 @@ def test_links_between_documents_resolve(document):
 def test_commands_in_documents_exist(document):
     text = document.read_text()
     verbs = {command.name for command in app.registered_commands}
+    verbs |= {group.typer_instance.info.name for group in app.registered_groups}
     named = re.findall(r"^ *(?:\S+bin/)?sscha-mlp (\w[\w-]*)", text, flags=re.MULTILINE)
     assert set(named) <= verbs
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))

@@ -60,7 +60,7 @@ def test_every_name_gives_a_reference(name):
     ("spec", "message"),
     [
         ("tersof", r"no reference 'tersof'. Did you mean 'tersoff'\? Valid: tersoff, .*emt, lj"),
-        ("vasp", r"no reference 'vasp'\. Valid: tersoff"),
+        ("vast", r"no reference 'vast'\. Did you mean 'vasp'\?.*which espresso and vasp need"),
         ("nowhere:make", "module 'nowhere' cannot be imported"),
         ("faulty:nothing", "faulty.*has no attribute 'nothing'"),
         ("faulty:not_callable", "is a float, not a function"),
@@ -108,7 +108,8 @@ def test_toml_with_a_built_in_name(tmp_path: Path):
     ("text", "message"),
     [
         ("factory = 'lj'", r"needs a table \[reference\]"),
-        ("[reference]\nname = 'lj'", r"needs a table \[reference\]"),
+        ("[reference]\nname = 3", r"needs a table \[reference\]"),
+        ("[reference]\nname = 'lj'\nfactory = 'lj'", r"needs a table \[reference\]"),
         ("[reference]\nfactory = 'lj'\ncolour = 1", "unknown key reference.colour; valid are"),
         ("[reference]\nfactory = 'lj'\n[model]\nx = 1", "unknown key model"),
         ("[reference]\nfactory = 'lj'\nparameters = 1", "parameters must be a table"),

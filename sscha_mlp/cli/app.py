@@ -15,6 +15,7 @@ from sscha_mlp.cli.fit import fit
 from sscha_mlp.cli.grade import grade
 from sscha_mlp.cli.label import label
 from sscha_mlp.cli.labels import labels
+from sscha_mlp.cli.reference import reference
 from sscha_mlp.cli.relax import relax
 from sscha_mlp.cli.report import report
 from sscha_mlp.cli.select_add import select_add
@@ -45,6 +46,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 for _panel, _verbs in _VERBS.items():
     for _verb in _verbs:
         _add(_verb, _panel)
+app.add_typer(reference, rich_help_panel="Its stages, one by one, on files")
 
 
 def _show_version(asked: bool) -> None:

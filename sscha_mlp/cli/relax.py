@@ -150,7 +150,9 @@ def _executor(spec: str | None) -> dict[str, Any] | None:
 
 def _reference(spec: str | None) -> str | None:
     """Keep a name; make the path of a TOML file absolute: a run can be taken up from anywhere."""
-    return _absolute(spec) if spec is not None and spec.endswith(".toml") else spec
+    from sscha_mlp.reference.table import find_table
+
+    return _absolute(find_table(spec)) if spec is not None and spec.endswith(".toml") else spec
 
 
 def _anchored(values: dict[str, Any], place: Path) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ase.calculators.calculator import Calculator
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.reference.espresso import prepare_espresso
 from sscha_mlp.reference.files import by_hand, by_hand_settings
+from sscha_mlp.reference.prepared import Prepared
 from sscha_mlp.reference.tersoff import ELEMENTS, tersoff, tersoff_parameters
+from sscha_mlp.reference.vasp import prepare_vasp
 
 EMT_ELEMENTS: Final = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")
 """The elements of ASE's effective medium theory; those after Pt only serve as toys."""
@@ -37,6 +41,22 @@ class BuiltIn:
     settings: Callable[..., dict[str, Any]]
     elements: Callable[..., tuple[str, ...] | None]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BuiltInProgram:
+    """A command-line code that the package knows how to run; it needs a TOML file.
+
+    Parameters
+    ----------
+    prepare
+        Checks the parameters of a table whose relative paths refer to a directory.
+    description
+        What it is.
+    """
+
+    prepare: Callable[[Mapping[str, Any], Path], Prepared]
+    description: str
 
 
 def emt() -> Calculator:
@@ -131,3 +151,9 @@ BUILT_IN: Final[dict[str, BuiltIn]] = {
     ),
 }
 """Name -> calculator."""
+
+PROGRAMS: Final[dict[str, BuiltInProgram]] = {
+    "espresso": BuiltInProgram(prepare_espresso, "Quantum ESPRESSO, pw.x: plane waves"),
+    "vasp": BuiltInProgram(prepare_vasp, "VASP: plane waves, PAW"),
+}
+"""Name -> command-line code."""

@@ -6,9 +6,8 @@ import importlib
 import inspect
 import json
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +18,9 @@ from ase.calculators.calculator import Calculator
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
-from sscha_mlp.reference.builtin import BUILT_IN
+from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
+from sscha_mlp.reference.table import ReferenceTable, find_table, pseudopotential_hashes, read_table
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Reference:
     identity
         All that decides a label, as JSON with sorted keys.  Labels are found again by this text,
         so it leaves out what does not change them: for a built-in potential its parameters count,
-        not the versions of QUIP or ASE that evaluate it; for a user's factory its name, its
+        not the versions of QUIP or ASE that evaluate it; for a command-line code its input, the
+        content of its pseudopotentials and its version; for a user's factory its name, its
         parameters and a hash of its source text.  What the factory calls is not looked into.
     factory
         Makes the calculator from ``parameters``; picklable if it is to be used in workers.
@@ -139,7 +140,7 @@ class Reference:
 
 
 def reference_names() -> tuple[str, ...]:
-    """Return the names of the built-in references."""
+    """Return the names of the built-in references that need no file."""
     return tuple(BUILT_IN)
 
 
@@ -150,13 +151,18 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     ----------
     spec
         A built-in name (see :func:`reference_names`); ``package.module:factory``, where the module
-        may lie in the current directory and the factory returns an ASE calculator; or a TOML file::
+        may lie in the current directory and the factory returns an ASE calculator; or a TOML file,
+        one of the bundled ones if there is none of that name::
 
             [reference]
-            factory = "calculators:quantum_espresso"   # or a built-in name
+            name = "espresso"        # a built-in name, or factory = "calculators:my_own"
+            command = "mpirun -np 4 pw.x"
+
+            [reference.pseudopotentials]
+            Si = "Si.pz-vbc.UPF"
 
             [reference.parameters]
-            ecutwfc = 60.0
+            ecutwfc = 20.0
 
     Raises
     ------
@@ -166,20 +172,58 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     if isinstance(spec, Reference):
         return spec
     if isinstance(spec, Path) or spec.endswith(".toml"):
-        return _from_toml(Path(spec))
-    return _from_name(spec, {}, [Path.cwd()])
+        path = find_table(spec)
+        try:
+            return _from_table(read_table(path))
+        except ConfigError as err:
+            named = str(path) in str(err)
+            raise err if named else ConfigError(f"{path}: {err}") from err
+    return _from_table(ReferenceTable(spec, place=Path.cwd()))
 
 
-def _from_name(spec: str, parameters: dict[str, Any], places: list[Path]) -> Reference:
+def _from_table(table: ReferenceTable) -> Reference:
+    spec = table.spec
     if ":" in spec:
-        return Reference.from_factory(_import_factory(spec, places), name=spec, **parameters)
+        return _user_factory(table)
+    if spec in PROGRAMS:
+        return _program(table)
     if spec in BUILT_IN:
-        return _built_in(spec, parameters)
-    close = difflib.get_close_matches(spec, BUILT_IN, n=1)
+        return _built_in(spec, table.all_parameters())
+    valid = (*BUILT_IN, *PROGRAMS)
+    close = difflib.get_close_matches(spec, valid, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigError(
         f"There is no reference {spec!r}.{hint} Valid: {', '.join(BUILT_IN)}, "
-        "'package.module:factory', or a TOML file."
+        f"'package.module:factory', or a TOML file, which {' and '.join(PROGRAMS)} need."
+    )
+
+
+def _user_factory(table: ReferenceTable) -> Reference:
+    """Return the reference of a factory; how it is run is passed to it, but is not its identity."""
+    factory = _import_factory(table.spec, [table.place, Path.cwd()])
+    given = table.all_parameters()
+    _check_parameters(table.spec, factory, given)
+    reference = Reference.from_factory(factory, name=table.spec, **table.parameters)
+    if given == table.parameters:
+        return reference
+    settings = json.loads(reference.identity)
+    if table.kpoints is not None:
+        settings["kpoints"] = table.kpoints
+    if table.pseudopotentials is not None:
+        settings["pseudopotentials_sha256"] = pseudopotential_hashes(table)
+    return replace(reference, parameters=given, identity=_to_json(table.spec, settings))
+
+
+def _program(table: ReferenceTable) -> Reference:
+    program = PROGRAMS[table.spec]
+    prepared = program.prepare(table.all_parameters(), table.place)
+    return Reference(
+        table.spec,
+        _to_json(table.spec, dict(prepared.settings)),
+        prepared.factory,
+        prepared.parameters,
+        program.description,
+        prepared.elements,
     )
 
 
@@ -195,31 +239,6 @@ def _built_in(name: str, parameters: dict[str, Any]) -> Reference:
     return Reference(
         name, _to_json(name, settings), built_in.factory, merged, built_in.description, elements
     )
-
-
-def _from_toml(path: Path) -> Reference:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
-        raise ConfigError(f"The reference file {path} cannot be read: {err}.") from err
-    table = content.pop("reference", None)
-    if not isinstance(table, dict) or not isinstance(table.get("factory"), str):
-        raise ConfigError(
-            f'{path} needs a table [reference] with factory = "...": a built-in name or '
-            "'package.module:factory'."
-        )
-    unknown = sorted({*content, *(f"reference.{key}" for key in table)} - _TOML_KEYS)
-    if unknown:
-        raise ConfigError(
-            f"{path} has the unknown key {', '.join(unknown)}; valid are {', '.join(_TOML_KEYS)}."
-        )
-    parameters = table.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise ConfigError(f"{path}: reference.parameters must be a table.")
-    return _from_name(table["factory"], parameters, [path.resolve().parent, Path.cwd()])
-
-
-_TOML_KEYS = {"reference.factory": None, "reference.parameters": None}.keys()
 
 
 def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:

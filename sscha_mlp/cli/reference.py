@@ -1,0 +1,219 @@
+"""The verb ``reference``: is a calculator fit to be one, and how long will the labels take."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Exit, Option, Typer
+
+from sscha_mlp.cli import options
+
+if TYPE_CHECKING:
+    from sscha_mlp.reference.check import Difference, ReferenceCheck
+    from sscha_mlp.reference.registry import Reference
+
+reference = Typer(
+    name="reference",
+    help="Try a reference calculator before a run.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+"""The group of commands."""
+
+
+@reference.callback()
+def _describe() -> None:
+    """Try a reference calculator before a run."""
+
+
+@reference.command()
+def check(
+    name: options.ReferenceName = None,
+    structure: options.Structure = None,
+    supercell: options.SupercellSize = None,
+    displacement: Annotated[
+        float,
+        Option("--displacement", help="Standard deviation of each coordinate, in Å."),
+    ] = 0.1,
+    step: Annotated[
+        float, Option("--step", help="Largest movement of an atom in a difference, in Å.")
+    ] = 0.01,
+    strain: Annotated[float, Option("--strain", help="Strain in a difference.")] = 0.005,
+    force_tolerance: Annotated[
+        float, Option("--force-tolerance", help="Allowed error of a force, in eV/Å.")
+    ] = 0.005,
+    stress_tolerance: Annotated[
+        float, Option("--stress-tolerance", help="Allowed error of a stress, in GPa.")
+    ] = 0.1,
+    labels: Annotated[
+        int, Option("--labels", help="Labels of the job whose time is estimated.")
+    ] = 100,
+    time_limit: Annotated[
+        float, Option("--time-limit", help="Longest time for one label, in s; 0 for none.")
+    ] = 0.0,
+    seed: options.Seed = 0,
+    workers: options.Workers = 0,
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Label a displaced supercell; compare forces and stress with differences of the energy.
+
+    Eleven labels.  The exit status is 0 if all agree and 1 if not.
+    """
+    del debug  # read by the command line itself
+    import json
+
+    from sscha_mlp.cli.screen import make_observer
+    from sscha_mlp.crystal.structure import read_structure
+    from sscha_mlp.crystal.supercell import Supercell
+    from sscha_mlp.errors import InputError
+    from sscha_mlp.reference.check import CheckSettings, check_reference
+    from sscha_mlp.reference.registry import get_reference
+    from sscha_mlp.resources import bundled_file
+
+    if labels < 1 or time_limit < 0:
+        raise InputError("--labels must be at least 1, and --time-limit not negative.")
+    settings = CheckSettings(displacement, step, strain, force_tolerance, stress_tolerance, seed)
+    calculator = get_reference(name or "tersoff")
+    primitive = read_structure(structure or bundled_file("silicon.cif"))
+    atoms = Supercell(primitive, supercell or (2, 2, 2)).crystal.to_ase()
+    n_workers = options.count_workers(workers)
+    with make_observer(quiet=quiet or as_json) as observer:
+        found = check_reference(
+            calculator,
+            atoms,
+            settings,
+            n_workers=n_workers,
+            time_limit=time_limit or None,
+            progress=lambda done, total: observer.progress("labels", done, total),
+        )
+    values = collect(found, calculator, structure, labels=labels, n_workers=n_workers)
+    if as_json:
+        print(json.dumps(values, indent=2, ensure_ascii=False))
+    else:
+        _print(found, values)
+    if not found.passed:
+        raise Exit(1)
+
+
+def collect(
+    found: "ReferenceCheck",
+    reference: "Reference",
+    structure: Path | None,
+    *,
+    labels: int,
+    n_workers: int,
+) -> dict[str, Any]:
+    """Return what a check found as plain values, units in the names."""
+    import numpy as np
+
+    from sscha_mlp.units import GPA
+
+    forces = found.label.forces
+    return {
+        "reference": reference.name,
+        "structure": str(structure or "bundled silicon"),
+        "n_atoms": len(found.atoms),
+        "passed": found.passed,
+        "energy_eV": found.label.energy,
+        "energy_eV_per_atom": found.label.energy / len(found.atoms),
+        "force_largest_eV_per_A": float(np.linalg.norm(forces, axis=1).max()),
+        "force_rms_eV_per_A": float(np.sqrt(np.mean(forces**2))),
+        "force_sum_eV_per_A": float(np.linalg.norm(forces.sum(axis=0))),
+        "stress_GPa": (found.label.stress / GPA).tolist(),
+        "seconds_per_label": found.seconds_per_label,
+        "kpoints": _kpoints(found, reference),
+        "differences": [_difference(one) for one in found.differences],
+        "job": {
+            "labels": labels,
+            "workers": n_workers,
+            "seconds": found.seconds_for(labels, n_workers),
+        },
+    }
+
+
+def _difference(one: "Difference") -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "unit": one.unit,
+        "label": one.analytic,
+        "energies": one.numerical,
+        "error": one.error,
+        "noise": one.noise,
+        "allowed": one.allowed,
+        "passed": one.passed,
+    }
+
+
+def _kpoints(found: "ReferenceCheck", reference: "Reference") -> dict[str, Any] | None:
+    """Return the grid, and how far the cell may go before it changes; None without one."""
+    import math
+
+    kpoints = getattr(reference.parameters.get("settings"), "kpoints", None)
+    if kpoints is None:
+        return None
+    cell = found.atoms.cell.array
+    shrink, grow = (None if math.isinf(x) else x for x in kpoints.margin(cell))
+    return {"grid": list(kpoints.size(cell)), "may_shrink_by": shrink, "may_grow_by": grow}
+
+
+def _print(found: "ReferenceCheck", values: dict[str, Any]) -> None:
+    stress = values["stress_GPa"]
+    print(f"{values['n_atoms']} atoms of {values['structure']}, reference {values['reference']}")
+    print(f"energy        {values['energy_eV']:.6f} eV, {values['energy_eV_per_atom']:.6f} eV/atom")
+    print(
+        f"forces        largest {values['force_largest_eV_per_A']:.4f}, rms "
+        f"{values['force_rms_eV_per_A']:.4f}, sum {values['force_sum_eV_per_A']:.1e} eV/Å"
+    )
+    for name, row in zip(("stress", "", ""), stress, strict=True):
+        print(f"{name:<14}" + " ".join(f"{x:10.4f}" for x in row) + " GPa"[: 4 * bool(name)])
+    _print_kpoints(values["kpoints"])
+    print()
+    print(f"{'':<30}{'label':>11}{'energies':>11}{'error':>10}{'noise':>10}{'allowed':>10}")
+    for one in found.differences:
+        verdict = "" if one.passed else "  FAILED"
+        print(
+            f"{one.name:<30}{one.analytic:11.5f}{one.numerical:11.5f}{one.error:10.5f}"
+            f"{one.noise:10.5f}{one.allowed:10.5f} {one.unit}{verdict}"
+        )
+    print()
+    job = values["job"]
+    print(
+        f"{values['seconds_per_label']:.1f} s for a label; {job['labels']} labels and the start on "
+        f"{job['workers']} workers: about {_duration(job['seconds'])}"
+    )
+    _print_verdict(found)
+
+
+def _print_kpoints(kpoints: dict[str, Any] | None) -> None:
+    if kpoints is None:
+        return
+    text = "×".join(map(str, kpoints["grid"]))
+    shrink, grow = kpoints["may_shrink_by"], kpoints["may_grow_by"]
+    if shrink is None:
+        print(f"k-points      {text}, for each cell")
+        return
+    text += f"; the grid changes where a cell vector shrinks by {100 * shrink:.1f} %"
+    text += "" if grow is None else f" or grows by {100 * grow:.1f} %"
+    print(f"k-points      {text}")
+    if min(shrink, 1.0 if grow is None else grow) < 0.03:
+        print("              close to where it changes: the energy jumps there; give kpoints.grid")
+
+
+def _print_verdict(found: "ReferenceCheck") -> None:
+    if found.passed:
+        print("passed: forces and stress are derivatives of the energy")
+        return
+    kinds = {one.unit for one in found.differences if not one.passed}
+    if "eV/Å" in kinds:
+        print(
+            "FAILED: forces are no derivative of the energy; converge the self-consistency further"
+        )
+    if "GPa" in kinds:
+        print("FAILED: the stress is no derivative of the energy; raise the cutoff of plane waves")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120.0:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60.0:.0f} min" if seconds < 7200.0 else f"{seconds / 3600.0:.1f} h"
