@@ -90,12 +90,17 @@ class Context:
         return minimiser.minimise
 
     def label(
-        self, configurations: Sequence[Atoms], what: str, *, retry_failures: bool = True
+        self,
+        configurations: Sequence[Atoms],
+        what: str,
+        *,
+        retry_failures: bool = True,
+        guard: bool = True,
     ) -> LabelReport:
         """Label configurations with the reference, with progress.
 
         What failed in a sitting that was cut short is tried again unless told otherwise: the cause
-        may be gone.
+        may be gone.  The guard compares configurations that are alike, as in an ensemble.
         """
         limit = self.settings.label_time_limit or None
         try:
@@ -107,6 +112,7 @@ class Context:
                 time_limit=limit,
                 isolate=True,
                 retry_failures=retry_failures,
+                guard=guard,
                 offline_directory=self.directory.offline,
                 progress=lambda done, total: self.observer.progress(what, done, total),
                 machines=self.machines,

@@ -83,12 +83,14 @@ class Modes:
         Shape (n_half, n_bands, n_configs).
         """
         half, band, part = self._order
-        result = np.zeros((*self.at_q.shape, len(normal)), dtype=np.complex128)
+        shape = (*self.at_q.shape, len(normal))
+        result = np.zeros(shape, dtype=self.polarisations.dtype)
         scale = np.where(self.supercell.grid.is_real, 1.0, np.sqrt(0.5))[half]
         real = part == 0
         values = normal.T * scale[:, None]
         result.real[half[real], band[real]] = values[real]
-        result.imag[half[~real], band[~real]] = values[~real]
+        if not real.all():
+            result.imag[half[~real], band[~real]] = values[~real]
         return result
 
     def displacements(self, amplitudes: ComplexArray) -> FloatArray:

@@ -3,6 +3,9 @@
 What is real in the supercell has conjugate values at q and -q, so that one of each pair is kept:
 the half grid.  Sums over all wave vectors are sums over the half grid with weights one (q = -q)
 and two.  The transform is unitary: sums of squares are the same on both sides.
+
+Where every wave vector is its own opposite (grids of 1 or 2 along each direction) all values are
+real, and are kept so: the arrays called complex here are then real.
 """
 
 from dataclasses import dataclass
@@ -81,8 +84,11 @@ class HalfGrid:
         """
         tail = values.shape[1:]
         grid = fft.rfftn(values.reshape(*self.size, *tail), axes=(0, 1, 2), norm="ortho")
-        flat = grid.reshape(-1, *tail)
-        return np.asarray(flat[self._rfft_place])
+        return self.reduced(grid.reshape(-1, *tail)[self._rfft_place])
+
+    def reduced(self, values: ComplexArray) -> ComplexArray:
+        """Values without their imaginary parts where all of them are zero."""
+        return np.ascontiguousarray(values.real) if self.is_real.all() else values
 
     def backward(self, values: ComplexArray) -> FloatArray:
         """Undo :meth:`forward`: (n_half, ...) complex to (n_cells, ...) real."""

@@ -26,8 +26,10 @@ class _Moves:
 
     Parameters
     ----------
+    grid
+        Half grid of the supercell.
     place
-        Image of the wave vector on the half grid.
+        Image of the wave vector on it.
     conjugated
         Whether the image is minus the kept wave vector.
     operation
@@ -36,6 +38,7 @@ class _Moves:
         ``exp(2 pi i q' . t_a)``, shape (..., n_primitive).
     """
 
+    grid: HalfGrid
     place: IntArray
     conjugated: NDArray[np.bool_]
     operation: IntArray
@@ -44,7 +47,8 @@ class _Moves:
     @cached_property
     def pair_phases(self) -> ComplexArray:
         """``exp(2 pi i q' . (t_a - t_b))``, shape (..., n_primitive, n_primitive, 1)."""
-        return np.asarray(self.phases[..., :, None, None] * self.phases.conj()[..., None, :, None])
+        pairs = self.phases[..., :, None, None] * self.phases.conj()[..., None, :, None]
+        return self.grid.reduced(pairs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,9 +118,8 @@ class Stars:
         def moves(half: IntArray, operation: IntArray) -> _Moves:
             q = grid.index[half]
             image = image_of[operation, q]
-            return _Moves(
-                grid.place[image], grid.conjugated[image], operation, phases[operation, q]
-            )
+            place, conjugated = grid.place[image], grid.conjugated[image]
+            return _Moves(grid, place, conjugated, operation, phases[operation, q])
 
         n_operations = len(rotations)
         folding = moves(irreducible[:, None], np.arange(n_operations)[None, :])

@@ -220,6 +220,7 @@ def check_reference(
             n_workers=n_workers,
             time_limit=time_limit,
             isolate=isolate,
+            guard=False,
             progress=lambda done, _: progress(before + done, total) if progress else None,
         )
         if report.failures:

@@ -51,6 +51,9 @@ ENERGY_PART: Final = 0.1
 """An energy within this part of the work of its displacement is no outlier; in a batch of n, 1.5/n
 more, because the deviation of a few labels is not known well."""
 
+ENERGY_FLOOR: Final = 1.0e-3
+"""An energy error of less than this per atom, eV, is no outlier whatever the displacements."""
+
 FORCE_FACTOR: Final = 3.0
 """Forces within this factor of those usual at their displacement are no outliers."""
 
@@ -58,7 +61,6 @@ ALIGNMENT_PART: Final = 0.35
 """An alignment of forces and displacements this close to the usual one is no outlier."""
 
 _NORMAL: Final = 1.4826
-_TINY: Final = 1.0e-12
 _STILL: Final = 1.0e-6
 """Displacements below this, Å, explain no forces."""
 
@@ -71,6 +73,8 @@ class Consistency:
     ----------
     energy_error
         What the forces and stresses do not explain of the energy, shape (n,), eV.
+    n_atoms
+        Atoms of a configuration.
     work
         Energy that the displacement explains, shape (n,), eV.
     stiffness
@@ -80,6 +84,7 @@ class Consistency:
     """
 
     energy_error: FloatArray
+    n_atoms: int
     work: FloatArray
     stiffness: FloatArray
     alignment: FloatArray
@@ -172,6 +177,7 @@ def consistency(configurations: Sequence[Atoms], labels: Sequence[Label]) -> Con
         alignment = np.where(moved & (norms > 0.0), products / (norms * size), np.nan)
     return Consistency(
         energy_error=np.asarray(np.nanmedian(errors, axis=1)),
+        n_atoms=len(configurations[0]),
         work=0.5 * norms * size,
         stiffness=stiffness,
         alignment=alignment,
@@ -260,7 +266,8 @@ def _outliers(found: Consistency) -> dict[int, str]:
     """Return which configurations of one crystal do not fit, and why."""
     reasons: dict[int, str] = {}
     usual_work = float(np.median(found.work))
-    part = found.energy_error / (found.work + 0.5 * usual_work + _TINY)
+    floor = ENERGY_FLOOR * found.n_atoms / ENERGY_PART
+    part = found.energy_error / (found.work + 0.5 * usual_work + floor)
     checks = (
         (part, ENERGY_PART + 1.5 / len(part), _energy_reason),
         (found.stiffness, float(np.log(FORCE_FACTOR)), _force_reason),

@@ -172,11 +172,11 @@ class Estimators:
         matrices = [self.trial.upsilon_at_q, self.trial.dynamical_matrix.half_grid]
         n_half, n_coordinates, n_configs = displacements.shape
         products = np.stack(matrices) @ displacements
-        # Real and imaginary parts side by side: twice as many real columns.
+        # Complex numbers as two real columns each.
         products.view(np.float64)[:] *= displacements.view(np.float64)
         weights = np.repeat(self.group.supercell.grid.weights, n_coordinates)
         sums = weights @ products.view(np.float64).reshape(2, n_half * n_coordinates, -1)
-        return np.asarray(sums.reshape(2, n_configs, 2).sum(axis=2))
+        return np.asarray(sums.reshape(2, n_configs, -1).sum(axis=2))
 
     def mean(self, values: NDArray[np.float64]) -> Estimate:
         """Average a value per configuration over the trial state."""

@@ -110,8 +110,10 @@ class Mixer:
         supercell = self.start.dynamical_matrix.supercell
         shape = self.start.dynamical_matrix.half_grid.shape
         size = int(np.prod(shape))
-        scaled = (packed[:size] + 1j * packed[size : 2 * size]).reshape(shape)
-        scaled = scaled / np.sqrt(supercell.grid.weights)[:, None, None]
+        scaled = np.empty(shape, dtype=np.complex128)
+        scaled.real, scaled.imag = packed[: 2 * size].reshape(2, *shape)
+        scaled /= np.sqrt(supercell.grid.weights)[:, None, None]
+        scaled = supercell.grid.reduced(scaled)
         modes = self.start.dynamical_matrix.modes
         squares = modes.at_q[:, :, None] * modes.at_q[:, None, :]
         matrices = self.start.from_modes(np.asarray(scaled * squares))
