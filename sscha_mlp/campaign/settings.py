@@ -11,6 +11,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import numpy as np
 
 from sscha_mlp.crystal.supercell import check_supercell_size
+from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.ensemble.gaussian import check_temperature
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
@@ -232,6 +233,9 @@ class RunSettings:
         Budget: training, test and check together.
     cell
         What of the cell is free.
+    symmetry
+        ``full`` for the space group of the structure, ``none``, or some of its operations: see
+        :meth:`sscha_mlp.crystal.symmetry.SpaceGroup.restricted`.
     engine
         ``native`` or ``python-sscha``: who minimises.
     workers
@@ -260,6 +264,7 @@ class RunSettings:
     seed: int = 0
     max_labels: int = 300
     cell: CellMode = CellMode.VARIABLE
+    symmetry: str = "full"
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
@@ -288,6 +293,9 @@ class RunSettings:
             raise ConfigError(f"seed = {self.seed} must not be negative.")
         if self.workers < 0 or self.label_time_limit < 0:
             raise ConfigError("workers and label_time_limit must not be negative.")
+        if self.symmetry not in {"full", "none"}:
+            for operation in self.symmetry.split(";"):
+                read_triplet(operation)
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if self.dyn and self.structure:

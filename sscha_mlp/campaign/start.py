@@ -53,8 +53,13 @@ def make_start(context: Context) -> Start:
     state_file = context.directory.state("start")
     payload = context.journal.once("start", lambda: _compute(context, state_file))
     dynamical_matrix = load_state(state_file)
-    context.group = find_space_group(dynamical_matrix.supercell)
+    context.group = _group(context, dynamical_matrix.supercell)
     return Start(dynamical_matrix, payload)
+
+
+def _group(context: Context, supercell: Supercell) -> SpaceGroup:
+    """Find the space group, or the part of it that the settings ask for."""
+    return find_space_group(supercell).restricted(context.settings.symmetry)
 
 
 def read_input(context: Context) -> Crystal:
@@ -72,7 +77,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
     else:
         crystal, energy, calls = _relaxed(context) if settings.start.relax else _as_given(context)
         supercell = Supercell(crystal, settings.supercell)
-        group = find_space_group(supercell)
+        group = _group(context, supercell)
         state, at_rest, displaced = _finite_displacements(context, supercell, group)
         energy = at_rest if energy is None else energy
         calls += displaced
@@ -123,7 +128,7 @@ def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
     crystal = symmetrise_structure(state.crystal)
     context.reference.check_elements(crystal.to_ase())
     supercell = Supercell(crystal, state.supercell.size)
-    group = find_space_group(supercell)
+    group = _group(context, supercell)
     symmetric = symmetrise(group, state.force_constants)
     return DynamicalMatrix(supercell, symmetric), group
 

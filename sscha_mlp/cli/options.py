@@ -95,6 +95,16 @@ Engine = Annotated[
         rich_help_panel=TUNING,
     ),
 ]
+Symmetry = Annotated[
+    str | None,
+    Option(
+        "--symmetry",
+        metavar="full|none|OPERATIONS",
+        help="Symmetry that is imposed: that of the structure, none, or some of its operations as "
+        "'x,y,z; -x,-y,-z'. \\[default: full]",
+        rich_help_panel=TUNING,
+    ),
+]
 RunSeed = Annotated[
     int | None,
     Option(

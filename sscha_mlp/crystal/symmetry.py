@@ -5,7 +5,9 @@ that map the supercell lattice onto itself.  Operations are kept in lattice coor
 they stay those of the crystal under any strain that the group allows.
 """
 
+import re
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 
 import numpy as np
@@ -22,6 +24,8 @@ SYMMETRY_TOLERANCE: float = 1.0e-4
 """Largest distance (Å) between an atom's image under an operation and an atom."""
 
 _SAME_SHIFT: float = 1.0e-3
+_AXES = ("x", "y", "z")
+_TERM = re.compile(r"([+-]?)([xyz]|[0-9]+/[1-9][0-9]*|[0-9]+(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,52 @@ class SpaceGroup:
         kept = np.asarray(operations)
         rotations, translations = self.rotations[kept], self.translations[kept]
         _check_closed(rotations, translations)
-        return replace(self, rotations=rotations, translations=translations)
+        found = spglib.get_spacegroup_type_from_symmetry(
+            rotations, translations, lattice=self.supercell.primitive.cell
+        )
+        return replace(
+            self,
+            rotations=rotations,
+            translations=translations,
+            international=str(found.international_short),
+            number=int(found.number),
+        )
+
+    def restricted(self, symmetry: str) -> "SpaceGroup":
+        """Return the group that a user asks for.
+
+        Parameters
+        ----------
+        symmetry
+            ``full``, ``none`` (the identity alone), or operations of the group as triplets in the
+            coordinates of the primitive cell, parted by semicolons: ``x,y,z; -x,-y,-z+1/2``.
+
+        Raises
+        ------
+        InputError
+            If a triplet cannot be read, is no operation of the crystal, or the triplets are not a
+            group.
+        """
+        if symmetry == "full":
+            return self
+        identity = np.flatnonzero(np.all(self.rotations == np.eye(3, dtype=int), axis=(1, 2)))
+        if symmetry == "none":
+            return self.subgroup(identity[:1])
+        wanted = [read_triplet(text) for text in symmetry.split(";")]
+        return self.subgroup(sorted({self._place(*operation) for operation in wanted}))
+
+    def _place(self, rotation: IntArray, shift: FloatArray) -> int:
+        """Index of an operation."""
+        same = np.all(self.rotations == rotation, axis=(1, 2))
+        offset = self.translations - shift
+        same &= np.all(np.abs(offset - np.rint(offset)) < _SAME_SHIFT, axis=1)
+        if not same.any():
+            raise InputError(
+                f"The operation with the rotation {rotation.tolist()} and the translation "
+                f"{np.round(shift, 4).tolist()} is none of the {self.n_operations} of "
+                f"{self.international}, in the coordinates of its primitive cell."
+            )
+        return int(np.flatnonzero(same)[0])
 
     def symmetrise_tensor(self, tensor: NDArray[np.float64]) -> FloatArray:
         """Average a Cartesian tensor of rank two over the group, shape (..., 3, 3)."""
@@ -157,6 +206,35 @@ class SpaceGroup:
         Stars are joined by time reversal (q and -q); the label is the index of the first member.
         """
         return self.stars.labels
+
+
+def read_triplet(text: str) -> tuple[IntArray, FloatArray]:
+    """Read an operation such as ``-y, x-y, z+1/2``.
+
+    Returns
+    -------
+    The rotation, whole numbers (3, 3), and the translation (3,), in lattice coordinates.
+
+    Raises
+    ------
+    InputError
+        If it is not three sums of x, y, z and fractions.
+    """
+    parts = text.replace(" ", "").lower().split(",")
+    rotation, shift = np.zeros((3, 3), dtype=np.int64), np.zeros(3)
+    for row, part in enumerate(parts):
+        terms = _TERM.findall(part)
+        if len(parts) != 3 or not part or "".join(sign + term for sign, term in terms) != part:
+            raise InputError(
+                f"{text.strip()!r} is no symmetry operation; write for example -y,x-y,z+1/2."
+            )
+        for sign, term in terms:
+            factor = -1 if sign == "-" else 1
+            if term in _AXES:
+                rotation[row, _AXES.index(term)] += factor
+            else:
+                shift[row] += factor * float(Fraction(term))
+    return rotation, shift
 
 
 def _check_closed(rotations: IntArray, translations: FloatArray) -> None:
