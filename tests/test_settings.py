@@ -9,12 +9,12 @@ from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.settings import (
     RunSettings,
-    TrainingSettings,
     differences,
     format_toml,
     merge,
     read_toml,
 )
+from sscha_mlp.campaign.stages import TrainingSettings
 from sscha_mlp.ensemble.sampling import Sampler
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
 from sscha_mlp.scha.cell import CellMode
