@@ -42,7 +42,7 @@ class ReferenceEvaluator:
 
     def evaluate(self, configurations: Sequence[Atoms]) -> Predictions:
         """Label all configurations."""
-        done = label(configurations, self.reference, n_workers=self.n_workers)
+        done = label(configurations, self.reference, n_workers=self.n_workers, guard=False)
         values = [one for one in done.labels if one is not None]
         self.n_labels += len(values)
         return Predictions(

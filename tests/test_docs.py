@@ -16,7 +16,7 @@ from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.cli.app import app
 from sscha_mlp.potentials.gap.settings import GapSettings
 from sscha_mlp.potentials.mtp.settings import MtpSettings
-from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.resources import bundled_file
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -90,20 +90,13 @@ def test_no_setting_is_documented_that_does_not_exist():
     assert set(documented()) == {(table, name) for table, name, _ in SETTINGS}
 
 
-def test_the_toml_examples_of_the_readme_are_settings_and_references(tmp_path, monkeypatch):
+def test_the_toml_examples_of_the_readme_are_settings_and_references():
     files = [tomllib.loads(text) for text in blocks(README, "toml")]
     references = [one for one in files if "reference" in one and isinstance(one["reference"], dict)]
     (study,) = [one for one in files if one not in references]
     assert RunSettings.from_mapping(study).temperature == study["temperature"]
-    (module,) = [text for text in blocks(README, "python") if "Espresso" in text]
-    (tmp_path / "calculators.py").write_text(module)
-    (text,) = [one for one in blocks(README, "toml") if "[reference]" in one]
-    (tmp_path / "qe.toml").write_text(text)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    reference = get_reference(tmp_path / "qe.toml")
-    assert reference.parameters == references[0]["reference"]["parameters"]
-    assert reference.make_calculator().parameters["input_data"]["control"]["tstress"]
+    bundled = tomllib.loads(bundled_file("silicon-qe.toml").read_text())
+    assert references == [bundled], "the README shows the bundled file"
 
 
 def python_example() -> str:

@@ -172,6 +172,7 @@ class RunSettings:
             antithetic=loop.antithetic,
             minimum_distance_ratio=loop.minimum_distance_ratio,
             max_volume_change=loop.max_volume_change,
+            reuse=loop.reuse,
         )
 
     def exploration_settings(self) -> RelaxationSettings:

@@ -163,6 +163,7 @@ class LoopSettings:
     antithetic: bool = True
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
     max_volume_change: float = 0.15
+    reuse: bool = True
     tolerances: Tolerances = field(default_factory=Tolerances)
     minimiser: MinimiserSettings = field(default_factory=MinimiserSettings)
 
