@@ -4,13 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from ase import Atoms
 
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.data.labels import Label, LabelledConfiguration
+from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble, sample
 from sscha_mlp.reference.offline import is_offline
+from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import Samples
 
 
@@ -61,6 +63,7 @@ def label_batch(
     temperature: float | None = None,
     choose: Callable[[Ensemble], Sequence[int]] | None = None,
     n_candidates: int = 0,
+    strain: float = 0.0,
 ) -> Batch:
     """Draw configurations of a state and label them.
 
@@ -80,6 +83,9 @@ def label_batch(
     choose, n_candidates
         Choose the ones to label from this many candidates; all are labelled when left out.
         Chosen configurations are no fair sample: they are for training alone.
+    strain
+        Largest strain of the cell of each configuration: those of one cell alone do not teach how
+        the energy changes with the volume.  For training alone.
     """
     n_drawn = n_candidates if choose else n_configs
     ensemble = _draw(context, state, name, n_drawn, temperature=temperature)
@@ -87,7 +93,8 @@ def label_batch(
         picked = np.asarray(choose(ensemble), dtype=np.int64)
         ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
     finished = f"labels/{name}" in context.journal
-    done = context.label(ensemble.configurations(), f"labels {name}", retry_failures=not finished)
+    frames = _frames(context, ensemble, name, strain)
+    done = context.label(frames, f"labels {name}", retry_failures=not finished)
     kept = [index for index, one in enumerate(done.labels) if one is not None]
     labelled = Ensemble(ensemble.gaussian, ensemble.displacements[kept], False, ensemble.rejected)
     payload = context.journal.once(
@@ -101,7 +108,18 @@ def label_batch(
     )
     for failure in done.failures:
         context.observer.note(f"label {failure.index} of {name} failed: {failure.reason}")
-    configurations = _labelled(labelled, done.labels, kept, name, chosen=choose is not None)
+    configurations = tuple(
+        LabelledConfiguration(
+            frames[index],
+            one,
+            temperature=ensemble.temperature,
+            displacement_rms=float(ensemble.displacement_rms[index]),
+            origin=name,
+            chosen=choose is not None,
+        )
+        for index, one in enumerate(done.labels)
+        if one is not None
+    )
     return Batch(name, labelled, configurations, payload)
 
 
@@ -157,27 +175,23 @@ def _draw(
     )
 
 
-def _labelled(
-    ensemble: Ensemble,
-    labels: Sequence[Label | None],
-    kept: Sequence[int],
-    name: str,
-    *,
-    chosen: bool,
-) -> tuple[LabelledConfiguration, ...]:
-    """Pair configurations with their labels."""
-    result = []
-    for position, index in enumerate(kept):
-        label = labels[index]
-        assert label is not None
-        result.append(
-            LabelledConfiguration(
-                ensemble.configuration(position),
-                label,
-                temperature=ensemble.temperature,
-                displacement_rms=float(ensemble.displacement_rms[position]),
-                origin=name,
-                chosen=chosen,
-            )
-        )
-    return tuple(result)
+def _frames(context: Context, ensemble: Ensemble, name: str, strain: float) -> list[Atoms]:
+    """Configurations of an ensemble, each in a cell with a random strain that symmetry allows.
+
+    Centroids follow the strain, displacements do not.
+    """
+    frames = ensemble.configurations()
+    free = context.settings.cell
+    if strain == 0 or free is CellMode.FIXED:
+        return frames
+    rng = context.rng("strain", name)
+    centroids = ensemble.dynamical_matrix.supercell.crystal
+    for frame in frames:
+        volume, shape = rng.uniform(-1, 1), rng.uniform(-0.5, 0.5, (3, 3))
+        shape -= np.trace(shape) / 3 * np.eye(3)
+        if free is CellMode.FIXED_VOLUME:
+            volume = 0.0
+        change = strain * context.group.symmetrise_tensor(volume * np.eye(3) + shape)
+        frame.positions += centroids.positions @ change
+        frame.set_cell(centroids.cell @ (np.eye(3) + change), scale_atoms=False)
+    return frames

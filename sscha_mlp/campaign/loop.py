@@ -161,7 +161,7 @@ class _Run:
         for number in range(1, self.settings.certificate.max_rounds + 1):
             potential, relaxed = self.relax_and_learn(number)
             with potential:
-                if relaxed.left_domain and self.learn_where_it_failed(potential, number):
+                if relaxed.left_domain and self.learn_where_it_failed(potential, relaxed, number):
                     continue
                 checked = self.check(potential)
                 verdict = checked.certificate.verdict
@@ -236,7 +236,8 @@ class _Run:
                 if again and self.take_lesson(potential, phase):
                     continue
                 count = self.affordable(training.explored_for(potential.kind))
-                self.add_training("train-explored", count, potential)
+                strain = training.strain if relaxed.broke_down else 0.0
+                self.add_training("train-explored", count, potential, strain=strain)
                 return
 
     def fit(self) -> Potential:
@@ -288,13 +289,14 @@ class _Run:
         """Volume of the primitive cell of the start, Å³."""
         return self.start.dynamical_matrix.crystal.volume
 
-    def learn_where_it_failed(self, potential: Potential, number: int) -> bool:
+    def learn_where_it_failed(self, potential: Potential, relaxed: Relaxed, number: int) -> bool:
         """Label the ensemble on which the model left its domain; False if the budget is spent."""
         wanted = self.settings.training.explored_for(potential.kind)
         count = self.affordable(max(wanted, MIN_LABELS))
         if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
             return False
-        self.add_training(f"train-left-{number}", count, potential)
+        strain = self.settings.training.strain if relaxed.broke_down else 0.0
+        self.add_training(f"train-left-{number}", count, potential, strain=strain)
         return True
 
     def check(self, potential: Potential) -> Checked:
@@ -328,14 +330,19 @@ class _Run:
             self.add_training(f"train-extra-{number}", count, potential)
         self.write_dataset()
 
-    def add_training(self, name: str, count: int, potential: Potential) -> None:
+    def add_training(
+        self, name: str, count: int, potential: Potential, *, strain: float = 0.0
+    ) -> None:
         """Label configurations of the present state for training.
 
         Half are drawn at random, for what is typical; half are chosen from a larger ensemble: the
-        rare ones, which dominate the errors of a model.
+        rare ones, which dominate the errors of a model.  Where the relaxation broke down the model
+        may not know how the energy changes with the volume: the random ones get a strain.
         """
+        if count < 1:
+            return
         half = count - count // 2
-        self.learn_from(label_batch(self.context, self.at.state, name, half))
+        self.learn_from(label_batch(self.context, self.at.state, name, half, strain=strain))
         if count // 2:
             self.add_chosen(f"{name}-rare", count // 2, potential)
         self.write_dataset()

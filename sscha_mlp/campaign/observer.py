@@ -49,7 +49,8 @@ def format_population(row: Mapping[str, Any]) -> str:
         f"{1e3 * row['free_energy_stderr']:.2f}e-3 eV/atom  P {row['pressure_GPa']:+.3f} ± "
         f"{row['pressure_stderr_GPa']:.3f} GPa  V {row['volume']:.4f} Å³/atom  gradient "
         f"{row['gradient_THz']:.3f} ± {row['gradient_stderr_THz']:.3f} THz  sample "
-        f"{row['effective_sample_size']:.0f}/{row['n_configs']}  rejected {row['rejected']}  "
+        f"{row['effective_sample_size']:.0f}/{row['n_configs'] + row.get('n_reused', 0)}  "
+        f"rejected {row['rejected']}  "
         f"{row['reason']}"
     )
 

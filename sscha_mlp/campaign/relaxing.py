@@ -43,6 +43,9 @@ class Relaxed:
         Whether it was stopped because the model is outside what it knows.
     reason
         In words.
+    broke_down
+        Whether there was no next step: no positive bulk modulus, a mode without limit, or
+        configurations without sense.
     """
 
     state: DynamicalMatrix
@@ -50,6 +53,7 @@ class Relaxed:
     converged: bool
     left_domain: bool
     reason: str
+    broke_down: bool = False
 
 
 def run_relaxation(
@@ -115,7 +119,8 @@ def run_relaxation(
                 return _outcome(load_state(context.directory.state(recorded["state"])), recorded)
     except RelaxationError as err:
         context.observer.note(f"{phase}: {err}")
-        return Relaxed(state, done[-1][1] if done else None, False, True, str(err))
+        last = done[-1][1] if done else None
+        return Relaxed(state, last, False, True, str(err), broke_down=True)
     raise AssertionError("a relaxation ends with a population that says so")
 
 

@@ -60,6 +60,9 @@ class TrainingSettings:
         for a GAP, and 24 for an MTP, which has learnt on the way.
     n_extra
         Labels chosen from the ensemble after a failed certificate, beside those of the check.
+    strain
+        Largest strain of the cells of labels that are drawn where a relaxation broke down: those of
+        one cell do not say how the energy changes with the volume.
     explore_configs
         Configurations per population of the short relaxation; 0 leaves it out.
     explore_populations
@@ -81,6 +84,7 @@ class TrainingSettings:
     n_test: int = 12
     n_explored: int | None = None
     n_extra: int = 16
+    strain: float = 0.015
     explore_configs: int = 200
     explore_populations: int = 5
     alarm_ratio: float = 3.0
@@ -120,6 +124,8 @@ class TrainingSettings:
         for name in ("alarm_ratio", "break_grade", "save_grade"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is not above 0.")
+        if not 0 <= self.strain < 0.1:
+            raise ConfigError(f"training.strain = {self.strain} is not between 0 and 0.1.")
         if not 0 <= self.break_fraction < 1:
             raise ConfigError(
                 f"training.break_fraction = {self.break_fraction} is not between 0 and 1."

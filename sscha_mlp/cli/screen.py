@@ -168,7 +168,7 @@ def format_row(row: Mapping[str, Any]) -> str:
         f"P {row['pressure_GPa']:+.3f} ± {row['pressure_stderr_GPa']:.3f} GPa  "
         f"V {row['volume']:.3f} Å³/atom  "
         f"gradient {row['gradient_THz']:.2f} ± {row['gradient_stderr_THz']:.2f} THz  "
-        f"sample {row['effective_sample_size']:.0f}/{row['n_configs']}"
+        f"sample {row['effective_sample_size']:.0f}/{row['n_configs'] + row.get('n_reused', 0)}"
     )
 
 

@@ -210,6 +210,7 @@ def _populations(steps: list[Step]) -> Iterator[PopulationRow]:
                 **row,
                 "round": step.refits,
                 "population": number,
+                "n_configs": row["n_configs"] + row.get("n_reused", 0),
                 "stop_reason": f"{row['phase']}: {row['reason']}",
             }
         )

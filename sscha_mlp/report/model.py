@@ -120,7 +120,7 @@ class PopulationRow(_FromMapping):
     population
         Number of the population in the whole run, from 1.
     n_configs
-        Configurations in it.
+        Configurations in it, those of earlier populations included.
     free_energy, free_energy_stderr
         At its end, eV/atom.
     gradient_THz, gradient_stderr_THz
