@@ -239,16 +239,7 @@ def relax(
         judged = judge(minimised, fresh, Estimate(missing, stress.stderr), previous, settings)
         following = minimised.dynamical_matrix
         if judged and index < settings.max_populations:
-            strain = np.zeros((3, 3))
-            if np.abs(missing).max() > settings.tolerances.pressure_gpa * units.GPA:
-                strain = cell_strain(
-                    stress.value + offset,
-                    pressure * units.GPA,
-                    constants,
-                    group,
-                    mode=settings.cell,
-                )
-            following = minimised.proposal.strained(strain) if strain.any() else minimised.proposal
+            following = _next_state(minimised.proposal, missing, constants, group, settings)
         change = following.crystal.volume / start_volume - 1
         left = abs(change) > settings.max_volume_change
         if left:
@@ -275,6 +266,23 @@ def relax(
         free_energy = minimised.steps[-1]
         previous = (free_energy.free_energy, free_energy.free_energy_stderr)
         state = following
+
+
+def _next_state(
+    proposal: DynamicalMatrix,
+    missing: FloatArray,
+    constants: FloatArray,
+    group: SpaceGroup,
+    settings: RelaxationSettings,
+) -> DynamicalMatrix:
+    """Return the proposal of the minimiser with its cell moved, unless the stress is on target.
+
+    Where the cell stays, the populations drawn in it can be used again.
+    """
+    if np.abs(missing).max() <= settings.tolerances.pressure_gpa * units.GPA:
+        return proposal
+    strain = cell_strain(missing, 0.0, constants, group, mode=settings.cell)
+    return proposal.strained(strain) if strain.any() else proposal
 
 
 def _generator_of(
