@@ -224,7 +224,8 @@ def read_triplet(text: str) -> tuple[IntArray, FloatArray]:
     rotation, shift = np.zeros((3, 3), dtype=np.int64), np.zeros(3)
     for row, part in enumerate(parts):
         terms = _TERM.findall(part)
-        if len(parts) != 3 or not part or "".join(sign + term for sign, term in terms) != part:
+        whole = "".join(sign + term for sign, term in terms) == part
+        if len(parts) != 3 or not part or not whole or not all(sign for sign, _ in terms[1:]):
             raise InputError(
                 f"{text.strip()!r} is no symmetry operation; write for example -y,x-y,z+1/2."
             )
