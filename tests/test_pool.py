@@ -253,10 +253,6 @@ def test_a_relaxation_at_fixed_cell_evaluates_less_when_it_uses_populations_agai
     assert counts[True] < 0.8 * counts[False]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the error of the fresh half alone is held against the limit for a whole population",
-)
 def test_populations_that_are_enough_without_reuse_are_enough_with_it():
     """The error of 200 configurations is within the limit, that of the 100 drawn anew is not."""
     bonds = fcc(b=3.0, tension=0.02)
@@ -295,10 +291,6 @@ def test_nothing_is_used_again_after_a_step_of_the_cell():
         assert after.pooled == (after.index,) and after.n_reused == 0
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the pressure counts at fixed volume, and a strain of 1e-50 makes another cell",
-)
 def test_populations_of_a_cubic_crystal_at_fixed_volume_are_used_again():
     """Its shape is fixed by symmetry: the cell never changes, whatever the pressure."""
     state, _ = QUARTIC.harmonic()

@@ -106,7 +106,9 @@ def run_relaxation(
         group=context.group,
         engine=context.engine(),
         first_population=len(done) + 1,
-        earlier=_earlier(context, phase, start, done, evaluator=evaluator, settings=settings),
+        earlier=_earlier(
+            context, phase, start, state, done=done, evaluator=evaluator, settings=settings
+        ),
         previous_free_energy=previous,
         reference_volume=reference_volume,
     )
@@ -128,18 +130,26 @@ def _earlier(
     context: Context,
     phase: str,
     start: DynamicalMatrix,
-    done: Sequence[tuple[str, Mapping[str, Any]]],
+    here: DynamicalMatrix,
     *,
+    done: Sequence[tuple[str, Mapping[str, Any]]],
     evaluator: Evaluator,
     settings: RelaxationSettings,
 ) -> dict[int, Samples]:
-    """Populations that the last one of an interrupted relaxation was made of, drawn again."""
-    earlier = {}
+    """Populations that the last one of an interrupted relaxation was made of, drawn again.
+
+    Only those in the cell where it goes on are of use.
+    """
+    earlier: dict[int, Samples] = {}
+    if not settings.reuse or context.settings.engine != "native":
+        return earlier
     for number in done[-1][1].get("pooled", ()) if done else ():
         state = start
         if number > 1:
             before, _ = done[number - 2]
             state = load_state(context.directory.state(before.replace("/", "-")))
+        if not np.array_equal(state.crystal.cell, here.crystal.cell):
+            continue
         earlier[number] = draw_samples(
             state,
             evaluator,
@@ -215,7 +225,7 @@ def population_row(population: Population) -> dict[str, Any]:
     estimators = minimised.estimators
     state = minimised.dynamical_matrix
     stress = estimators.stress
-    steps = minimised.steps
+    steps, fresh = minimised.steps, population.summary
     return {
         "population": population.index,
         "n_configs": population.ensemble.n_configs,
@@ -224,8 +234,8 @@ def population_row(population: Population) -> dict[str, Any]:
         "rejected": population.ensemble.rejected,
         "free_energy": steps[-1].free_energy,
         "free_energy_stderr": steps[-1].free_energy_stderr,
-        "gradient_THz": steps[0].gradient_thz,
-        "gradient_stderr_THz": steps[0].gradient_stderr_thz,
+        "gradient_THz": fresh.gradient_thz,
+        "gradient_stderr_THz": fresh.gradient_stderr_thz,
         "effective_sample_size": steps[-1].effective_sample_size,
         "frequencies_THz": [float(v) for v in state.modes.frequencies_thz],
         "volume": state.crystal.volume / state.crystal.n_atoms,

@@ -99,7 +99,10 @@ class SpaceGroup:
         InputError
             If they are not a group: the product of two of them is not among them.
         """
-        kept = np.asarray(operations)
+        chosen = np.asarray(operations)
+        kept = np.arange(self.n_operations)[chosen if chosen.size else []]
+        if len(kept) == 0:
+            raise InputError("No symmetry operation was chosen; the identity belongs to any group.")
         rotations, translations = self.rotations[kept], self.translations[kept]
         _check_closed(rotations, translations)
         found = spglib.get_spacegroup_type_from_symmetry(

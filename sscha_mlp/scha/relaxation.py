@@ -20,7 +20,13 @@ from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator, bulk_modulus, cell_strain, stiffness
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
-from sscha_mlp.scha.minimiser import Minimisation, MinimisationStep, Minimise, MinimiserSettings
+from sscha_mlp.scha.minimiser import (
+    Minimisation,
+    MinimisationStep,
+    Minimise,
+    MinimiserSettings,
+    record_step,
+)
 from sscha_mlp.scha.reuse import Reusable, pool_samples, reusable
 
 
@@ -154,7 +160,7 @@ class Population:
     @property
     def summary(self) -> MinimisationStep:
         """The fresh ensemble's view of the state, before minimisation."""
-        return self.minimisation.steps[0]
+        return record_step(self.fresh)
 
     @property
     def state(self) -> DynamicalMatrix:
@@ -279,10 +285,10 @@ def _next_state(
 
     Where the cell stays, the populations drawn in it can be used again.
     """
-    if np.abs(missing).max() <= settings.tolerances.pressure_gpa * units.GPA:
+    unwanted = np.abs(_unwanted(missing, settings)).max()
+    if unwanted <= settings.tolerances.pressure_gpa * units.GPA:
         return proposal
-    strain = cell_strain(missing, 0.0, constants, group, mode=settings.cell)
-    return proposal.strained(strain) if strain.any() else proposal
+    return proposal.strained(cell_strain(missing, 0.0, constants, group, mode=settings.cell))
 
 
 def _generator_of(
@@ -355,32 +361,39 @@ def judge(
         Tolerances and what of the cell is free.
     """
     tolerances = settings.tolerances
-    missing = _judge_gradient(fresh, tolerances)
+    missing = _judge_gradient(fresh, minimised.estimators, tolerances)
     if settings.cell is not CellMode.FIXED:
         missing += _judge_stress(missing_stress, settings)
     missing += _judge_free_energy(minimised.steps[-1], previous, tolerances)
     return missing
 
 
-def _judge_gradient(fresh: Estimators, tolerances: Tolerances) -> list[str]:
+def _judge_gradient(fresh: Estimators, all_of_it: Estimators, tolerances: Tolerances) -> list[str]:
+    """Judge the state by fresh configurations, and the errors of the result by all that it has."""
     shifts = fresh.frequency_shifts
     value, error = np.abs(shifts.value) / units.THZ, shifts.stderr / units.THZ
     excess = value - 2 * np.sqrt(2) * error
     worst = np.unravel_index(np.argmax(excess), excess.shape)
-    if error.max() > tolerances.max_frequency_stderr_thz:
-        return [
-            f"frequencies are uncertain by {error.max():.3f} THz; more configurations are needed"
-        ]
+    uncertain = float(all_of_it.frequency_shifts.stderr.max()) / units.THZ
+    if uncertain > tolerances.max_frequency_stderr_thz:
+        return [f"frequencies are uncertain by {uncertain:.3f} THz; more configurations are needed"]
     if excess[worst] > tolerances.frequency_thz:
         return [f"a mode still shifts by {value[worst]:.3f} ± {error[worst]:.3f} THz"]
     return []
 
 
+def _unwanted(stress: FloatArray, settings: RelaxationSettings) -> FloatArray:
+    """Part of a stress that the cell is free to follow."""
+    if settings.cell is CellMode.FIXED:
+        return np.zeros((3, 3))
+    if settings.cell is CellMode.FIXED_VOLUME:
+        return np.asarray(stress - np.trace(stress) / 3 * np.eye(3))
+    return stress
+
+
 def _judge_stress(stress: Estimate, settings: RelaxationSettings) -> list[str]:
     tolerances = settings.tolerances
-    missing = stress.value
-    if settings.cell is CellMode.FIXED_VOLUME:
-        missing = missing - np.trace(missing) / 3 * np.eye(3)
+    missing = _unwanted(stress.value, settings)
     value, error = np.abs(missing) / units.GPA, stress.stderr / units.GPA
     worst = np.unravel_index(np.argmax(value - 2 * error), (3, 3))
     if error.max() > tolerances.max_pressure_stderr_gpa:
