@@ -39,6 +39,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "stress_error": Quantity("Stress error", "GPa", 1.0 / units.GPA),
     "pressure": Quantity("Pressure", "GPa", 1.0 / units.GPA),
     "frequency": Quantity("Frequency", "THz", 1.0 / units.THZ),
+    "density_of_states": Quantity("Density of states", "1/THz"),
     "free_energy": Quantity("Free energy", "eV/atom"),
     "volume": Quantity("Volume", "Å³/atom"),
     "displacement": Quantity("Rms displacement", "Å"),

@@ -28,7 +28,7 @@ from sscha_mlp.cli.screen import BarObserver, LineObserver
 from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
 
 VERBS = (
-    *("relax", "status", "report", "ensemble", "label", "fit", "validate"),
+    *("relax", "status", "report", "phonons", "ensemble", "label", "fit", "validate"),
     *("convert", "efs", "grade", "select-add", "export"),
 )
 
@@ -101,6 +101,7 @@ def test_help_names_every_verb(capsys):
         ("export", [".almtp", "LAMMPS"]),
         ("status", ["RUN_DIR"]),
         ("report", ["report.pdf"]),
+        ("phonons", ["phonons.pdf", "(THz)", "(e)", "Å", "BORN"]),
     ],
 )
 def test_help_of_a_verb_gives_units(verb, words, capsys, monkeypatch):

@@ -82,6 +82,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
         energy = at_rest if energy is None else energy
         calls += displaced
     harmonic = state.modes.frequencies_thz
+    save_state(context.directory.state("harmonic"), state)
     state, changed = make_positive(state, smallest_thz=settings.start.smallest_frequency_thz)
     if changed:
         state = state.with_force_constants(symmetrise(group, state.force_constants))

@@ -15,6 +15,7 @@ from sscha_mlp.cli.fit import fit
 from sscha_mlp.cli.grade import grade
 from sscha_mlp.cli.label import label
 from sscha_mlp.cli.labels import labels
+from sscha_mlp.cli.phonons import phonons
 from sscha_mlp.cli.reference import reference
 from sscha_mlp.cli.relax import relax
 from sscha_mlp.cli.report import report
@@ -39,7 +40,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
-    "A whole run": (relax, status, report),
+    "A whole run": (relax, status, report, phonons),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }

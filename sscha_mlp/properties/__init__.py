@@ -1,1 +1,1 @@
-"""What follows from a converged state: dispersion, density of states, thermal expansion."""
+"""Properties of a crystal from its force constants: dispersion, density of states, entropy."""

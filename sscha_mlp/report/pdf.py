@@ -73,7 +73,7 @@ def write_report(
         pages = report_pages(data)
         for number, page in enumerate(pages, start=1):
             stamp(page, data.name, number, len(pages))
-        write_atomic(target, _pdf_bytes(pages, title=f"sscha-mlp: {data.name}"))
+        write_atomic(target, pdf_bytes(pages, title=f"sscha-mlp: {data.name}"))
     written = [target]
     if validation_stem is not None and data.validation:
         last = data.validation[-1].sets
@@ -108,7 +108,7 @@ def write_validation(
     image = io.BytesIO()
     with style():
         pages = [figure, *calibration_pages(_CALIBRATION, sets)]
-        vector = _pdf_bytes(pages, title="sscha-mlp: validation")
+        vector = pdf_bytes(pages, title="sscha-mlp: validation")
         figure.savefig(image, format="png", dpi=_RESOLUTION, metadata={"Software": None})
     rows = [_row(one) for one in sets]
     numbers = json.dumps(rows, indent=2, ensure_ascii=False, allow_nan=False)
@@ -233,7 +233,7 @@ def _frequency_pages(data: ReportData) -> list[Figure]:
     return [page, *more]
 
 
-def _pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:
+def pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:
     """Return the pages as a PDF that holds no date."""
     metadata = {"Title": title, "Creator": "sscha-mlp", "Producer": None, "CreationDate": None}
     buffer = io.BytesIO()

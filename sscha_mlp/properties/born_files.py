@@ -1,0 +1,131 @@
+"""Born charges on disk: phonopy's BORN, or TOML with the same numbers under their names."""
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sscha_mlp.crystal.structure import Crystal, FloatArray
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.errors import InputError
+from sscha_mlp.properties.dipoles import BornCharges
+
+_LARGEST_NET_CHARGE = 0.1
+"""Mean charge per atom (e) above which charges are no numerical noise but wrong."""
+
+
+def read_born(path: str | Path, crystal: Crystal) -> BornCharges:
+    """Read Born charges and the dielectric tensor, and impose the symmetry of the crystal.
+
+    Two formats are read.  A file that ends in ``.toml`` has ``dielectric`` (three rows) and
+    ``charges`` (three rows for each atom).  Any other is taken for phonopy's BORN: a line that is
+    not used (the conversion factor follows from the units), nine numbers of the dielectric tensor,
+    nine numbers for each atom.  Both give charges for all atoms of the primitive cell, or for the
+    first of each set of equivalent atoms.
+
+    Parameters
+    ----------
+    path
+        The file; tensors in the Cartesian axes of the crystal, in units of e.
+    crystal
+        Primitive cell to which they belong.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, has another number of charges, or the charges do not add up to
+        about zero.
+    """
+    path = Path(path)
+    dielectric, charges = _from_toml(path) if path.suffix == ".toml" else _from_born(path)
+    if len(charges) != crystal.n_atoms:
+        charges = _spread(charges, crystal, path)
+    net = float(np.abs(charges.mean(axis=0)).max())
+    if net > _LARGEST_NET_CHARGE:
+        raise InputError(
+            f"The Born charges of {path} add up to {net * len(charges):.2f} e in the primitive "
+            "cell; they must cancel. Check the charges and the order of the atoms."
+        )
+    return BornCharges(charges, dielectric).symmetrised(crystal)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as err:
+        raise InputError(
+            f"The Born charges {path} cannot be read ({err}); give a BORN or a TOML file."
+        ) from err
+
+
+def _from_toml(path: Path) -> tuple[FloatArray, FloatArray]:
+    try:
+        content = tomllib.loads(_text(path))
+    except tomllib.TOMLDecodeError as err:
+        raise InputError(f"{path} is not TOML: {err}.") from err
+    unknown = set(content) - {"dielectric", "charges"}
+    if unknown or len(content) != 2:
+        raise InputError(
+            f"{path} needs dielectric and charges, and nothing else; it has "
+            f"{', '.join(sorted(content)) or 'nothing'}."
+        )
+    dielectric = _numbers(content["dielectric"], (3, 3), path, "dielectric")
+    charges = _numbers(content["charges"], (-1, 3, 3), path, "charges")
+    return dielectric, charges
+
+
+def _numbers(value: Any, shape: tuple[int, ...], path: Path, name: str) -> FloatArray:
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    same = array.ndim == len(shape) and array.shape[-2:] == (3, 3)
+    if not same or array.size == 0:
+        raise InputError(f"{name} in {path} is not made of three rows of three numbers.")
+    return array
+
+
+def _from_born(path: Path) -> tuple[FloatArray, FloatArray]:
+    lines = [line for line in _text(path).splitlines() if line.strip()]
+    rows = list(_rows(lines[1:], path))
+    if len(rows) < 2:
+        raise InputError(
+            f"{path} is no BORN file: after its first line it needs nine numbers of the dielectric "
+            "tensor and nine for each atom."
+        )
+    tensors = np.array(rows).reshape(-1, 3, 3)
+    return tensors[0], tensors[1:]
+
+
+def _rows(lines: list[str], path: Path) -> Iterator[list[float]]:
+    for line in lines:
+        try:
+            values = [float(word) for word in line.partition("#")[0].split()]
+        except ValueError:
+            values = []
+        if len(values) != 9:
+            raise InputError(f"The line {line.strip()!r} of {path} is not nine numbers.")
+        yield values
+
+
+def _spread(charges: FloatArray, crystal: Crystal, path: Path) -> FloatArray:
+    """Give each atom the rotated charge of the first one of its kind."""
+    group = find_space_group(Supercell(crystal, (1, 1, 1)))
+    first = sorted({int(images.min()) for images in group.permutations.T})
+    if len(first) != len(charges):
+        raise InputError(
+            f"{path} has Born charges of {len(charges)} atoms; the crystal has {crystal.n_atoms}, "
+            f"of which {len(first)} are inequivalent. Give one of these numbers of tensors."
+        )
+    return _images(charges, first, group)
+
+
+def _images(charges: FloatArray, first: list[int], group: SpaceGroup) -> FloatArray:
+    result = np.zeros((group.permutations.shape[1], 3, 3))
+    for rotation, images in zip(group.cartesian_rotations, group.permutations, strict=True):
+        for atom, charge in zip(first, charges, strict=True):
+            result[images[atom]] = rotation @ charge @ rotation.T
+    return result
