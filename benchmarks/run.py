@@ -1,10 +1,13 @@
 """Print the benchmark tables: ours beside its peer, in one run on one machine, one BLAS thread.
 
-python benchmarks/run.py           evaluation, minimiser, potentials beside other codes, and the
-                                   whole job beside the tutorial done by hand (about half an hour
-                                   on two cores)
+python benchmarks/run.py           evaluation, minimiser, label store and executors, potentials
+                                   beside other codes, and the whole job beside the tutorial done
+                                   by hand (about half an hour on two cores)
 python benchmarks/run.py --quick   without the whole job, and of the potentials one data set and
                                    what takes seconds (about two minutes)
+
+The sizes of label store and executors are small; --labels 1000 100000 and --configs 1000 give those
+of a large study.
 """
 
 import argparse
@@ -41,11 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000], help="in the store")
+    parser.add_argument("--configs", type=int, default=100, help="labelled by each executor")
     args = parser.parse_args()
     ensemble, samples, labelled = silicon_ensemble(args.seed)
     with TemporaryDirectory() as scratch:
         evaluation_table(Path(scratch), ensemble, labelled)
     minimiser_table(samples)
+    labelling_tables(args.labels, args.configs)
     potentials_table(quick=args.quick)
     if not args.quick:
         whole_job_table(args.seed)
@@ -156,12 +162,24 @@ def minimiser_table(samples: Samples) -> None:
     print(f"ratio {rows['python-sscha'] / rows['native']:.0f}x")
 
 
+def labelling_tables(n_labels: list[int], n_configs: int) -> None:
+    """Times of the label store, and what executor and store add to a label."""
+    print(flush=True)
+    child("label_store.py", "--labels", *map(str, n_labels))
+    print("\nLabelling with a calculator that takes 1 ms, through a store on the disk", flush=True)
+    child("executors.py", "--configs", str(n_configs), "--repeats", "3")
+
+
 def potentials_table(*, quick: bool) -> None:
     """Learned potentials on the same data, each in a process of its own."""
-    script = Path(__file__).with_name("potentials.py")
-    options = ["--quick"] if quick else []
+    child("potentials.py", *(["--quick"] if quick else []))
+
+
+def child(script: str, *options: str) -> None:
+    """Run another benchmark of this directory in a process of its own."""
     sys.stdout.flush()
-    subprocess.run([sys.executable, str(script), *options], check=True)
+    path = Path(__file__).with_name(script)
+    subprocess.run([sys.executable, str(path), *options], check=True)
 
 
 def whole_job_table(seed: int) -> None:

@@ -100,12 +100,33 @@ class RunDirectory:
         """
         try:
             content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as err:
+            if not isinstance(content["converged"], bool):
+                raise TypeError("converged is neither true nor false")  # noqa: TRY301
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
             raise InputError(
                 f"{self.result} cannot be read ({err}); remove it and run the same command again, "
                 "which writes it anew."
             ) from err
         return content
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Turn what values of the wrong kind in journal, result or states lead to into a sentence.
+
+        Raises
+        ------
+        SschaMlpError
+            If the files of the run do not hold what a run writes.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as err:
+            raise SschaMlpError(
+                f"The files of {self.path} do not hold what a run writes "
+                f"({type(err).__name__}: {err}): one of journal.jsonl, result.json and states/ is "
+                "damaged, or from another version. Take copies that are whole, or run again in "
+                "another directory (labels.db can be copied there)."
+            ) from err
 
     def settings(self) -> RunSettings:
         """Read the settings of an existing run.

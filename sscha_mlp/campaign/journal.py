@@ -40,9 +40,8 @@ class Journal:
         content = self.path.read_bytes()
         for line in content.splitlines(keepends=True):
             try:
-                entry = json.loads(line)
-                key, payload, seconds = entry["step"], entry["payload"], entry["seconds"]
-            except (ValueError, KeyError, TypeError) as err:
+                key, payload, seconds = _entry(line)
+            except (ValueError, KeyError, TypeError, RecursionError) as err:
                 if kept + len(line) < len(content):
                     raise SschaMlpError(
                         f"The journal {self.path} is damaged at byte {kept}; restore it, or start "
@@ -104,3 +103,18 @@ class Journal:
         start = time.perf_counter()
         payload = step()
         return self.record(key, payload, time.perf_counter() - start)
+
+
+def _entry(line: bytes) -> tuple[str, Payload, float]:
+    """Return step, payload and seconds of a line.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError, RecursionError
+        If it is no line of a journal.
+    """
+    entry = json.loads(line)
+    key, payload, seconds = entry["step"], entry["payload"], entry["seconds"]
+    if not isinstance(key, str) or not isinstance(payload, dict):
+        raise TypeError("a step without name or payload")
+    return key, payload, float(seconds)

@@ -272,7 +272,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
             return values
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+    except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The settings file {path} cannot be read: {err}.") from err
 
 

@@ -1,6 +1,7 @@
 """From an exception to one sentence on standard error and an exit status."""
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -18,6 +19,14 @@ WRONG_INPUT: Final = 2
 
 WAITING: Final = 3
 """Exit status of a run that waits for labels that somebody computes by hand."""
+
+_WRONG_PLACES: Final = frozenset(
+    {
+        *(errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST),
+        *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.EROFS, errno.EINVAL),
+    }
+)
+"""Errors of the system that another path avoids."""
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -62,9 +71,19 @@ def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
         return str(err), FAILED
     if _is_usage(err):
         return _usage(err, verb), WRONG_INPUT
+    if isinstance(err, OSError) and isinstance(err.filename, str | bytes):
+        return _of_a_file(err)
     notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
     hint = "" if debug else " Run the same command with --debug to see where."
     return f"unexpected {type(err).__name__}: {err}.{notes}{hint}", FAILED
+
+
+def _of_a_file(err: OSError) -> tuple[str, int]:
+    """Name the file that could not be used; one that cannot have this name is wrong input."""
+    text = f"{os.fsdecode(err.filename)}: {err.strerror}; "
+    if err.errno in _WRONG_PLACES:
+        return f"{text}give another path.", WRONG_INPUT
+    return f"{text}what is finished is kept, and the same command goes on from there.", FAILED
 
 
 def _is_usage(err: BaseException) -> bool:

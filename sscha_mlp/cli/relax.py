@@ -45,6 +45,8 @@ def relax(
     Ends with status 0 when converged and certified, 1 when not, 2 for wrong input, 3 when
     labels are to be computed by hand (--reference files).
     """
+    from sscha_mlp.campaign.directory import RunDirectory
+
     given = {
         "temperature": temperature,
         "pressure": pressure,
@@ -67,7 +69,8 @@ def relax(
     settings = resolve({key: value for key, value in given.items() if value is not None}, config)
     directory = run_dir or Path(default_run_directory(settings))
     result = _result(settings, directory, quiet=quiet, debug=debug)
-    show(directory, result, as_json=as_json)
+    with RunDirectory(directory).trusted():
+        show(directory, result, as_json=as_json)
     if not result["converged"]:
         say(
             f"{result['stop_reason']}. The numbers in {directory / 'result.json'} are not "

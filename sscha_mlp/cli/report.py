@@ -25,7 +25,10 @@ def report(
     A run that is not finished gives what there is so far.
     """
     del debug  # read by the command line itself
+    from sscha_mlp.campaign.directory import RunDirectory
     from sscha_mlp.report.from_run import write_run_report
 
-    for path in write_run_report(run_directory, known=known):
+    with RunDirectory(run_directory).trusted():
+        written = write_run_report(run_directory, known=known)
+    for path in written:
         print(path)

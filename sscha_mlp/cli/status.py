@@ -29,11 +29,13 @@ def status(
     place = RunDirectory(run_directory)
     settings = place.settings()
     journal = Journal(place.journal, read_only=True)
-    summary = collect(place, settings, journal)
+    with place.trusted():
+        summary = collect(place, settings, journal)
+        lines = list(_lines(summary, settings, journal))
     if as_json:
         print(json.dumps(summary, indent=2, ensure_ascii=False))
         return
-    for line in _lines(summary, settings, journal):
+    for line in lines:
         print(line)
 
 

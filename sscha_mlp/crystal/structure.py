@@ -18,6 +18,9 @@ IntArray = NDArray[np.int64]
 SHORTEST_DISTANCE: float = 0.5
 """Atoms closer than this (Å) cannot be a crystal that anybody means."""
 
+LONGEST: float = 1.0e5
+"""Coordinates above this (Å) are mistakes, and a search for neighbours would not end."""
+
 
 def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only copy of an array with the given type."""
@@ -142,6 +145,29 @@ def shortest_distance(atoms: Atoms) -> float:
     return float("inf")
 
 
+def check_geometry(atoms: Atoms, where: str) -> None:
+    """Check that positions and cell are lengths that a structure can have.
+
+    Parameters
+    ----------
+    where
+        File and place in it, for the error.
+
+    Raises
+    ------
+    StructureError
+        If one of them is not finite, or is above 10⁵ Å.
+    """
+    for name, values in (("a position", atoms.positions), ("a lattice vector", atoms.cell.array)):
+        if not np.all(np.isfinite(values)):
+            raise StructureError(f"{where} has {name} that is NaN or infinite; correct it.")
+        if np.any(np.abs(values) > LONGEST):
+            raise StructureError(
+                f"{where} has {name} of {np.abs(values).max():.3g} Å; lengths above {LONGEST:g} Å "
+                "are taken for mistakes."
+            )
+
+
 def read_structure(path: str | Path) -> Crystal:
     """Read a crystal from any file that ASE reads; the last frame of a trajectory.
 
@@ -163,6 +189,7 @@ def read_structure(path: str | Path) -> Crystal:
         ) from err
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise StructureError(f"{path} holds no atoms.")
+    check_geometry(atoms, str(path))
     if atoms.cell.rank < 3:
         raise StructureError(
             f"{path} has no periodic cell in three dimensions; SSCHA needs a bulk crystal."

@@ -17,6 +17,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
+from sscha_mlp.crystal.structure import check_geometry
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import Label, LabelledConfiguration, was_chosen
 from sscha_mlp.errors import InputError, StructureError
@@ -84,7 +85,7 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
     Raises
     ------
     StructureError
-        If the file does not exist or cannot be read.
+        If the file does not exist or cannot be read, or a position or the cell is not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -96,6 +97,8 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
     except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
         reason = " ".join(str(err).split()) or type(err).__name__
         raise StructureError(f"{path} cannot be read as extended XYZ: {reason}") from err
+    for index, atoms in enumerate(frames):
+        check_geometry(atoms, f"Configuration {index} of {path}")
     return tuple(frames)
 
 

@@ -21,6 +21,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, string2index
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from sscha_mlp.crystal.structure import check_geometry
 from sscha_mlp.data.attached import as_atoms, attached_labels
 from sscha_mlp.data.cfg import SPECIES, check_species, read_cfg, species_order, write_cfg
 from sscha_mlp.data.extxyz import frame_text, read_configurations
@@ -106,7 +107,7 @@ def read_any(
     Raises
     ------
     StructureError
-        If the file does not exist or cannot be read.
+        If the file does not exist or cannot be read, or a position or the cell is not finite.
     InputError
         If the format is not known or not readable, the index selects nothing, or nothing says
         which element a type is.
@@ -123,6 +124,8 @@ def read_any(
         frames = _read_with_ase(path, name, species)
     if not frames:
         raise InputError(f"{path} holds no configuration; check the file, or name its format.")
+    for number, atoms in enumerate(frames):
+        check_geometry(atoms, f"Configuration {number} of {path}")
     return _selected(frames, index, path)
 
 
@@ -160,6 +163,8 @@ def write_any(
         If the file cannot be written.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; give the name of a file in it.")
     frames = [as_atoms(one) for one in configurations]
     if not frames:
         raise InputError(f"There is no configuration to write to {path}.")
@@ -292,8 +297,6 @@ def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ..
         raise StructureError(
             f"{path} cannot be read as {name}: {reason}. Check the file, or name its format."
         ) from err
-    if not all(np.isfinite(one.positions).all() for one in frames):
-        raise StructureError(f"{path} holds positions that are NaN or infinite; correct them.")
     return tuple(frames)
 
 

@@ -15,6 +15,9 @@ from sscha_mlp.errors import InputError
 KEY_RESOLUTION: Final = 1.0e-8
 """Positions and cells closer than this, in Å, belong to the same configuration."""
 
+_LARGEST: Final = 1.0e12
+"""Energies (eV), forces (eV/Å) and stresses (eV/Å³) above this are no results of a calculation."""
+
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 _NOT_WORDS: Final = frozenset({"t", "f", "true", "false", "nan", "inf", "infinity"})
 _ASYMMETRY: Final = 1.0e-8
@@ -36,7 +39,7 @@ class Label:
     Raises
     ------
     InputError
-        If a value is not finite, has the wrong shape, or the stress is not symmetric.
+        If a value is not finite or above 10¹², has the wrong shape, or the stress is not symmetric.
     """
 
     energy: float
@@ -44,17 +47,17 @@ class Label:
     stress: NDArray[np.float64]
 
     def __post_init__(self) -> None:
-        forces = _finite("forces", self.forces)
+        forces = _number("forces", self.forces)
         if forces.ndim != 2 or forces.shape[1] != 3:
             raise InputError(f"The forces have shape {forces.shape}; expected (n_atoms, 3).")
-        stress = _finite("stress", self.stress)
+        stress = _number("stress", self.stress)
         if stress.shape != (3, 3):
             raise InputError(f"The stress has shape {stress.shape}; expected (3, 3).")
         if np.abs(stress - stress.T).max() > _ASYMMETRY * (1.0 + np.abs(stress).max()):
             raise InputError("The stress is not symmetric.")
         stress = 0.5 * (stress + stress.T)
         stress.flags.writeable = False
-        object.__setattr__(self, "energy", float(_finite("energy", self.energy)))
+        object.__setattr__(self, "energy", float(_number("energy", self.energy)))
         object.__setattr__(self, "forces", forces)
         object.__setattr__(self, "stress", stress)
 
@@ -147,6 +150,17 @@ def configuration_key(atoms: Atoms) -> str:
 
 def _rounded(name: str, values: ArrayLike) -> bytes:
     return np.rint(_finite(name, values) / KEY_RESOLUTION).astype("<i8").tobytes()
+
+
+def _number(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return finite numbers of a size that a calculation can give."""
+    array = _finite(name, values)
+    if np.any(np.abs(array) > _LARGEST):
+        raise InputError(
+            f"The {name} holds {np.abs(array).max():.3g}; numbers above {_LARGEST:g} are no result "
+            "of a calculation."
+        )
+    return array
 
 
 def _finite(name: str, values: ArrayLike) -> NDArray[np.float64]:

@@ -173,7 +173,9 @@ class DaskExecutor(Generic[TaskT, ResultT]):
         except WorkerStartError:
             raise
         except (Exception, CancelledError) as err:
-            if future.cancelled() or not self.connection.is_running:
+            # The task is done and its outcome cannot be fetched: nothing is wrong with the task.
+            broken = isinstance(err, OSError) and future.status != "error"
+            if broken or future.cancelled() or not self.connection.is_running:
                 raise self.connection.lost() from err
             if self.connection.took_workers_down(err):
                 return Failed("every dask worker that it was given to died", 0.0)

@@ -167,7 +167,7 @@ def executor_values(spec: str | Path) -> dict[str, Any]:
 def _from_toml(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+    except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The executor file {path} cannot be read: {err}.") from err
     table = content.get("executor")
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):

@@ -139,7 +139,7 @@ def read_record(directory: Path, kind: str) -> ModelRecord:
         raise ModelError(
             f"{directory} holds no finished {kind.upper()} ({MARKER} is missing): fit it first."
         ) from err
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
         raise ModelError(
             f"{marker} is damaged or unreadable ({err!r}): remove it and fit again."
         ) from err

@@ -96,7 +96,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> Potential:
         raise ModelError(
             f"{directory} holds no finished model ({MARKER} is missing): fit it first."
         ) from err
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
         raise ModelError(
             f"{marker} is damaged or unreadable ({err!r}): remove it and fit again."
         ) from err

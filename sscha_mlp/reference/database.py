@@ -43,7 +43,7 @@ def read(path: Path, action: Callable[[Any], T]) -> T:
     Raises
     ------
     InputError
-        If the file is not an ASE database.
+        If the file is not an ASE database, or a row that is read is damaged.
     SschaMlpError
         If it is held by others all the time, or cannot be opened.
     """
@@ -56,6 +56,8 @@ def write(path: Path, action: Callable[[Any], T]) -> T:
 
     Raises
     ------
+    InputError
+        If a row that is read is damaged.
     SschaMlpError
         If it cannot be written, for example because the disk is full.
     """
@@ -65,9 +67,16 @@ def write(path: Path, action: Callable[[Any], T]) -> T:
 
 @contextlib.contextmanager
 def explained(path: Path, verb: str, kind: type[SschaMlpError]) -> Iterator[None]:
-    """Turn an error of SQLite or of the disk into a sentence."""
+    """Turn an error of SQLite, of the disk or of a damaged row into a sentence."""
     try:
         yield
+    except (ValueError, TypeError, AttributeError, LookupError) as err:  # what a row leads to
+        reason = " ".join(str(err).split())
+        raise InputError(
+            f"The label store {path} is damaged ({type(err).__name__}: {reason}); sscha-mlp labels "
+            f"{path} verify says which rows are. Take a copy of it that is whole, or begin a new "
+            "one."
+        ) from err
     except (sqlite3.Error, OSError) as err:
         if isinstance(err, sqlite3.OperationalError):
             kind = SschaMlpError

@@ -145,9 +145,12 @@ def records(store: LabelStore, selection: Selection | None = None) -> list[Recor
         Which rows; all by default.
     """
     wanted = selection or Selection()
-    rows = database.read(store.path, lambda db: db.connection.execute(_QUERY).fetchall())
-    found = (_record(row) for row in sorted(rows))
-    return [one for one in found if wanted.takes(one)]
+
+    def look(db: Any) -> list[Record]:
+        rows = db.connection.execute(_QUERY).fetchall()
+        return [_record(row) for row in sorted(rows)]
+
+    return [one for one in database.read(store.path, look) if wanted.takes(one)]
 
 
 def configuration(store: LabelStore, row: int) -> tuple[Atoms, Label | None]:
@@ -156,7 +159,8 @@ def configuration(store: LabelStore, row: int) -> tuple[Atoms, Label | None]:
     Raises
     ------
     InputError
-        If there is no such row, or its numbers are not finite.
+        If there is no such row, its numbers are not finite, or its key is that of another
+        configuration.
     """
 
     def look(db: Any) -> tuple[Atoms, Label | None]:
@@ -164,7 +168,13 @@ def configuration(store: LabelStore, row: int) -> tuple[Atoms, Label | None]:
             found = db.get(id=row)
         except KeyError as err:
             raise InputError(f"{store.path} has no row {row}.") from err
-        return read_atoms(db, row), row_label(found) if index.is_label(found) else None
+        atoms = read_atoms(db, row)
+        if found.get("configuration") != f"sha256-{configuration_key(atoms)}":
+            raise InputError(
+                f"Row {row} of {store.path} is damaged: the configuration is not the one that its "
+                "key says."
+            )
+        return atoms, row_label(found) if index.is_label(found) else None
 
     return database.read(store.path, look)
 
@@ -246,7 +256,7 @@ def _problem(db: Any, record: Record) -> str:
         if record.state is State.FAILED:
             return "" if record.reason else "a failure without a reason"
         label = row_label(row)
-    except (InputError, ValueError, KeyError, TypeError) as err:
+    except (InputError, ValueError, KeyError, TypeError, AttributeError) as err:
         return " ".join(str(err).split()) or type(err).__name__
     if label.forces.shape != (len(atoms), 3):
         return f"forces on {len(label.forces)} atoms for {len(atoms)}"
@@ -278,7 +288,7 @@ def _record(row: tuple[Any, ...]) -> Record:
         key=key.hex(),
         formula=str(formula or ""),
         n_atoms=int(n_atoms),
-        energy=None if energy is None else float(energy),
+        energy=float(energy) if isinstance(energy, int | float) else None,
         volume=None if volume is None or not np.isfinite(volume) else float(volume),
         time=T2000 + float(time) * YEAR,  # ASE counts years
     )

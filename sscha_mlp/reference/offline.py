@@ -153,7 +153,7 @@ def read_request(directory: Path) -> Request:
             Path(content["store"]),
             tuple(str(one["key"]) for one in content["configurations"]),
         )
-    except (OSError, ValueError, KeyError, TypeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as err:
         raise InputError(
             f"{path} cannot be read ({type(err).__name__}: {err}); give a directory that a run has "
             f"written, such as RUN/offline/000. If the file is damaged, remove {directory} and run "

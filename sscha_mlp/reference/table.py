@@ -75,7 +75,7 @@ def read_table(path: Path) -> ReferenceTable:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as err:
+    except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The reference file {path} cannot be read: {err}.") from err
     table = content.pop("reference", None)
     if not isinstance(table, dict):

@@ -79,7 +79,7 @@ def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]
             ]
             for row in stored
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise InputError(
             f"{path} holds no frequencies that can be read ({err!r}); give a result.json or the "
             "output of benchmarks/direct.py."

@@ -19,13 +19,20 @@ def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ----------
     result
         Mapping of result.json; nothing is returned if the structure is not in it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the structure in it is none.
     """
     keys = ("cell_A", "scaled_positions", "symbols")
     if any(result.get(key) is None for key in keys):
         return []
     symbols = result["symbols"]
     kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(symbols), start=1)}
-    crystal = (result["cell_A"], result["scaled_positions"], [kinds[one] for one in symbols])
+    cell = np.asarray(result["cell_A"], dtype=np.float64).reshape(3, 3)
+    positions = np.asarray(result["scaled_positions"], dtype=np.float64).reshape(len(symbols), 3)
+    crystal = (cell, positions, [kinds[one] for one in symbols])
     dataset = spglib.get_symmetry_dataset(crystal, symprec=1.0e-4)
     if dataset is None:
         return []
