@@ -34,9 +34,6 @@ from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.label import label
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
-from sscha_mlp.scha import minimiser, python_sscha
-from sscha_mlp.scha.estimators import Samples
-from sscha_mlp.scha.minimiser import MinimiserSettings
 
 
 def main() -> None:
@@ -47,17 +44,17 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[100, 1000], help="in the store")
     parser.add_argument("--configs", type=int, default=100, help="labelled by each executor")
     args = parser.parse_args()
-    ensemble, samples, labelled = silicon_ensemble(args.seed)
+    ensemble, labelled = silicon_ensemble(args.seed)
     with TemporaryDirectory() as scratch:
         evaluation_table(Path(scratch), ensemble, labelled)
-    minimiser_table(samples)
+    engine_tables(quick=args.quick)
     labelling_tables(args.labels, args.configs)
     potentials_table(quick=args.quick)
     if not args.quick:
         whole_job_table(args.seed)
 
 
-def silicon_ensemble(seed: int) -> tuple[Ensemble, Samples, list[LabelledConfiguration]]:
+def silicon_ensemble(seed: int) -> tuple[Ensemble, list[LabelledConfiguration]]:
     """2000 K ensemble of the harmonic state of Tersoff silicon, 16 atoms, 1000 configurations."""
     from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 
@@ -81,19 +78,13 @@ def silicon_ensemble(seed: int) -> tuple[Ensemble, Samples, list[LabelledConfigu
     state = DynamicalMatrix(supercell, symmetrise(group, constants))
     rng = np.random.default_rng(seed)
     ensemble = sample(state, temperature=2000.0, n_configs=1000, rng=rng)
-    done = label(ensemble.configurations(), reference, n_workers=2)
+    done = label(ensemble.configurations()[:100], reference, n_workers=2)
     values = [one for one in done.labels if one is not None]
-    samples = Samples(
-        ensemble,
-        np.array([one.energy for one in values]),
-        np.array([one.forces.ravel() for one in values]),
-        np.array([one.stress for one in values]),
-    )
     labelled = [
         LabelledConfiguration(ensemble.configuration(k), values[k], temperature=2000.0)
         for k in range(100)
     ]
-    return ensemble, samples, labelled
+    return ensemble, labelled
 
 
 def evaluation_table(
@@ -142,24 +133,12 @@ def model_file(directory: Path) -> str:
     return str(next(directory.glob("*.xml")))
 
 
-def minimiser_table(samples: Samples) -> None:
-    """One minimisation of the same ensemble by both engines."""
-    group = find_space_group(samples.ensemble.dynamical_matrix.supercell)
-    settings = MinimiserSettings(meaningful_factor=0.01)
-    print("\nOne minimisation, 16 atoms, N = 1000, all 48 operations")
-    print(f"{'engine':<14}{'steps':>7}{'seconds':>9}{'F (eV/atom)':>15}{'softest (THz)':>15}")
-    rows = {}
-    for name, engine in (("native", minimiser.minimise), ("python-sscha", python_sscha.minimise)):
-        engine(samples, group, settings)
-        begin = time.perf_counter()
-        done = engine(samples, group, settings)
-        rows[name] = time.perf_counter() - begin
-        print(
-            f"{name:<14}{len(done.steps):>7}{rows[name]:>9.3f}"
-            f"{float(done.estimators.free_energy.value) / 16:>15.7f}"
-            f"{done.dynamical_matrix.modes.frequencies_thz[0]:>15.4f}"
-        )
-    print(f"ratio {rows['python-sscha'] / rows['native']:.0f}x")
+def engine_tables(*, quick: bool) -> None:
+    """The SSCHA engine beside python-sscha, each measurement in a process of its own."""
+    script = Path(__file__).with_name("scha_engine.py")
+    options = ["--quick"] if quick else []
+    sys.stdout.flush()
+    subprocess.run([sys.executable, str(script), *options], check=True)
 
 
 def labelling_tables(n_labels: list[int], n_configs: int) -> None:

@@ -291,7 +291,8 @@ def scheduler(place: Path, diary: Path, monkeypatch) -> Iterator[tuple[str, list
         yield started
 
 
-@pytest.mark.parametrize("n_kills", [1, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("n_kills", [1, 5])
 def test_the_scheduler_is_killed_and_labelling_goes_on(n_kills, tmp_path, monkeypatch):
     rng = np.random.default_rng(13)
     diary = tmp_path / "diary"
