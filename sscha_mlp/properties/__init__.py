@@ -1,1 +1,1 @@
-"""What follows from a converged state: dispersion, density of states, thermal expansion."""
+"""What follows from converged states: stability, and soft modes over temperature."""
