@@ -51,6 +51,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "relax": "sscha_mlp.scha.relaxation",
     "RelaxationSettings": "sscha_mlp.scha.relaxation",
     "evaluate_ensemble": "sscha_mlp.scha.relaxation",
+    "free_energy_hessian": "sscha_mlp.scha.hessian",
     # what it is worth
     "validate": "sscha_mlp.validation.metrics",
     "certify": "sscha_mlp.validation.certificate",
@@ -70,7 +71,11 @@ _PUBLIC: Final[dict[str, str]] = {
     "run_phonons": "sscha_mlp.report.phonons",
     "write_phonons": "sscha_mlp.report.phonon_files",
     "phonon_figure": "sscha_mlp.report.phonon_figures",
+    # soft modes
+    "fit_soft_mode": "sscha_mlp.properties.soft_mode",
+    "soft_mode_figure": "sscha_mlp.report.soft_mode_figure",
     # a whole run
+    "hessian_of_run": "sscha_mlp.campaign.hessian",
     "run": "sscha_mlp.campaign.loop",
     "RunSettings": "sscha_mlp.campaign.settings",
     "report_data": "sscha_mlp.report.from_run",

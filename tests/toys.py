@@ -20,7 +20,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmet
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
-from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.gaussian import Gaussian, mean_square_amplitudes
 
 
 @dataclass(frozen=True)
@@ -122,6 +122,28 @@ class Bonds:
         second = self.k + 6 * self.c * mean + 12 * self.b * (mean**2 + var)
         return (self.projections.T * second) @ self.projections
 
+    def hessian(self, gaussian, *, fourth=True):
+        """The free-energy Hessian at the minimum ``gaussian``, (3 n_atoms, 3 n_atoms).
+
+        Third and fourth derivatives live on the bonds, so that the linear equation of the formula
+        is one between bonds.
+        """
+        mean, _, _ = self.moments(gaussian)
+        third, quartic = 6 * self.c + 24 * self.b * mean, 24 * self.b * np.ones(len(mean))
+        modes = gaussian.dynamical_matrix.modes
+        bonds = self.projections @ (modes.vectors / np.sqrt(self.supercell.masses3)[:, None])
+        half = half_response(modes.frequencies**2, gaussian.temperature)
+        # Lambda between bonds n and m: sum over pairs of modes.
+        between = np.empty((len(mean), len(mean)))
+        for n, one in enumerate(bonds):
+            weighted = (half * one) @ bonds.T  # modes, bonds
+            between[n] = np.einsum("u,um,um->m", one, bonds.T, weighted)
+        answer = between
+        if fourth:
+            answer = between @ np.linalg.inv(np.eye(len(mean)) - quartic[:, None] * between)
+        inner = third[:, None] * answer * third[None, :]
+        return self.curvature(gaussian) + self.projections.T @ inner @ self.projections
+
     def pulls(self, gaussian):
         """``< v'(d) >`` of each bond."""
         mean, var, _ = self.moments(gaussian)
@@ -162,6 +184,23 @@ class Bonds:
                 break
             state = state.with_force_constants(state.force_constants + 0.6 * change).moved(step)
         return state
+
+
+def half_response(squares, temperature):
+    """Half the change of each pair's covariance with the force constants, by finite differences.
+
+    Parameters: squared frequencies of the modes, temperature.  Returns a matrix between modes.
+    """
+
+    def width(x):
+        return mean_square_amplitudes(np.sqrt(x), temperature)
+
+    step = 1e-5 * squares
+    slopes = (width(squares + step) - width(squares - step)) / (2 * step)
+    gap = squares[:, None] - squares[None, :]
+    same = np.abs(gap) < 1e-6 * squares.max()
+    divided = (width(squares)[:, None] - width(squares)[None, :]) / np.where(same, 1, gap)
+    return 0.5 * np.where(same, 0.5 * (slopes[:, None] + slopes[None, :]), divided)
 
 
 class BondsCalculator(Calculator):

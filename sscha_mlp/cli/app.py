@@ -13,6 +13,7 @@ from sscha_mlp.cli.ensemble import ensemble
 from sscha_mlp.cli.export import export
 from sscha_mlp.cli.fit import fit
 from sscha_mlp.cli.grade import grade
+from sscha_mlp.cli.hessian import hessian
 from sscha_mlp.cli.label import label
 from sscha_mlp.cli.labels import labels
 from sscha_mlp.cli.phonons import phonons
@@ -41,6 +42,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report, phonons),
+    "A whole run": (relax, status, report, hessian),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }

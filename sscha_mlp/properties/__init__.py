@@ -1,1 +1,1 @@
-"""Properties of a crystal from its force constants: dispersion, density of states, entropy."""
+"""What follows from finished states: dispersion, density of states, stability, soft modes."""

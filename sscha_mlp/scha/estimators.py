@@ -367,11 +367,15 @@ class DegenerateModes:
         -------
         Shape (n_configs, n_sets), zero for the translations.
         """
+        return self.means(diagonal) * self._scale
+
+    def means(self, diagonal: NDArray[np.float64]) -> FloatArray:
+        """Average of each set, (n_configs, n_sets), of ``e* dD e`` as :meth:`shifts` takes it."""
         by_mode = diagonal.reshape(-1, diagonal.shape[-1])
         place = (self.of_half, np.arange(self.of_half.size))
         shape = (len(self.frequencies), self.of_half.size)
         averaging = sparse.csr_array((self.parts, place), shape=shape)
-        return np.asarray((averaging @ by_mode).T * self._scale)
+        return np.asarray((averaging @ by_mode).T)
 
 
 def degenerate_sets(

@@ -1,0 +1,93 @@
+"""The verb ``hessian``: whether the state of a run is stable at its temperature."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from typer import Option
+
+from sscha_mlp.cli import options
+
+
+def hessian(
+    run_directory: options.RunDirectoryArgument,
+    n_configs: Annotated[
+        int, Option("--configs", help="Configurations of the ensemble, an even number.")
+    ] = 5000,
+    fourth: Annotated[
+        bool, Option("--fourth", help="Include the fourth order; takes several times as long.")
+    ] = False,
+    workers: options.Workers = 0,
+    as_json: options.Json = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Say whether the state of a finished run is stable: the free-energy Hessian.
+
+    Evaluates an ensemble of the final state with the run's model, corrects the result by the
+    labels of its last check, and writes hessian.json and dyn/hessian_dyn*.
+    """
+    del debug  # read by the command line itself
+    from sscha_mlp.campaign.hessian import hessian_of_run
+    from sscha_mlp.cli.screen import make_observer
+
+    with make_observer(quiet=quiet) as observer:
+        content = hessian_of_run(
+            run_directory,
+            n_configs=n_configs,
+            fourth=fourth,
+            n_workers=options.count_workers(workers),
+            observer=observer,
+        )
+    if as_json:
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+        return
+    for line in _lines(content, run_directory):
+        print(line)
+
+
+def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+    import textwrap
+
+    order = "third and fourth order" if content["fourth_order"] else "third order"
+    yield (
+        f"Free-energy Hessian at {content['temperature_K']:g} K, {order}, "
+        f"{content['n_configs']} configurations"
+    )
+    yield f"{'q':<18}{'SSCHA':>8}{'Hessian':>9}{'squared':>11}{'error':>10}{'correction':>12}"
+    yield f"{'':<18}{'(THz)':>8}{'(THz)':>9}{'(THz²)':>11}{'(THz²)':>10}{'(THz²)':>12}"
+    for entry in content["modes"]:
+        yield from _rows(entry, content["softest"])
+    yield from textwrap.wrap(content["statement"], width=80)
+    if content["check_labels"]:
+        yield f"Corrected by {content['check_labels']} labels of the check."
+    yield from textwrap.wrap(f"Not in the errors: {content['left_out']}.", width=80)
+    yield f"Files: {directory / 'hessian.json'}"
+    yield f"       {directory / 'dyn' / 'hessian_dyn*'}"
+
+
+def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]:
+    """One line for each set of equal modes of a wave vector, the softest of all marked."""
+    squared = entry["squared_THz2"]
+    name = "(" + " ".join(f"{value:.3g}" for value in entry["q"]) + ")"
+    last = None
+    columns = zip(
+        entry["is_translation"],
+        entry["sscha_THz"],
+        entry["hessian_THz"],
+        squared["corrected"],
+        squared["stderr"],
+        squared["correction"],
+        strict=True,
+    )
+    for is_translation, trial, frequency, value, error, correction in columns:
+        if is_translation or (last is not None and abs(value - last) < 1.0e-6):
+            continue
+        last = value
+        is_softest = value == softest["squared_frequency_THz2"] and entry["q"] == softest["q"]
+        mark = "  < softest" if is_softest else ""
+        yield (
+            f"{name:<18}{trial:>8.3f}{frequency:>9.3f}{value:>11.4f}{error:>10.4f}"
+            f"{correction:>+12.4f}{mark}"
+        ).rstrip()
