@@ -41,8 +41,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
-    "A whole run": (relax, status, report, phonons),
-    "A whole run": (relax, status, report, hessian),
+    "A whole run": (relax, status, report, phonons, hessian),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }
