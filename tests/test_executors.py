@@ -1,6 +1,7 @@
 """Executors: the same answers everywhere, and what happens when something dies."""
 
 import os
+import pickle
 import re
 import signal
 import sys
@@ -39,7 +40,9 @@ from sscha_mlp.parallel import (
     WorkerStartError,
     make_executor,
     read_executor,
+    remote,
 )
+from sscha_mlp.parallel import pool as pool_module
 from sscha_mlp.parallel.retries import Backoff, Retrying
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.potentials.spread import spread
@@ -545,3 +548,28 @@ def test_workers_and_time_limit_of_the_executor_go_first():
 def test_wait_for_fails_when_nothing_happens():
     with pytest.raises(AssertionError):
         wait_for(lambda: False, 0.05)
+
+
+# --- what comes too late -----------------------------------------------------------------------
+
+
+def test_a_task_that_begins_after_its_function_was_ended_does_not_run(tmp_path):
+    order = remote.Order("ended-before", pickle.dumps(make_work), tuple(sys.path), None)
+    remote.end(order.key)
+    outcome = remote.apply_isolated(order, pickle.dumps(Work(0, tmp_path / "diary")))
+    assert isinstance(outcome, Failed) and "withdrawn" in outcome.reason
+    assert not (tmp_path / "diary").exists()
+
+
+def test_a_pool_that_is_interrupted_while_its_worker_starts_does_not_wait_for_it(monkeypatch):
+    start = pool_module._start_worker
+    with pool_module.WorkerPool(make_misbehave, 1, isolate=True) as pool:
+
+        def interrupted(payload):
+            worker = start(payload)
+            pool.interrupt()
+            return worker
+
+        monkeypatch.setattr(pool_module, "_start_worker", interrupted)
+        with pytest.raises(SschaMlpError, match="interrupted"):
+            dict(pool.run(["hang"]))

@@ -233,6 +233,9 @@ class WorkerPool(Generic[TaskT, ResultT]):
         except OSError as err:
             raise WorkerStartError(f"A worker could not start: {describe_exception(err)}") from err
         self._workers.append(fresh)
+        if self._closed:  # interrupted while the worker started, and so not ended by that
+            self._discard(fresh)
+            raise SschaMlpError("The worker pool was interrupted; make another one.")
         fresh.take(job, self.time_limit)
 
     def _collect(self, busy: "list[_Worker]") -> list[tuple[int, Done[ResultT] | Failed]]:

@@ -75,6 +75,8 @@ def apply_isolated(order: Order, task: bytes) -> Done[Any] | Failed:
         If the process cannot build the function.
     """
     pool = _take(order)
+    if pool is None:
+        return Failed("it was withdrawn before it began", 0.0)
     try:
         ((_, outcome),) = pool.run([task])
     finally:
@@ -94,9 +96,14 @@ def end(key: str) -> None:
         pool.close()
 
 
-def _take(order: Order) -> _Pool:
-    """Return a pool that waits, or a new one: one for each thread of the dask worker."""
+def _take(order: Order) -> _Pool | None:
+    """Return a pool that waits, or a new one: one for each thread of the dask worker.
+
+    None for a function whose tasks have been ended: this one came too late to be ended with them.
+    """
     with _LOCK:
+        if order.key in _ENDED:
+            return None
         idle = _IDLE.get(order.key)
         pool = idle.pop() if idle else None
         unused: list[_Pool] = []
