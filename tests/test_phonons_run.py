@@ -59,6 +59,7 @@ def made_run(directory, harmonic, model, corrected, *, stderr=0.02):
         for q in stars
     ]
     result = {"frequencies_THz": entries, "pressure_target_GPa": 0.0, "space_group": "?"}
+    result["converged"] = True
     place.result.write_text(json.dumps(result))
     return directory
 
