@@ -95,7 +95,7 @@ class Modes:
 
     def displacements(self, amplitudes: ComplexArray) -> FloatArray:
         """Displacements (n_configs, 3 n_atoms) of mass-weighted amplitudes by wave vector."""
-        root = np.sqrt(np.repeat(self.supercell.primitive.masses, 3))
+        root = np.sqrt(self.supercell.primitive.masses3)
         at_q = self.polarisations @ amplitudes / root[:, None]
         return self.supercell.from_reciprocal(at_q)
 
@@ -192,7 +192,7 @@ class DynamicalMatrix:
         Shape (n_cells, 3 n_primitive, 3 n_primitive), eV/(amu Å²), with the phase convention
         ``exp(2 pi i q . T)`` (T the lattice translation, not the distance between atoms).
         """
-        root = np.sqrt(np.repeat(self.crystal.masses, 3))
+        root = np.sqrt(self.crystal.masses3)
         return self.supercell.grid.full(self.half_grid / (root[:, None] * root[None, :]))
 
     def frequencies_at_qpoints(self) -> FloatArray:
@@ -250,7 +250,7 @@ def normal_modes(supercell: Supercell, matrices: ComplexArray) -> Modes:
     matrices
         Force constants on the half grid, Hermitian, shape (n_half, 3n, 3n), eV/Å².
     """
-    root = np.sqrt(np.repeat(supercell.primitive.masses, 3))
+    root = np.sqrt(supercell.primitive.masses3)
     weighted = matrices / (root[:, None] * root[None, :])
     scale = 2 * float(np.linalg.norm(weighted[0])) + 1.0
     translations = np.tile(np.eye(3), (supercell.primitive.n_atoms, 1)) * root[:, None]
@@ -344,6 +344,6 @@ def from_modes(modes: Modes, values: NDArray[np.float64]) -> ComplexArray:
     -------
     Shape (n_half, 3 n_primitive, 3 n_primitive), eV/Å².
     """
-    root = np.sqrt(np.repeat(modes.supercell.primitive.masses, 3))
+    root = np.sqrt(modes.supercell.primitive.masses3)
     scaled = modes.polarisations * root[:, None]
     return hermitian((scaled * values[:, None, :]) @ scaled.conj().transpose(0, 2, 1))

@@ -9,15 +9,16 @@ real, and are kept so: the arrays called complex here are then real.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
-FloatArray = NDArray[np.float64]
+from sscha_mlp.crystal.structure import FloatArray, IntArray
+
 ComplexArray = NDArray[np.complex128]
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,8 @@ class HalfGrid:
         Place of each kept wave vector in the full grid, shape (n_half,); q = 0 comes first.
     weights
         One where q = -q up to a reciprocal lattice vector, else two, shape (n_half,).
+    opposite
+        Index of -q, shape (n_cells,).
     place
         Kept wave vector, q or -q, of each wave vector of the full grid, shape (n_cells,).
     conjugated
@@ -41,6 +44,7 @@ class HalfGrid:
     size: tuple[int, int, int]
     index: IntArray
     weights: FloatArray
+    opposite: IntArray
     place: IntArray
     conjugated: NDArray[np.bool_]
 
@@ -49,7 +53,7 @@ class HalfGrid:
         """Find the half grid of a supercell."""
         points = np.array(list(np.ndindex(*size)), dtype=np.int64)
         own = np.arange(len(points))
-        opposite = np.ravel_multi_index(tuple(np.mod(-points, size).T), size)
+        opposite = np.asarray(np.ravel_multi_index(tuple(np.mod(-points, size).T), size))
         # The last component of what is kept is at most half of the grid, as in rfftn.
         last, other = points[:, 2], points[opposite, 2]
         kept = (last < other) | ((last == other) & (own <= opposite))
@@ -58,7 +62,7 @@ class HalfGrid:
         position[index] = np.arange(len(index))
         place = np.where(kept, position, position[opposite])
         weights = np.where(opposite[index] == index, 1.0, 2.0)
-        return cls(size, index.astype(np.int64), weights, place, ~kept)
+        return cls(size, index.astype(np.int64), weights, opposite, place, ~kept)
 
     @property
     def n_half(self) -> int:
@@ -93,8 +97,8 @@ class HalfGrid:
     def backward(self, values: ComplexArray) -> FloatArray:
         """Undo :meth:`forward`: (n_half, ...) complex to (n_cells, ...) real."""
         tail = values.shape[1:]
-        place, conjugated = self.place[self._rfft_points], self.conjugated[self._rfft_points]
-        grid = values[place]
+        points = self._rfft_points
+        grid, conjugated = values[self.place[points]], self.conjugated[points]
         grid[conjugated] = grid[conjugated].conj()
         n1, n2, n3 = self.size
         grid = grid.reshape(n1, n2, n3 // 2 + 1, *tail)
@@ -108,14 +112,14 @@ class HalfGrid:
             everywhere[self.conjugated] = everywhere[self.conjugated].conj()
         return everywhere
 
-    @property
+    @cached_property
     def _rfft_points(self) -> IntArray:
         """Index in the full grid of each point that rfftn returns."""
         n1, n2, n3 = self.size
         points = np.arange(n1 * n2 * n3, dtype=np.int64).reshape(self.size)
         return points[:, :, : n3 // 2 + 1].ravel()
 
-    @property
+    @cached_property
     def _rfft_place(self) -> IntArray:
         """Place in the output of rfftn of each kept wave vector."""
         n1, n2, n3 = self.size

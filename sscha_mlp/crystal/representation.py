@@ -11,7 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
-from sscha_mlp.crystal.reciprocal import ComplexArray, IntArray
+from sscha_mlp.crystal.reciprocal import ComplexArray
+from sscha_mlp.crystal.structure import IntArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 
 
@@ -31,14 +32,10 @@ class Representation:
     group: SpaceGroup
     basis: ComplexArray
 
-    @cached_property
+    @property
     def image(self) -> IntArray:
         """Wave vector that each operation takes each wave vector to, (n_operations, n_cells)."""
-        supercell = self.group.supercell
-        size = np.array(supercell.size)
-        inverse = np.linalg.inv(self.group.rotations.astype(float))
-        moved = supercell.qpoints @ inverse * size  # W^-T q
-        return supercell.cell_index(np.rint(moved).astype(np.int64))
+        return self.group.stars.moved
 
     @cached_property
     def matrices(self) -> ComplexArray:
@@ -61,11 +58,10 @@ class Representation:
             result[g] = adjoint @ moved.reshape(basis.shape)
         return result
 
-    @cached_property
+    @property
     def opposite(self) -> IntArray:
         """Index of ``-q``, shape (n_cells,)."""
-        supercell = self.group.supercell
-        return supercell.cell_index(-supercell.translations)
+        return self.group.supercell.grid.opposite
 
     @cached_property
     def thirds(self) -> IntArray:

@@ -17,7 +17,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from sscha_mlp.crystal.reciprocal import ComplexArray, FloatArray, HalfGrid, IntArray
+from sscha_mlp.crystal.reciprocal import ComplexArray, HalfGrid
+from sscha_mlp.crystal.structure import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class Stars:
     ----------
     grid
         Half grid of the supercell.
+    moved
+        Wave vector that each operation takes each wave vector to, shape (n_operations, n_cells).
     labels
         Star of each wave vector of the full grid, shape (n_cells,): the index of its first member.
     irreducible
@@ -70,6 +73,7 @@ class Stars:
     """
 
     grid: HalfGrid
+    moved: IntArray
     labels: IntArray
     irreducible: IntArray
     images: IntArray
@@ -105,19 +109,20 @@ class Stars:
         size = np.array(grid.size)
         qpoints = np.array(list(np.ndindex(*grid.size))) / size
         inverse_transposed = np.linalg.inv(rotations.astype(float)).transpose(0, 2, 1)
-        moved = np.einsum("gij,qj->gqi", inverse_transposed, qpoints) * size
-        turned = np.mod(np.rint(moved).astype(np.int64), size)
-        image_of = np.ravel_multi_index(tuple(np.moveaxis(turned, -1, 0)), grid.size)
-        labels = _star_labels(grid, image_of)
+        turned = np.einsum("gij,qj->gqi", inverse_transposed, qpoints) * size
+        turned = np.mod(np.rint(turned).astype(np.int64), size)
+        moved = np.asarray(np.ravel_multi_index(tuple(np.moveaxis(turned, -1, 0)), grid.size))
+        # The images of q under a group are its whole orbit; q and -q are joined.
+        labels = np.minimum(moved.min(axis=0), grid.opposite[moved].min(axis=0))
         # The representative of a star is its first member on the half grid.
         of_half = labels[grid.index]
         irreducible = np.array([np.flatnonzero(of_half == s)[0] for s in np.unique(of_half)])
-        image_qpoints = qpoints[image_of]  # g, q, 3
+        image_qpoints = qpoints[moved]  # g, q, 3
         phases = np.exp(2j * np.pi * np.einsum("gqi,gai->gqa", image_qpoints, cells))
 
         def moves(half: IntArray, operation: IntArray) -> _Moves:
             q = grid.index[half]
-            image = image_of[operation, q]
+            image = moved[operation, q]
             place, conjugated = grid.place[image], grid.conjugated[image]
             return _Moves(grid, place, conjugated, operation, phases[operation, q])
 
@@ -125,7 +130,7 @@ class Stars:
         folding = moves(irreducible[:, None], np.arange(n_operations)[None, :])
         source, operation = _ways(grid, folding.place)
         spreading = moves(irreducible[source], operation)
-        return cls(grid, labels, irreducible, images, cartesian, folding, spreading, source)
+        return cls(grid, moved, labels, irreducible, images, cartesian, folding, spreading, source)
 
     @cached_property
     def _fold_turn(self) -> FloatArray:
@@ -179,17 +184,6 @@ class Stars:
         result[half[:, None, None], target[:, :, None], target[:, None, :]] = turned
         result[moves.conjugated] = result[moves.conjugated].conj()
         return _from_blocks(result)
-
-
-def _star_labels(grid: HalfGrid, image_of: IntArray) -> IntArray:
-    """First member of the star of each wave vector, q and -q joined."""
-    size = grid.size
-    n_cells = int(np.prod(size))
-    points = np.array(np.unravel_index(np.arange(n_cells), size)).T
-    opposite = np.ravel_multi_index(tuple(np.mod(-points, size).T), size)
-    # The images of q under a group are its whole orbit.
-    first = np.minimum(image_of.min(axis=0), opposite[image_of].min(axis=0))
-    return np.asarray(first, dtype=np.int64)
 
 
 def _ways(grid: HalfGrid, places: IntArray) -> tuple[IntArray, IntArray]:

@@ -110,6 +110,11 @@ class Crystal:
         return list(self.to_ase().get_chemical_symbols())
 
     @cached_property
+    def masses3(self) -> FloatArray:
+        """Mass of each Cartesian coordinate, shape (3 n_atoms,), amu."""
+        return read_only(np.repeat(self.masses, 3))
+
+    @cached_property
     def scaled_positions(self) -> FloatArray:
         """Positions in units of the lattice vectors, shape (n_atoms, 3), not wrapped."""
         return read_only(np.linalg.solve(self.cell.T, self.positions.T).T)

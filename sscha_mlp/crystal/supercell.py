@@ -71,10 +71,10 @@ class Supercell:
             masses=np.tile(primitive.masses, self.n_cells),
         )
 
-    @cached_property
+    @property
     def masses3(self) -> FloatArray:
         """Mass of each Cartesian coordinate, shape (3 n_atoms,), amu."""
-        return read_only(np.repeat(self.crystal.masses, 3))
+        return self.crystal.masses3
 
     def cell_index(self, translations: NDArray[np.int64]) -> IntArray:
         """Index of each lattice translation, folded into the supercell.

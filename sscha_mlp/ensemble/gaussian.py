@@ -146,13 +146,13 @@ class Gaussian:
 
     @cached_property
     def _to_amplitudes(self) -> ComplexArray:
-        root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
+        root = np.sqrt(self.dynamical_matrix.crystal.masses3)
         adjoint = self.dynamical_matrix.modes.polarisations.conj().transpose(0, 2, 1)
         return np.asarray(adjoint * root)
 
     def force_amplitudes(self, forces: ComplexArray) -> ComplexArray:
         """Mode amplitudes of forces (n_half, 3 n_primitive, n_configs), eV/(Å amu^1/2)."""
-        root = np.sqrt(np.repeat(self.dynamical_matrix.crystal.masses, 3))
+        root = np.sqrt(self.dynamical_matrix.crystal.masses3)
         adjoint = self.dynamical_matrix.modes.polarisations.conj().transpose(0, 2, 1)
         return np.asarray((adjoint / root) @ forces)
 
@@ -165,7 +165,7 @@ class Gaussian:
     def covariance(self) -> FloatArray:
         """Covariance of the displacements, shape (3 n_atoms, 3 n_atoms), Å²: large."""
         supercell = self.dynamical_matrix.supercell
-        mass = np.repeat(supercell.primitive.masses, 3)
+        mass = supercell.primitive.masses3
         weighted = from_modes(self.dynamical_matrix.modes, self.mean_squares_at_q)
         matrices = weighted / (mass[:, None] * mass[None, :])
         return expand(supercell, compact(supercell.grid, matrices))

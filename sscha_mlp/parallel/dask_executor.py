@@ -8,13 +8,13 @@ from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from types import TracebackType
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.parallel.dask_adapter import Connection
 from sscha_mlp.parallel.outcome import (
     PICKLE_ERRORS,
+    Closing,
     Done,
     Failed,
     WorkerStartError,
@@ -33,7 +33,7 @@ _LOOK: Final = 2.0
 _GATHER_LIMIT: Final = 60.0
 
 
-class DaskExecutor(Generic[TaskT, ResultT]):
+class DaskExecutor(Closing, Generic[TaskT, ResultT]):
     """Applies one function to many tasks on dask workers, each task in its own process there.
 
     A task whose worker dies is sent to another one by dask, as often as the scheduler allows
@@ -74,17 +74,6 @@ class DaskExecutor(Generic[TaskT, ResultT]):
         self._paths = tuple(path or str(Path.cwd()) for path in sys.path)
         self._time_limit = time_limit
         self._state = "open"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the connection if it is this executor's own; the workers keep their processes."""

@@ -4,13 +4,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from sscha_mlp.errors import SschaMlpError
 from sscha_mlp.parallel.dask_adapter import Connection
 from sscha_mlp.parallel.dask_executor import DaskExecutor
-from sscha_mlp.parallel.outcome import Executor
+from sscha_mlp.parallel.outcome import Closing, Executor
 from sscha_mlp.parallel.pool import WorkerPool
 from sscha_mlp.parallel.retries import Backoff, Retrying
 from sscha_mlp.parallel.settings import HERE, ExecutorSettings, read_executor
@@ -19,7 +18,7 @@ TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
 
 
-class Machines:
+class Machines(Closing):
     """Where tasks run: keeps a cluster open while one executor after another uses it.
 
     A cluster is started, or a scheduler called, when the first executor is made.  Use it as a
@@ -42,17 +41,6 @@ class Machines:
         self._connection: Connection | None = None
         self._lock = threading.Lock()
         self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def local_workers(self, default: int) -> int:
         """Return the number of processes on this machine, `default` where that is not said."""

@@ -1,6 +1,7 @@
 """What every executor offers, and what comes of a task."""
 
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -59,6 +60,25 @@ class Failed:
     reason: str
     seconds: float
     transient: bool = False
+
+
+class Closing(ABC):
+    """Something that is closed at the end of a ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what was started; it is harmless to call this again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 class Executor(Protocol[TaskT_contra, ResultT]):

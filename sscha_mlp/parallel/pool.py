@@ -24,12 +24,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Final, Generic, Self, TypeVar
+from typing import IO, Any, Final, Generic, TypeVar
 
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.parallel.outcome import (
     PICKLE_ERRORS,
+    Closing,
     Done,
     Failed,
     WorkerStartError,
@@ -64,7 +64,7 @@ _BOOT: Final = (
 )
 
 
-class WorkerPool(Generic[TaskT, ResultT]):
+class WorkerPool(Closing, Generic[TaskT, ResultT]):
     """Worker processes that apply one function to many tasks.
 
     Workers start when the first tasks arrive and stay until :meth:`close`.  They run with one
@@ -115,17 +115,6 @@ class WorkerPool(Generic[TaskT, ResultT]):
         self._workers: list[_Worker] = []
         self._running = False
         self._closed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def run(self, tasks: Iterable[TaskT]) -> Iterator[tuple[int, Done[ResultT] | Failed]]:
         """Yield ``(index of the task, outcome)`` as the tasks finish.

@@ -4,10 +4,9 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Final, Generic, Self, TypeVar
+from typing import Final, Generic, TypeVar
 
-from sscha_mlp.parallel.outcome import Done, Executor, Failed
+from sscha_mlp.parallel.outcome import Closing, Done, Executor, Failed
 
 TaskT = TypeVar("TaskT")
 ResultT = TypeVar("ResultT")
@@ -43,7 +42,7 @@ class Backoff:
         return min(self.first * 2.0**attempt, _LONGEST_PAUSE) * (0.5 + chance)
 
 
-class Retrying(Generic[TaskT, ResultT]):
+class Retrying(Closing, Generic[TaskT, ResultT]):
     """An executor that tries transient failures again.
 
     The tasks that failed are tried once more when all others are finished and a pause has passed:
@@ -75,17 +74,6 @@ class Retrying(Generic[TaskT, ResultT]):
         self._sleep = sleep
         self._random = random.Random()
         self._any_done = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the inner executor."""

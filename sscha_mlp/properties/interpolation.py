@@ -60,7 +60,7 @@ class Interpolation:
 
     @cached_property
     def _root_masses(self) -> FloatArray:
-        return np.asarray(np.sqrt(np.repeat(self.crystal.masses, 3)))
+        return np.asarray(np.sqrt(self.crystal.masses3))
 
     def dynamical_matrices(
         self, qpoints: ArrayLike, directions: ArrayLike | None = None

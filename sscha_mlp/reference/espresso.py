@@ -5,14 +5,13 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import ase.io
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 
 from sscha_mlp.errors import ConfigError, ReferenceFailedError
 from sscha_mlp.reference.espresso_output import parse_output, parse_version
@@ -26,7 +25,14 @@ from sscha_mlp.reference.prepared import (
     sha256,
     text,
 )
-from sscha_mlp.reference.program import Program, last_line, make_program, read_text, resolve
+from sscha_mlp.reference.program import (
+    Program,
+    ProgramCalculator,
+    last_line,
+    make_program,
+    read_text,
+    resolve,
+)
 
 DEBIAN_PSEUDO: Final = Path("/usr/share/espresso/pseudo")
 """Where Debian's package quantum-espresso-data puts its pseudopotentials."""
@@ -118,7 +124,7 @@ class EspressoSettings:
         }
 
 
-class EspressoCalculator(Calculator):
+class EspressoCalculator(ProgramCalculator[EspressoSettings]):
     """Energy, forces and stress from ``pw.x``; each calculation in a directory of its own.
 
     The energy is the one that ``pw.x`` calls total: with smearing the free energy E − TS, whose
@@ -130,42 +136,24 @@ class EspressoCalculator(Calculator):
         What is computed and how.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
+    prefix = "sscha-mlp-pw-"
 
-    def __init__(self, settings: EspressoSettings) -> None:
-        super().__init__()
-        self.settings = settings
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Run ``pw.x`` once.
-
-        Raises
-        ------
-        ReferenceFailedError
-            If it does not run to its end or has not converged; the sentence names the directory
-            with its files.
-        """
-        super().calculate(atoms, list(properties), list(system_changes))
-        assert self.atoms is not None
-        program = self.settings.program
-        with program.directory("sscha-mlp-pw-") as directory:
-            write_input(directory, self.atoms, self.settings)
-            status = program.run(directory, ["-in", _INPUT], stdout=_OUTPUT, stderr=_ERRORS)
-            output = read_text(directory / _OUTPUT)
-            if not output.strip():
-                said = last_line(directory / _ERRORS)
-                raise ReferenceFailedError(
-                    f"pw.x wrote nothing and ended with exit status {status}"
-                    + (f" ({said})" if said else "")
-                )
-            self.results = parse_output(
-                output, n_atoms=len(self.atoms), status=status, version=self.settings.version
+    def compute(self, directory: Path, atoms: Atoms) -> dict[str, Any]:
+        """Run ``pw.x`` in a directory and read what it says."""
+        write_input(directory, atoms, self.settings)
+        status = self.settings.program.run(
+            directory, ["-in", _INPUT], stdout=_OUTPUT, stderr=_ERRORS
+        )
+        output = read_text(directory / _OUTPUT)
+        if not output.strip():
+            said = last_line(directory / _ERRORS)
+            raise ReferenceFailedError(
+                f"pw.x wrote nothing and ended with exit status {status}"
+                + (f" ({said})" if said else "")
             )
+        return parse_output(
+            output, n_atoms=len(atoms), status=status, version=self.settings.version
+        )
 
 
 def prepare_espresso(given: Mapping[str, Any], place: Path) -> Prepared:

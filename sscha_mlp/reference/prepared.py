@@ -44,12 +44,17 @@ def refuse_unknown(code: str, given: Mapping[str, Any], valid: Collection[str]) 
     """
     unknown = sorted(set(given) - set(valid))
     if unknown:
-        close = difflib.get_close_matches(unknown[0], valid, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"The reference {code!r} has no parameter {', '.join(unknown)}.{hint} "
+            f"The reference {code!r} has no parameter {', '.join(unknown)}."
+            f"{suggestion(unknown[0], valid)} "
             f"Valid parameters: {', '.join(valid)}."
         )
+
+
+def suggestion(word: str, valid: Collection[str]) -> str:
+    """Return a sentence with the word that was probably meant, or nothing."""
+    close = difflib.get_close_matches(word, valid, n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def positive(name: str, value: Any, unit: str) -> float:

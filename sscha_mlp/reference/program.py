@@ -13,7 +13,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
+
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
 
 from sscha_mlp.errors import ConfigError, ReferenceFailedError
 
@@ -97,6 +100,58 @@ class Program:
             raise ReferenceFailedError(f"{reason}; its files are kept in {path}") from err
         if not self.keep_files:
             shutil.rmtree(path, ignore_errors=True)
+
+
+class HasProgram(Protocol):
+    """Settings of a calculation with a program."""
+
+    @property
+    def program(self) -> Program:
+        """How it is run."""
+
+
+SettingsT = TypeVar("SettingsT", bound=HasProgram)
+
+
+class ProgramCalculator(Calculator, Generic[SettingsT]):
+    """A calculator that runs a program once for each calculation, in a directory of its own.
+
+    Parameters
+    ----------
+    settings
+        What is computed and how.
+    """
+
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
+    prefix: ClassVar[str]
+    """Beginning of the name of each directory."""
+
+    def __init__(self, settings: SettingsT) -> None:
+        super().__init__()
+        self.settings = settings
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Run the program once.
+
+        Raises
+        ------
+        ReferenceFailedError
+            If it does not run to its end or has not converged; the sentence names the directory
+            with its files.
+        """
+        super().calculate(atoms, list(properties), list(system_changes))
+        assert self.atoms is not None
+        with self.settings.program.directory(self.prefix) as directory:
+            self.results = self.compute(directory, self.atoms)
+
+    def compute(self, directory: Path, atoms: Atoms) -> dict[str, Any]:
+        """Run the program in a directory and return its results in ASE's units and signs."""
+        raise NotImplementedError
 
 
 def make_program(given: Mapping[str, Any], *, default: str, place: Path, hint: str) -> Program:

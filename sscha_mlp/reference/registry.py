@@ -1,6 +1,5 @@
 """From what a user writes to a reference: a name, ``package.module:factory``, or a TOML file."""
 
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -20,6 +19,7 @@ from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
 from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
+from sscha_mlp.reference.prepared import suggestion
 from sscha_mlp.reference.table import ReferenceTable, find_table, pseudopotential_hashes, read_table
 
 
@@ -189,11 +189,9 @@ def _from_table(table: ReferenceTable) -> Reference:
         return _program(table)
     if spec in BUILT_IN:
         return _built_in(spec, table.all_parameters())
-    valid = (*BUILT_IN, *PROGRAMS)
-    close = difflib.get_close_matches(spec, valid, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     raise ConfigError(
-        f"There is no reference {spec!r}.{hint} Valid: {', '.join(BUILT_IN)}, "
+        f"There is no reference {spec!r}.{suggestion(spec, (*BUILT_IN, *PROGRAMS))} "
+        f"Valid: {', '.join(BUILT_IN)}, "
         f"'package.module:factory', or a TOML file, which {' and '.join(PROGRAMS)} need."
     )
 

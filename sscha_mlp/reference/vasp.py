@@ -2,14 +2,13 @@
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from sscha_mlp.errors import ConfigError, ReferenceFailedError
@@ -23,7 +22,14 @@ from sscha_mlp.reference.prepared import (
     sha256,
     text,
 )
-from sscha_mlp.reference.program import Program, last_line, make_program, read_text, resolve
+from sscha_mlp.reference.program import (
+    Program,
+    ProgramCalculator,
+    last_line,
+    make_program,
+    read_text,
+    resolve,
+)
 from sscha_mlp.reference.vasp_output import parse_run
 
 PARAMETERS: Final = (
@@ -118,7 +124,7 @@ class VaspSettings:
         }
 
 
-class VaspCalculator(Calculator):
+class VaspCalculator(ProgramCalculator[VaspSettings]):
     """Energy, forces and stress from VASP; each calculation in a directory of its own.
 
     The energy is the free energy F = E − TS (TOTEN), whose derivatives the forces are, not the
@@ -130,42 +136,20 @@ class VaspCalculator(Calculator):
         What is computed and how.
     """
 
-    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 -- ASE's
+    prefix = "sscha-mlp-vasp-"
 
-    def __init__(self, settings: VaspSettings) -> None:
-        super().__init__()
-        self.settings = settings
-
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = tuple(all_changes),
-    ) -> None:
-        """Run VASP once.
-
-        Raises
-        ------
-        ReferenceFailedError
-            If it does not run to its end or has not converged; the sentence names the directory
-            with its files.
-        """
-        super().calculate(atoms, list(properties), list(system_changes))
-        assert self.atoms is not None
-        program = self.settings.program
-        with program.directory("sscha-mlp-vasp-") as directory:
-            order = write_input(directory, self.atoms, self.settings)
-            status = program.run(directory, [], stdout=_OUTPUT, stderr=_ERRORS)
-            if status != 0 or not (directory / "vasprun.xml").is_file():
-                said = last_line(directory / _ERRORS, directory / _OUTPUT)
-                raise ReferenceFailedError(
-                    f"VASP ended with exit status {status}" + (f": {said}" if said else "")
-                )
-            self.results = parse_run(
-                directory, self.atoms[order], expected_version=self.settings.version
+    def compute(self, directory: Path, atoms: Atoms) -> dict[str, Any]:
+        """Run VASP in a directory and read what it says, in the order of the structure."""
+        order = write_input(directory, atoms, self.settings)
+        status = self.settings.program.run(directory, [], stdout=_OUTPUT, stderr=_ERRORS)
+        if status != 0 or not (directory / "vasprun.xml").is_file():
+            said = last_line(directory / _ERRORS, directory / _OUTPUT)
+            raise ReferenceFailedError(
+                f"VASP ended with exit status {status}" + (f": {said}" if said else "")
             )
-        back = np.argsort(order)
-        self.results["forces"] = self.results["forces"][back]
+        results = parse_run(directory, atoms[order], expected_version=self.settings.version)
+        results["forces"] = results["forces"][np.argsort(order)]
+        return results
 
 
 def prepare_vasp(given: Mapping[str, Any], place: Path) -> Prepared:

@@ -261,7 +261,7 @@ class Estimators:
         zero for the translations.
         """
         modes = self.trial.dynamical_matrix.modes
-        root = np.sqrt(np.repeat(self.group.supercell.primitive.masses, 3))
+        root = np.sqrt(self.group.supercell.primitive.masses3)
         vectors = modes.polarisations / root[:, None]
         diagonal = np.einsum("qib,qib->qb", vectors.conj(), self.change_at_q @ vectors).real
         return self.degenerate_modes.shift(diagonal)

@@ -224,7 +224,7 @@ class _Order:
         group = self.representation.group
         matrices = np.einsum("qbkcd,qekcd->qbe", self.third, self.answered.conj(), optimize=True)
         state = frame.dynamical_matrix
-        root = np.sqrt(np.repeat(state.crystal.masses, 3))
+        root = np.sqrt(state.crystal.masses3)
         vectors = state.modes.polarisations[group.stars.irreducible] * root[:, None]
         cartesian = vectors @ matrices @ vectors.conj().transpose(0, 2, 1)
         return project(group, group.stars.spread(cartesian))

@@ -12,6 +12,7 @@ a mode unstable.
 """
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ class Mixer:
         mixture = np.linalg.lstsq(residuals, residual, rcond=1.0e-8)[0]
         return np.asarray(step - (states + self.step * residuals) @ mixture)
 
-    @property
+    @cached_property
     def _scaling(self) -> ComplexArray:
         """``m^-1/2 e / omega`` of the start, shape (n_half, 3 n_primitive, n_bands)."""
         return mode_scaling(self.start)
@@ -99,7 +100,7 @@ class Mixer:
         scaling = self._scaling
         scaled = scaling.conj().transpose(0, 2, 1) @ matrices @ scaling
         scaled *= np.sqrt(supercell.grid.weights)[:, None, None]
-        root = np.sqrt(supercell.n_cells * np.repeat(supercell.primitive.masses, 3))
+        root = np.sqrt(supercell.n_cells * supercell.primitive.masses3)
         polarisations = self.start.dynamical_matrix.modes.polarisations[0].real
         inverse = np.sqrt(self.start.inverse_squares_at_q[0])
         widths = inverse * (polarisations.T @ (root * vectors.ravel()))
@@ -117,7 +118,7 @@ class Mixer:
         modes = self.start.dynamical_matrix.modes
         squares = modes.at_q[:, :, None] * modes.at_q[:, None, :]
         matrices = self.start.from_modes(np.asarray(scaled * squares))
-        root = np.sqrt(supercell.n_cells * np.repeat(supercell.primitive.masses, 3))
+        root = np.sqrt(supercell.n_cells * supercell.primitive.masses3)
         amplitudes = np.sqrt(self.start.mean_squares_at_q[0]) * packed[2 * size :]
         vectors = (modes.polarisations[0].real @ amplitudes) / root
         return matrices, vectors.reshape(-1, 3)
@@ -127,7 +128,7 @@ def mode_scaling(state: Gaussian) -> ComplexArray:
     """``m^-1/2 e / omega``, zero for the translations, (n_half, 3 n_primitive, n_bands)."""
     modes = state.dynamical_matrix.modes
     inverse = np.divide(1.0, modes.at_q, out=np.zeros_like(modes.at_q), where=modes.moving)
-    root = np.sqrt(np.repeat(state.dynamical_matrix.crystal.masses, 3))
+    root = np.sqrt(state.dynamical_matrix.crystal.masses3)
     return np.asarray(modes.polarisations * inverse[:, None, :] / root[:, None])
 
 

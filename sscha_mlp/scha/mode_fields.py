@@ -17,8 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.crystal.reciprocal import ComplexArray, IntArray
-from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.reciprocal import ComplexArray
+from sscha_mlp.crystal.structure import FloatArray, IntArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.ensemble.averages import displacements_at_q
 from sscha_mlp.ensemble.gaussian import Gaussian
