@@ -15,12 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from sscha_mlp import units
 from sscha_mlp.campaign.alarm import Alarm, make_alarm
 from sscha_mlp.campaign.checking import Checked, check_state
 from sscha_mlp.campaign.choosing import Chooser
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.ending import (
+    corrected_minimum,
+    export,
+    last_row,
+    missing_strain,
+    stop_reason,
+)
 from sscha_mlp.campaign.fitting import fit_model, validate
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.labelling import Batch, ask_together, label_batch
@@ -28,22 +34,17 @@ from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
-from sscha_mlp.campaign.samples import load_samples
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.data.states import save_state
-from sscha_mlp.errors import RelaxationError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
-from sscha_mlp.scha.cell import cell_strain, stiffness
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict
-from sscha_mlp.validation.correction import Corrected, correct
+from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -386,91 +387,36 @@ class _Run:
         """Correct the state, move its cell to where the corrected stress is on target, write."""
         certificate = checked.certificate
         final = relaxed
-        corrected = self.correct(relaxed, certificate)
-        strain = self.missing_strain(potential, corrected)
+        corrected = corrected_minimum(self.context, relaxed, certificate)
+        strain = missing_strain(self.context, potential, corrected)
         if corrected is not None and np.abs(strain).max() > _LINEAR_STRAIN:
             final = self.relax(
                 potential, "final", offset=certificate.stress.value, previous=relaxed.last
             )
-            corrected = self.correct(final, certificate)
-            strain = self.missing_strain(potential, corrected)
+            corrected = corrected_minimum(self.context, final, certificate)
+            strain = missing_strain(self.context, potential, corrected)
         if np.abs(strain).max() > _LINEAR_STRAIN:
             strain = np.zeros((3, 3))
         passed = certificate.verdict is Verdict.PASSED
-        end = Ending(self.at.state, corrected, strain, self.last_row(final, relaxed), certificate)
+        last = last_row(self.context, final, relaxed)
+        end = Ending(self.at.state, corrected, strain, last, certificate)
         result = make_result(
             self.context,
             end,
             dataset=self.at.dataset,
             potential=potential,
             converged=passed and relaxed.converged and final.converged,
-            stop_reason=self.stop_reason(relaxed, final, checked),
+            stop_reason=stop_reason(
+                self.context,
+                relaxed,
+                final,
+                checked,
+                spent=self.at.spent,
+                checks=self.at.checks,
+            ),
             fits=self.at.fits,
         )
-        self.export(end.best, end.model)
+        export(self.context, end.best, end.model)
         write_json_atomic(self.context.directory.result, result)
         self.context.observer.note(result["stop_reason"])
         return result
-
-    def correct(self, relaxed: Relaxed, certificate: Certificate) -> Corrected | None:
-        """Minimise the last ensemble with the certificate's differences; None if there is none."""
-        if relaxed.last is None or relaxed.left_domain:
-            return None
-        samples = load_samples(self.context.directory.samples(relaxed.last["phase"]))
-        settings = self.settings.relaxation.minimiser
-        try:
-            return correct(samples, certificate, self.context.group, settings)
-        except RelaxationError as err:
-            self.context.observer.note(f"the certificate's shifts cannot be applied: {err}")
-            return None
-
-    def missing_strain(self, potential: Potential, corrected: Corrected | None) -> FloatArray:
-        """Strain that brings the corrected stress on target, shape (3, 3)."""
-        if corrected is None:
-            return np.zeros((3, 3))
-        return cell_strain(
-            corrected.stress.value,
-            self.settings.pressure * units.GPA,
-            stiffness(potential, corrected.dynamical_matrix.supercell.crystal),
-            self.context.group,
-            mode=self.settings.cell,
-        )
-
-    def last_row(self, final: Relaxed, relaxed: Relaxed) -> Mapping[str, Any]:
-        """Return the row of the last population that there is."""
-        for one in (final, relaxed):
-            if one.last is not None:
-                return one.last
-        rows = self.context.journal.steps("population/")
-        if not rows:
-            raise RelaxationError(f"No population could be finished: {relaxed.reason}")
-        return rows[-1][1]
-
-    def stop_reason(self, relaxed: Relaxed, final: Relaxed, checked: Checked) -> str:
-        """Say in words why the run ended."""
-        certificate = checked.certificate
-        if relaxed.left_domain or final.left_domain:
-            which = final if final.left_domain else relaxed
-            return f"not converged: {which.reason}; the budget allows no further training"
-        if not relaxed.converged:
-            return f"not converged: {relaxed.reason}"
-        if certificate.verdict is not Verdict.PASSED:
-            return (
-                f"relaxed with the model, but not certified: {certificate.reason}; "
-                f"{self.at.spent} of {self.settings.max_labels} labels and {self.at.checks} of "
-                f"{self.settings.certificate.max_rounds} rounds are used"
-            )
-        if not final.converged:
-            return f"certified, but the last cell step did not converge: {final.reason}"
-        return (
-            "converged: gradient, stress and free energy are within tolerance, and "
-            f"{certificate.reason}"
-        )
-
-    def export(self, corrected: DynamicalMatrix, model: DynamicalMatrix) -> None:
-        """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
-        from sscha_mlp.scha.python_sscha import write_dyn
-
-        for name, state in (("final", corrected), ("model", model)):
-            save_state(self.context.directory.state(name), state)
-            write_dyn(self.context.directory.dyn / f"{name}_dyn", state)

@@ -53,6 +53,9 @@ class RunSettings:
         File that ASE reads; the bundled silicon when empty.
     dyn
         Prefix of Quantum ESPRESSO dyn files to start from, in place of a structure.
+    origin
+        Directory of a finished run to start from, in place of a structure: its final state, its
+        model and its labels are taken over.
     supercell
         Repetitions of the primitive cell.
     reference
@@ -65,7 +68,7 @@ class RunSettings:
     seed
         Decides everything random.
     max_labels
-        Budget: training, test and check together.
+        Budget: training, test and check together; labels that were taken over do not count.
     cell
         What of the cell is free.
     symmetry
@@ -92,6 +95,7 @@ class RunSettings:
     pressure: float = 0.0
     structure: str = ""
     dyn: str = ""
+    origin: str = ""
     supercell: tuple[int, int, int] = (2, 2, 2)
     reference: str = "tersoff"
     model: str = "mtp"
@@ -133,19 +137,24 @@ class RunSettings:
                 read_triplet(operation)
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
-        if self.dyn and self.structure:
-            raise ConfigError("Give either a structure or dyn files to start from, not both.")
+        if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
+            raise ConfigError(
+                "Give one of a structure, dyn files and a finished run to start from."
+            )
         least = self.least_labels
         if self.max_labels < least:
+            first = f"{self.training.n_start} to train, {self.training.n_test} to test and "
             raise ConfigError(
                 f"max_labels = {self.max_labels} is less than the {least} that one round takes: "
-                f"{self.training.n_start} to train, {self.training.n_test} to test and "
-                f"{self.certificate.n_labels} to check. Raise the budget or lower these."
+                f"{'' if self.origin else first}{self.certificate.n_labels} to check. Raise the "
+                "budget or lower these."
             )
 
     @property
     def least_labels(self) -> int:
         """Labels without which no certificate is possible."""
+        if self.origin:
+            return self.certificate.n_labels
         return self.training.n_start + self.training.n_test + self.certificate.n_labels
 
     @property
