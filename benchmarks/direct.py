@@ -3,6 +3,8 @@
 Relaxes with ``--configs`` configurations per population until converged, then averages over
 ``--average`` further populations.  Prints JSON: volume at the target pressure, free energy,
 pressure and frequencies of each irreducible wave vector with standard errors over populations.
+``--response N`` adds bulk modulus, thermal expansion and heat capacity by finite differences, from
+N configurations for each minimum.
 
     python benchmarks/direct.py --T 2000 --configs 2000 --average 8 --out direct-2000K.json
 """
@@ -23,6 +25,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.observer import LogObserver
+from sscha_mlp.campaign.response import respond
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import make_start
 from sscha_mlp.potentials.protocol import Predictions
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--reference", default="tersoff")
     parser.add_argument("--configs", type=int, default=2000)
     parser.add_argument("--average", type=int, default=8)
+    parser.add_argument("--response", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -122,6 +126,10 @@ def main() -> None:
             strain = -row["pressure_off_GPa"] / (3 * row["bulk_modulus_GPa"])
             state = state.strained(-strain * np.eye(3))
     result = summarise(rows, settings, evaluator.n_labels, context.group)
+    if args.response:
+        found = respond(state, evaluator, settings, context.group, n_configs=args.response)
+        result["response"] = found.shown().to_json()
+        result["n_labels"] = evaluator.n_labels
     result["seconds"] = round(time.perf_counter() - started, 1)
     text = json.dumps(result, indent=1)
     if args.out:

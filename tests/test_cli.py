@@ -23,7 +23,7 @@ from cheap import (
 from rich.console import Console
 
 from sscha_mlp.cli import run_command
-from sscha_mlp.cli.relax import default_run_directory, resolve
+from sscha_mlp.cli.running import default_run_directory, resolve
 from sscha_mlp.cli.screen import BarObserver, LineObserver
 from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
 

@@ -39,6 +39,8 @@ class Context:
         Where labels are computed.
     model_machines
         Where populations are evaluated with the model.
+    generation
+        How many finished runs this one stands on; set when one of them is taken over.
     group
         Space group of the start, kept throughout; set by the start stage.
     """
@@ -51,6 +53,7 @@ class Context:
     observer: Observer
     machines: Machines = field(default_factory=Machines)
     model_machines: Machines = field(default_factory=Machines)
+    generation: int = 0
     _group: SpaceGroup | None = field(default=None)
     _spread: SpreadPotential | None = field(default=None)
 
@@ -77,7 +80,13 @@ class Context:
         return self.model_machines.local_workers(self.n_workers)
 
     def rng(self, *names: str | int) -> np.random.Generator:
-        """Random generator of one purpose: the same for a resumed run, apart from all others."""
+        """Random generator of one purpose: the same for a resumed run, apart from all others.
+
+        A run that stands on another one draws other numbers than that one did: a check must not
+        repeat, in another state, the configurations that a model has learnt from.
+        """
+        if self.generation:
+            names = (*names, "generation", self.generation)
         words = [zlib.crc32(str(name).encode()) for name in names]
         return np.random.default_rng([self.settings.seed, *words])
 

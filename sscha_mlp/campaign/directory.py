@@ -50,6 +50,11 @@ class RunDirectory:
         """Directory of train, test and check sets."""
         return self.path / "dataset"
 
+    @property
+    def inherited(self) -> Path:
+        """Data set of the run that this one starts from."""
+        return self.path / "dataset" / "inherited"
+
     def model(self, number: int) -> Path:
         """Directory of one fit."""
         return self.path / "models" / f"{number:03d}"
@@ -79,6 +84,16 @@ class RunDirectory:
     def result(self) -> Path:
         """The result."""
         return self.path / "result.json"
+
+    @property
+    def hessian(self) -> Path:
+        """The free-energy Hessian."""
+        return self.path / "hessian.json"
+
+    @property
+    def response(self) -> Path:
+        """How the model answers to small changes of volume and temperature."""
+        return self.path / "response.json"
 
     @property
     def report(self) -> Path:

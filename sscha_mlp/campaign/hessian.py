@@ -10,6 +10,7 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.observer import LogObserver, Observer
 from sscha_mlp.campaign.result import versions
@@ -24,7 +25,6 @@ from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
-from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
 from sscha_mlp.scha import minimiser
@@ -35,7 +35,6 @@ from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
 from sscha_mlp.validation.certificate import MIN_LABELS
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
-FILE: Final = "hessian.json"
 
 _SAME_CELL = 1.0e-4
 """Å within which the cell of a label is that of a state: labels are stored with fewer digits."""
@@ -100,18 +99,12 @@ def hessian_of_run(
     """
     from sscha_mlp.scha.python_sscha import write_dyn
 
-    place = RunDirectory(Path(directory))
-    settings = place.settings()
-    if not place.result.is_file():
-        raise InputError(
-            f"The run in {place.path} is not finished: it has no result.json. Go on with it by "
-            "the same sscha-mlp relax command first."
-        )
-    result = place.read_result()
+    run = FinishedRun.read(directory)
+    place, settings = run.place, run.settings
     watcher = LogObserver() if observer is None else observer
     state = load_state(place.state("model"))
     group = find_space_group(state.supercell).restricted(settings.symmetry)
-    with load(_model_directory(place, result), n_workers=n_workers) as potential:
+    with load(run.model_directory, n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")
         study = _Study(place, settings, state, group, evaluator)
         watcher.stage(f"hessian: {n_configs} configurations of the final state")
@@ -120,15 +113,8 @@ def hessian_of_run(
     content = _content(study, hessian, correction, n_labels)
     save_state(place.state("hessian"), hessian.dynamical_matrix)
     write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix)
-    write_json_atomic(place.path / FILE, content)
+    write_json_atomic(place.hessian, content)
     return content
-
-
-def _model_directory(place: RunDirectory, result: dict[str, Any]) -> Path:
-    """Where the model is: in the run directory, be it moved since."""
-    stored = Path(result["model"]["path"])
-    moved = place.path / "models" / stored.name
-    return moved if moved.is_dir() else stored
 
 
 def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:

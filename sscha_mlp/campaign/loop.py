@@ -31,6 +31,7 @@ from sscha_mlp.campaign.fitting import fit_model, validate
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.labelling import Batch, ask_together, label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
+from sscha_mlp.campaign.origin import take_over
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
@@ -157,8 +158,11 @@ class _Run:
 
     def go(self) -> dict[str, Any]:
         """Run to the result."""
-        self.first_labels()
-        self.explore()
+        if self.settings.origin:
+            self.take_over()
+        else:
+            self.first_labels()
+            self.explore()
         for number in range(1, self.settings.certificate.max_rounds + 1):
             potential, relaxed = self.relax_and_learn(number)
             with potential:
@@ -196,6 +200,17 @@ class _Run:
             number < self.settings.certificate.max_rounds
             and self.left >= self.settings.certificate.n_labels
         )
+
+    def take_over(self) -> None:
+        """Go on with the labels of another run, and with its model if there is one."""
+        inherited = take_over(self.context)
+        self.at.dataset = inherited.dataset
+        counts = inherited.dataset.counts
+        self.context.observer.note(
+            f"taken over from {self.settings.origin}: {counts['train']} labels to train and "
+            f"{counts['test']} to test" + (", and the model" if inherited.has_model else "")
+        )
+        self.write_dataset()
 
     def first_labels(self) -> None:
         """Label the first training and the test set at the start state."""
@@ -251,7 +266,7 @@ class _Run:
             potential,
             self.at.dataset.test,
             key=f"test-{number}",
-            name=f"start, {self.settings.training_temperature:g} K, model {number}",
+            name=f"start, {self.at.dataset.test[0].temperature:g} K, model {number}",
         )
         return potential
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from sscha_mlp.campaign.origin import check_origin
 from sscha_mlp.campaign.settings import AUTO, RunSettings
 from sscha_mlp.crystal.structure import read_structure
 from sscha_mlp.errors import ConfigError, InputError
@@ -31,6 +32,9 @@ def check_input(settings: RunSettings) -> None:
             f"{', '.join((*KINDS, AUTO))}."
         )
     reference = get_reference(settings.reference)
+    if settings.origin:
+        check_origin(settings)
+        return
     if settings.dyn and not Path(f"{settings.dyn}1").is_file():
         raise InputError(
             f"There is no file {settings.dyn}1; give the path of the dyn files without number."

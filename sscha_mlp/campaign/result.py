@@ -111,7 +111,7 @@ def make_result(
         **_thermodynamics(context, final),
         "frequencies_THz": _frequencies(context, final),
         "validation": [row for _, row in context.journal.steps("validation/")],
-        "labels": {**dataset.counts, "start": context.journal["start"]["n_calls"]},
+        "labels": {**dataset.counts, "start": context.journal["start"]["n_calls"], **_new(context)},
         "retrains": max(fits - 1, 0),
         "populations": len(context.journal.steps("population/")),
         "model": {
@@ -125,7 +125,24 @@ def make_result(
         "versions": versions(),
         "seed": settings.seed,
         "left_out": LEFT_OUT,
+        **_origin(context),
     }
+
+
+def _new(context: Context) -> dict[str, int]:
+    """Labels that this run asked for, where it began with those of another one."""
+    if "origin" not in context.journal:
+        return {}
+    batches = [row for _, row in context.journal.steps("labels/")]
+    return {"new": sum(row["n_labels"] + len(row["failures"]) for row in batches)}
+
+
+def _origin(context: Context) -> dict[str, Any]:
+    """Where a run began that stands on another one."""
+    if "origin" not in context.journal:
+        return {}
+    row = context.journal["origin"]
+    return {"origin": {"path": row["path"], "generation": row["generation"]}}
 
 
 def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:

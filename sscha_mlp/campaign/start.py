@@ -10,6 +10,7 @@ from ase.optimize import BFGS
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
+from sscha_mlp.campaign.origin import starting_states
 from sscha_mlp.campaign.preflight import structure_file
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.structure import Crystal, read_structure
@@ -67,40 +68,60 @@ def read_input(context: Context) -> Crystal:
     return read_structure(structure_file(context.settings))
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What a start is made of.
+
+    Parameters
+    ----------
+    state
+        Where the relaxation is to begin; its modes need not be positive.
+    harmonic
+        Force constants of the reference at its own minimum.
+    group
+        Space group.
+    energy
+        Of the static lattice, eV/atom; None where it was not computed.
+    calls
+        Reference calls.
+    """
+
+    state: DynamicalMatrix
+    harmonic: DynamicalMatrix
+    group: SpaceGroup
+    energy: float | None = None
+    calls: int = 0
+
+
 def _compute(context: Context, state_file: Path) -> Payload:
     settings = context.settings
-    context.observer.stage("start: structure and harmonic force constants from the reference")
-    calls = 0
-    energy = None
-    if settings.dyn:
-        state, group = _from_dyn(context)
+    if settings.origin:
+        context.observer.stage(f"start: the state of {settings.origin}")
+        found = _from_origin(context)
     else:
-        crystal, energy, calls = _relaxed(context) if settings.start.relax else _as_given(context)
-        supercell = Supercell(crystal, settings.supercell)
-        group = _group(context, supercell)
-        state, at_rest, displaced = _finite_displacements(context, supercell, group)
-        energy = at_rest if energy is None else energy
-        calls += displaced
-    harmonic = state.modes.frequencies_thz
-    save_state(context.directory.state("harmonic"), state)
-    state, changed = make_positive(state, smallest_thz=settings.start.smallest_frequency_thz)
+        context.observer.stage("start: structure and harmonic force constants from the reference")
+        found = _from_dyn(context) if settings.dyn else _from_structure(context)
+    group, harmonic = found.group, found.harmonic.modes.frequencies_thz
+    save_state(context.directory.state("harmonic"), found.harmonic)
+    lowest = found.state.modes.frequencies_thz.min()
+    state, changed = make_positive(found.state, smallest_thz=settings.start.smallest_frequency_thz)
     if changed:
         state = state.with_force_constants(symmetrise(group, state.force_constants))
         context.observer.note(
             f"{changed} of {len(harmonic)} modes were unstable or softer than "
-            f"{settings.start.smallest_frequency_thz:g} THz (lowest {harmonic.min():.3f} THz); "
+            f"{settings.start.smallest_frequency_thz:g} THz (lowest {lowest:.3f} THz); "
             "they were made positive as a start for the SSCHA"
         )
     context.observer.note(
         f"{group.international} with {group.n_operations} operations, "
         f"{state.crystal.volume / state.crystal.n_atoms:.4f} Å³/atom, modes {harmonic.min():.3f} "
-        f"to {harmonic.max():.3f} THz, {calls} reference calls"
+        f"to {harmonic.max():.3f} THz, {found.calls} reference calls"
     )
     save_state(state_file, state)
     _export(context, state)
     return {
-        "n_calls": calls,
-        "energy_eV_per_atom": energy,
+        "n_calls": found.calls,
+        "energy_eV_per_atom": found.energy,
         "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
         "space_group": group.international,
         "n_operations": group.n_operations,
@@ -110,13 +131,29 @@ def _compute(context: Context, state_file: Path) -> Payload:
     }
 
 
+def _from_structure(context: Context) -> _Found:
+    """Relax a structure with the reference and displace its atoms."""
+    settings = context.settings
+    crystal, energy, calls = _relaxed(context) if settings.start.relax else _as_given(context)
+    supercell = Supercell(crystal, settings.supercell)
+    group = _group(context, supercell)
+    state, at_rest, displaced = _finite_displacements(context, supercell, group)
+    return _Found(state, state, group, at_rest if energy is None else energy, calls + displaced)
+
+
+def _from_origin(context: Context) -> _Found:
+    """Take the states of a finished run; in another supercell they are interpolated."""
+    state, harmonic, energy = starting_states(context)
+    return _Found(state, harmonic, _group(context, state.supercell), energy)
+
+
 def _export(context: Context, state: DynamicalMatrix) -> None:
     from sscha_mlp.scha.python_sscha import write_dyn
 
     write_dyn(context.directory.dyn / "start_dyn", state)
 
 
-def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
+def _from_dyn(context: Context) -> _Found:
     """Read dyn files; the supercell is theirs."""
     from sscha_mlp.scha.python_sscha import read_dyn
 
@@ -131,7 +168,8 @@ def _from_dyn(context: Context) -> tuple[DynamicalMatrix, SpaceGroup]:
     supercell = Supercell(crystal, state.supercell.size)
     group = _group(context, supercell)
     symmetric = symmetrise(group, state.force_constants)
-    return DynamicalMatrix(supercell, symmetric), group
+    found = DynamicalMatrix(supercell, symmetric)
+    return _Found(found, found, group)
 
 
 def _as_given(context: Context) -> tuple[Crystal, float | None, int]:

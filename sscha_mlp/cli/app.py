@@ -22,6 +22,8 @@ from sscha_mlp.cli.relax import relax
 from sscha_mlp.cli.report import report
 from sscha_mlp.cli.select_add import select_add
 from sscha_mlp.cli.status import status
+from sscha_mlp.cli.supercell import supercell
+from sscha_mlp.cli.sweep import sweep
 from sscha_mlp.cli.validate import validate
 
 app = Typer(
@@ -41,7 +43,8 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
-    "A whole run": (relax, status, report, phonons, hessian),
+    "A whole run": (relax, status, report),
+    "From a run to a study": (phonons, hessian, supercell, sweep),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }

@@ -35,6 +35,16 @@ DynStart = Annotated[
         rich_help_panel=RUN,
     ),
 ]
+FromRun = Annotated[
+    Path | None,
+    Option(
+        "--from",
+        metavar="RUN_DIR",
+        help="Start from a finished run in place of a structure: its state, model, labels and "
+        "settings are taken over.",
+        rich_help_panel=RUN,
+    ),
+]
 SupercellSize = Annotated[
     tuple[int, int, int] | None,
     Option(

@@ -108,6 +108,20 @@ class Interpolation:
             matrices = matrices + self.dipoles.at(points, towards)
         return hermitian(matrices)
 
+    def in_supercell(self, size: tuple[int, int, int]) -> DynamicalMatrix:
+        """Force constants of a supercell, whose wave vectors need not be those of the first one.
+
+        Parameters
+        ----------
+        size
+            Repetitions of the primitive cell.
+        """
+        supercell = Supercell(self.crystal, size)
+        grid = supercell.grid
+        points = supercell.qpoints[grid.index]
+        matrices = grid.reduced(self._cartesian(points, np.zeros_like(points)))
+        return DynamicalMatrix(supercell, compact(grid, matrices))
+
     def frequencies(self, qpoints: ArrayLike, directions: ArrayLike | None = None) -> FloatArray:
         """Angular frequencies, ascending, shape (n_qpoints, 3 n_primitive), ``sqrt(eV/(amu Å²))``.
 

@@ -1,0 +1,217 @@
+"""A relaxed crystal in a larger supercell, and how results change with the size."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from sscha_mlp.campaign.finished import FinishedRun
+from sscha_mlp.campaign.origin import settings_from
+from sscha_mlp.campaign.settings import RunSettings, merge
+from sscha_mlp.errors import InputError
+
+CHECK_LABELS: Final = 14
+"""Labels of the first look at a larger cell: each holds as much as several of a small one."""
+
+MAX_LABELS: Final = 60
+
+_SAME_Q: Final = 1.0e-6
+_TRANSLATION_THZ: Final = 1.0e-6
+_LEVEL_THZ: Final = 1.0e-4
+
+
+def enlarged_settings(
+    directory: str | Path, size: tuple[int, int, int], given: Mapping[str, Any] | None = None
+) -> RunSettings:
+    """Return the settings of a finished run in another supercell, started from that run.
+
+    Parameters
+    ----------
+    directory
+        The finished run.
+    size
+        Repetitions of the primitive cell.
+    given
+        Settings to change, as :class:`RunSettings` has them.  Without others the budget is 60
+        labels, 14 of them for the first look of the certificate.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run, or it has this supercell.
+    """
+    base = settings_from(directory)
+    if tuple(base["supercell"]) == tuple(size):
+        raise InputError(
+            f"The run in {directory} has this supercell of {'×'.join(map(str, size))} cells "
+            "already; ask for another one."
+        )
+    few = {"max_labels": MAX_LABELS, "certificate": {"n_labels": CHECK_LABELS}}
+    asked = merge(merge(base, few), given or {})
+    return RunSettings.from_mapping({**asked, "supercell": list(size)})
+
+
+@dataclass(frozen=True)
+class Level:
+    """A frequency at a wave vector, degenerate modes once.
+
+    Parameters
+    ----------
+    q
+        In units of the reciprocal lattice vectors.
+    frequency, stderr
+        Corrected, THz.
+    count
+        Number of modes.
+    """
+
+    q: tuple[float, float, float]
+    frequency: float
+    stderr: float
+    count: int
+
+
+@dataclass(frozen=True)
+class SizeRow:
+    """The result of one run, for comparison with others of the same crystal.
+
+    Parameters
+    ----------
+    directory
+        Of the run.
+    supercell
+        Repetitions of the primitive cell.
+    n_atoms
+        Of the supercell.
+    temperature, pressure
+        K, GPa.
+    converged
+        Whether it is converged and certified.
+    volume, free_energy
+        Per atom with standard errors, Å³ and eV.
+    labels
+        Labels that it took, those taken over not counted.
+    seconds
+        Wall time of its finished steps.
+    levels
+        Its frequencies.
+    """
+
+    directory: str
+    supercell: tuple[int, int, int]
+    n_atoms: int
+    temperature: float
+    pressure: float
+    converged: bool
+    volume: tuple[float, float]
+    free_energy: tuple[float, float]
+    labels: int
+    seconds: float
+    levels: tuple[Level, ...]
+
+    @classmethod
+    def of(cls, run: FinishedRun) -> "SizeRow":
+        """Return the row of a finished run."""
+        result = run.result
+        n1, n2, n3 = (int(v) for v in result["supercell"])
+        volume, energy = result["volume_A3_per_atom"], result["free_energy_eV_per_atom"]
+        labels = result["labels"]
+        return cls(
+            str(run.place.path),
+            (n1, n2, n3),
+            n1 * n2 * n3 * int(result["n_atoms"]),
+            float(result["temperature_K"]),
+            float(result["pressure_target_GPa"]),
+            bool(result["converged"]),
+            (float(volume["value"]), float(volume["stderr"])),
+            (float(energy["corrected"]), float(energy["stderr"])),
+            int(labels.get("new", labels["total"])),
+            float(result["timings_s"]["total"]),
+            tuple(one for entry in result["frequencies_THz"] for one in _levels(entry)),
+        )
+
+    @property
+    def cells(self) -> str:
+        """The supercell in words."""
+        return "×".join(str(n) for n in self.supercell)
+
+    def at(self, q: tuple[float, float, float]) -> list[Level]:
+        """Levels at a wave vector, ascending; none where the supercell does not have it."""
+        return [one for one in self.levels if np.abs(np.subtract(one.q, q)).max() < _SAME_Q]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "directory": self.directory,
+            "supercell": list(self.supercell),
+            "n_atoms": self.n_atoms,
+            "temperature_K": self.temperature,
+            "pressure_GPa": self.pressure,
+            "converged": self.converged,
+            "volume_A3_per_atom": dict(zip(("value", "stderr"), self.volume, strict=True)),
+            "free_energy_eV_per_atom": dict(
+                zip(("value", "stderr"), self.free_energy, strict=True)
+            ),
+            "labels": self.labels,
+            "seconds": self.seconds,
+            "frequencies_THz": [
+                {"q": list(one.q), "value": one.frequency, "stderr": one.stderr, "n": one.count}
+                for one in self.levels
+            ],
+        }
+
+
+def _levels(entry: Mapping[str, Any]) -> Iterator[Level]:
+    """Levels of one wave vector of a result; translations are left out."""
+    q1, q2, q3 = (float(v) for v in entry["q"])
+    values = [float(v) for v in entry["corrected"]]
+    errors = [float(v) for v in entry["stderr"]]
+    first = 0
+    for last in range(1, len(values) + 1):
+        if last < len(values) and abs(values[last] - values[first]) < _LEVEL_THZ:
+            continue
+        if abs(values[first]) > _TRANSLATION_THZ:
+            yield Level((q1, q2, q3), values[first], errors[first], last - first)
+        first = last
+
+
+def size_rows(directory: str | Path) -> tuple[SizeRow, ...]:
+    """Collect a run and those that it stands on, at the same temperature and pressure.
+
+    Parameters
+    ----------
+    directory
+        A finished run that was started from another one.
+
+    Returns
+    -------
+    By number of atoms, ascending; one run, the latest, for each supercell.
+
+    Raises
+    ------
+    InputError
+        If there is no finished run.
+    """
+    run: FinishedRun | None = FinishedRun.read(directory)
+    found: dict[tuple[int, int, int], SizeRow] = {}
+    while run is not None:
+        row = SizeRow.of(run)
+        last = next(iter(found.values()), row)
+        if (row.temperature, row.pressure) != (last.temperature, last.pressure):
+            break
+        found.setdefault(row.supercell, row)
+        run = _before(run)
+    return tuple(sorted(found.values(), key=lambda one: one.n_atoms))
+
+
+def _before(run: FinishedRun) -> FinishedRun | None:
+    """Return the run that a run started from, where it can still be read."""
+    path = run.result.get("origin", {}).get("path")
+    if path is None:
+        return None
+    try:
+        return FinishedRun.read(path)
+    except InputError:
+        return None

@@ -1,0 +1,162 @@
+"""What verbs share that run something: settings from what was given, and the way to a result."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typer import Exit
+
+from sscha_mlp.cli.failures import FAILED, kept_in_log, say
+
+if TYPE_CHECKING:
+    from sscha_mlp.campaign.settings import RunSettings
+
+
+def as_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as plain settings; what was not given is left out.
+
+    Paths become absolute: a run can be taken up from anywhere.
+    """
+    readers = {
+        "structure": _absolute,
+        "dyn": _absolute,
+        "origin": _absolute,
+        "label_store": _absolute,
+        "reference": _reference,
+        "executor": _executor,
+        "model_executor": _executor,
+    }
+    return {
+        key: readers[key](value) if key in readers else value
+        for key, value in given.items()
+        if value is not None
+    }
+
+
+def resolve(given: Mapping[str, Any], config: Path | None) -> "RunSettings":
+    """Return the settings: defaults, under the TOML file, under the command line.
+
+    A run that starts from another one has the settings of that one as its defaults.
+    """
+    from sscha_mlp.campaign.settings import RunSettings
+
+    return RunSettings.from_mapping(merged(given, config))
+
+
+def merged(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
+    """Return plain settings of the TOML file with those of the command line on top."""
+    from sscha_mlp.campaign.origin import settings_from
+    from sscha_mlp.campaign.settings import merge, read_toml
+
+    base = {} if config is None else _anchored(read_toml(config), config.resolve().parent)
+    asked = merge(base, given)
+    if isinstance(asked.get("origin"), str) and asked["origin"]:
+        asked = merge(settings_from(asked["origin"]), asked)
+    return asked
+
+
+def default_run_directory(settings: "RunSettings") -> str:
+    """Return the name of the run directory of these settings, where none is given."""
+    stem = Path(settings.structure or settings.dyn or settings.origin).stem
+    parts = ["sscha-run", *([stem] if stem else []), f"T{settings.temperature:g}"]
+    if settings.pressure:
+        parts.append(f"P{settings.pressure:g}")
+    return "-".join(parts)
+
+
+def run_to_result(
+    settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
+) -> dict[str, Any]:
+    """Return the result of a finished run, or run to it and write the report."""
+    from sscha_mlp.campaign.directory import RunDirectory
+    from sscha_mlp.campaign.preflight import check_input
+    from sscha_mlp.cli.screen import make_observer, quiet_logging
+
+    place = RunDirectory(directory)
+    if place.result.is_file():
+        place.prepare(settings)
+        if not place.report.is_file():
+            write_report(directory)
+        return place.read_result()
+    if not place.has_begun:
+        check_input(settings)
+    place.prepare(settings)
+    quiet_logging(debug=debug)
+    with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
+        from sscha_mlp.campaign.loop import run
+
+        observer.begin(settings, directory)
+        result = run(settings, directory, observer=observer)
+        observer.stage("report")
+        write_report(directory)
+    return result
+
+
+def write_report(directory: Path) -> None:
+    """Write the report of a run."""
+    from sscha_mlp.report.from_run import write_run_report
+
+    write_run_report(directory)
+
+
+def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Show a result, and end with status 1 where it is not certified.
+
+    Raises
+    ------
+    Exit
+        If the run did not converge, or its certificate did not pass.
+    """
+    from sscha_mlp.campaign.directory import RunDirectory
+
+    with RunDirectory(directory).trusted():
+        show(directory, result, as_json=as_json)
+    if not result["converged"]:
+        say(
+            f"{result['stop_reason']}. The numbers in {directory / 'result.json'} are not "
+            "certified; a run with another seed, more configurations or a larger budget needs "
+            "another --run-dir.",
+            kind="not converged",
+        )
+        raise Exit(FAILED)
+
+
+def show(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a result: the file itself, or a summary of it."""
+    from sscha_mlp.cli.summary import print_summary
+
+    if as_json:
+        print((directory / "result.json").read_text(encoding="utf-8"), end="")
+        return
+    print_summary(directory, result)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).resolve())
+
+
+def _executor(spec: str) -> dict[str, Any]:
+    """Read where tasks run; a file is read now, so that run.toml holds what it says."""
+    from sscha_mlp.parallel.settings import executor_values
+
+    return executor_values(spec)
+
+
+def _reference(spec: str) -> str:
+    """Keep a name; make the path of a TOML file absolute: a run can be taken up from anywhere."""
+    from sscha_mlp.reference.table import find_table
+
+    return _absolute(find_table(spec)) if spec.endswith(".toml") else spec
+
+
+def _anchored(values: dict[str, Any], place: Path) -> dict[str, Any]:
+    """Take the paths in a settings file as relative to it."""
+    result = dict(values)
+    for key in ("structure", "dyn", "origin", "reference", "label_store"):
+        value = result.get(key)
+        is_path = (
+            isinstance(value, str) and value and (key != "reference" or value.endswith(".toml"))
+        )
+        if is_path:
+            result[key] = str((place / str(value)).resolve())
+    return result

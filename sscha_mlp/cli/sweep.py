@@ -1,0 +1,196 @@
+"""The verb ``sweep``: a study over temperature and pressure."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Exit, Option
+
+from sscha_mlp.cli import options
+from sscha_mlp.cli.failures import FAILED, kept_in_log, say
+from sscha_mlp.cli.running import as_settings, merged, write_report
+
+if TYPE_CHECKING:
+    from sscha_mlp.campaign.sweep_table import Sweep
+
+
+def sweep(
+    temperatures: Annotated[
+        str,
+        Option(
+            "--T",
+            metavar="RANGE",
+            help="Temperatures in K: start:stop:step with both ends, or values such as 300,600.",
+            show_default=False,
+            rich_help_panel=options.RUN,
+        ),
+    ],
+    pressures: Annotated[
+        str,
+        Option(
+            "--P",
+            metavar="RANGE",
+            help="Pressures in GPa, in the same way.",
+            rich_help_panel=options.RUN,
+        ),
+    ] = "0",
+    structure: options.Structure = None,
+    dyn: options.DynStart = None,
+    origin: options.FromRun = None,
+    supercell: options.SupercellSize = None,
+    reference: options.ReferenceName = None,
+    model: options.ModelKind = None,
+    configs: options.Configurations = None,
+    max_labels: Annotated[
+        int,
+        Option(
+            "--max-labels",
+            help="Budget of labels for all points together. \\[default: 250, and 30 for each "
+            "point after the first]",
+            show_default=False,
+            rich_help_panel=options.TUNING,
+        ),
+    ] = 0,
+    check_labels: Annotated[
+        int,
+        Option(
+            "--check-labels",
+            help="Labels of the first look of each certificate after that of the first point.",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = 12,
+    response: Annotated[
+        int,
+        Option(
+            "--response",
+            help="Configurations for bulk modulus, heat capacity and expansion of the model at "
+            "each point; 0 leaves them out.",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = 4000,
+    hessian: Annotated[
+        int,
+        Option(
+            "--hessian",
+            help="Configurations for the free-energy Hessian of each point; 0 leaves it out.",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = 0,
+    symmetry: options.Symmetry = None,
+    engine: options.Engine = None,
+    seed: options.RunSeed = None,
+    workers: options.RunWorkers = None,
+    executor: options.RunExecutor = None,
+    model_executor: options.ModelExecutor = None,
+    points: Annotated[
+        str | None,
+        Option(
+            "--points",
+            metavar="WHERE",
+            help="Where points are computed that do not stand on each other: processes:2, "
+            "dask-local:2, or as for --executor. \\[default: one after the other]",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = None,
+    config: options.Config = None,
+    run_dir: Annotated[
+        Path,
+        Option(
+            "--run-dir",
+            help="Directory of the sweep; made if needed.",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = Path("sscha-sweep"),
+    quiet: options.Quiet = False,
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Relax and certify a crystal at many temperatures and pressures.
+
+    Each point is a run of its own that starts from its neighbour: from its state, its model and
+    its labels. The model is trained again only where a certificate asks for it. The same command
+    goes on after an interruption, and with more points. Writes sweep.json, sweep.csv and sweep.pdf.
+
+    Ends with status 0 when every point is certified, 1 when not, 2 for wrong input.
+    """
+    from sscha_mlp.campaign.plan import read_values
+    from sscha_mlp.campaign.sweep import run_sweep
+    from sscha_mlp.campaign.sweep_settings import SweepSettings
+    from sscha_mlp.cli.screen import make_observer, quiet_logging
+    from sscha_mlp.parallel import read_executor
+
+    given = {
+        "structure": structure,
+        "dyn": dyn,
+        "origin": origin,
+        "supercell": supercell,
+        "reference": reference,
+        "model": model,
+        "configs": configs,
+        "symmetry": symmetry,
+        "engine": engine,
+        "seed": seed,
+        "workers": workers,
+        "executor": executor,
+        "model_executor": model_executor,
+    }
+    settings = SweepSettings(
+        temperatures=read_values(temperatures, "--T"),
+        pressures=read_values(pressures, "--P"),
+        run=merged(as_settings(given), config),
+        max_labels=max_labels,
+        check_labels=check_labels,
+        response_configs=response,
+        hessian_configs=hessian,
+    )
+    where = None if points is None else read_executor(points)
+    quiet_logging(debug=debug)
+    with kept_in_log(run_dir / "log.txt"), make_observer(quiet=quiet) as observer:
+        table = run_sweep(
+            settings, run_dir, where=where, afterwards=write_report, observer=observer
+        )
+    _end(table, settings.n_points, run_dir, as_json=as_json)
+
+
+def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None:
+    """Write figures and tables, show the answer, and end with status 1 where points are missing."""
+    from sscha_mlp.report.sweep_report import write_sweep
+
+    written = write_sweep(table, run_dir)
+    if as_json:
+        print(json.dumps(table.to_json(), indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(table):
+            print(line)
+        for path in written:
+            print(path)
+    certified = sum(one.converged for one in table.points)
+    if certified < n_points:
+        say(
+            f"{certified} of {n_points} points are certified; the same command goes on with those "
+            f"that are missing, and {run_dir / 'log.txt'} says why.",
+            kind="not converged",
+        )
+        raise Exit(FAILED)
+
+
+def _lines(table: "Sweep") -> Iterator[str]:
+    """The points, at most 80 columns wide."""
+    from sscha_mlp.report.numbers import with_error
+
+    yield (
+        f"{'T (K)':>7}{'P (GPa)':>8}{'V (Å³/atom)':>20}{'F (eV/atom)':>23}{'S (kB)':>16}"
+        f"{'labels':>7}"
+    )
+    for one in table.points:
+        volume, energy, entropy = (
+            with_error(value.value, value.stderr)
+            for value in (one.volume_A3_per_atom, one.free_energy_eV_per_atom, one.entropy_kB)
+        )
+        mark = "" if one.converged else "  not certified"
+        yield (
+            f"{one.temperature_K:>7g}{one.pressure_GPa:>8g}{volume:>20}{energy:>23}{entropy:>16}"
+            f"{one.labels_new:>7}{mark}"
+        )
+    yield f"{table.labels_total} reference calls in all."

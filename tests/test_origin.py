@@ -1,0 +1,168 @@
+"""Runs that start from a finished run: what they take over, what they draw, what they refuse."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from cheap import DIARY, environment, sscha_mlp, without_timings
+
+from sscha_mlp.campaign.loop import run
+from sscha_mlp.campaign.origin import settings_from
+from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.sizes import enlarged_settings, size_rows
+from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.data.states import load_state
+from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.report.sizes import write_sizes
+
+FEW = {"max_labels": 40}
+
+
+def settings(finished_run, **changes) -> RunSettings:
+    return RunSettings.from_mapping({**settings_from(finished_run), **FEW, **changes})
+
+
+@pytest.fixture(scope="module")
+def colder(finished_run, tmp_path_factory):
+    """A run at another temperature that starts from a finished one."""
+    directory = tmp_path_factory.mktemp("colder")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(**{DIARY: directory / "diary"}).items():
+            patch.setenv(name, value)
+        patch.syspath_prepend(str(finished_run.parent))
+        result = run(settings(finished_run, temperature=200.0), directory / "run")
+    return directory, result
+
+
+def test_model_and_labels_are_taken_over(finished_run, colder):
+    directory, result = colder
+    before = json.loads((finished_run / "result.json").read_text())
+    labels = result["labels"]
+    assert labels["start"] == 0
+    assert labels["new"] == labels["check"] == 8
+    assert labels["train"] == before["labels"]["train"] + before["labels"]["check"]
+    assert labels["test"] == before["labels"]["test"]
+    assert result["retrains"] == 0
+    assert result["model"]["sha256"] == before["model"]["sha256"]
+    assert result["origin"] == {"path": str(finished_run), "generation": 1}
+    calls = (directory / "diary").read_text().splitlines()
+    assert len(calls) == 8, "only the certificate costs labels"
+
+
+def test_the_run_stands_by_itself(finished_run, colder, tmp_path, monkeypatch):
+    """Copied files, not links: what was taken over may be gone when the run goes on."""
+    directory, _ = colder
+    copy = tmp_path / "run"
+    shutil.copytree(directory / "run", copy)
+    (copy / "result.json").unlink()
+    lines = (copy / "journal.jsonl").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not json.loads(line)["step"].startswith(("certi", "labels"))]
+    (copy / "journal.jsonl").write_text("".join(kept))
+    monkeypatch.setenv(DIARY, str(tmp_path / "diary"))
+    text = (copy / "run.toml").read_text()
+    assert str(finished_run) in text
+    (copy / "run.toml").write_text(text.replace(str(finished_run), str(tmp_path / "gone")))
+    again = settings(finished_run, temperature=200.0, origin=str(tmp_path / "gone"))
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    run(again, copy)
+    assert without_timings(copy / "result.json") == without_timings(
+        directory / "run" / "result.json"
+    )
+    assert not (tmp_path / "diary").exists(), "labels are found in the store"
+
+
+def test_a_check_does_not_repeat_the_numbers_of_the_run_before(finished_run, colder):
+    """In units of the widths of its ensemble a new check is none of the earlier configurations."""
+    directory, _ = colder
+
+    def normal(run_directory):
+        state = load_state(run_directory / "states" / "model.npz")
+        check = Dataset.read(run_directory / "dataset").check
+        rest = state.supercell.crystal.to_ase()
+        moved = [one.atoms.get_scaled_positions() - rest.get_scaled_positions() for one in check]
+        moved = np.array([one - np.rint(one) for one in moved]).reshape(len(check), -1)
+        return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+    overlap = normal(finished_run) @ normal(directory / "run").T
+    assert np.abs(overlap).max() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"reference": "lj"}, "its labels would be mixed"),
+        ({"origin": "nowhere"}, "not a run directory"),
+        ({"structure": "x.cif"}, "one of a structure"),
+        ({"max_labels": 4}, "8 to check"),
+    ],
+)
+def test_what_does_not_fit_is_refused(finished_run, tmp_path, changes, words):
+    with pytest.raises((ConfigError, InputError), match=words):
+        run(settings(finished_run, **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_command_line_takes_the_settings_over(finished_run, tmp_path):
+    done = sscha_mlp(
+        ["relax", "--from", str(finished_run), "--T", "250", "--run-dir", str(tmp_path / "run")],
+        cwd=tmp_path,
+        **{DIARY: tmp_path / "diary"},
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["temperature_K"] == 250.0 and result["labels"]["new"] == 8
+    assert "taken over" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def larger(finished_run, tmp_path_factory):
+    """The finished run in a larger cell, by the command line."""
+    directory = tmp_path_factory.mktemp("larger")
+    done = sscha_mlp(
+        ["supercell", str(finished_run), "3", "3", "3", "--run-dir", str(directory / "run")],
+        cwd=directory,
+        **{DIARY: directory / "diary"},
+    )
+    assert done.returncode == 0, done.stderr
+    return directory / "run", done.stdout
+
+
+def test_a_larger_cell_begins_with_interpolated_force_constants(finished_run, larger):
+    run_directory, _ = larger
+    small = load_state(finished_run / "states" / "model.npz")
+    large = load_state(run_directory / "states" / "start.npz")
+    assert large.supercell.size == (3, 3, 3)
+    found = large.frequencies_at_qpoints()
+    expected = interpolate(small).frequencies(large.supercell.qpoints)
+    np.testing.assert_allclose(found, np.abs(expected), atol=1e-6 * found.max())
+
+
+def test_a_larger_cell_is_certified_by_its_own_labels(larger):
+    run_directory, _ = larger
+    result = json.loads((run_directory / "result.json").read_text())
+    assert result["supercell"] == [3, 3, 3] and result["labels"]["new"] <= 60
+    check = Dataset.read(run_directory / "dataset").check
+    assert all(len(one.atoms) == 27 for one in check)
+
+
+def test_sizes_stand_side_by_side(finished_run, larger):
+    run_directory, printed = larger
+    rows = size_rows(run_directory)
+    assert [row.n_atoms for row in rows] == [8, 27]
+    before = json.loads((finished_run / "result.json").read_text())
+    assert rows[0].volume == tuple(before["volume_A3_per_atom"][k] for k in ("value", "stderr"))
+    assert {one.q for one in rows[0].levels} != {one.q for one in rows[1].levels}
+    stored = json.loads((run_directory / "sizes.json").read_text())
+    assert [one["supercell"] for one in stored["sizes"]] == [[2, 2, 2], [3, 3, 3]]
+    assert (run_directory / "sizes.pdf").read_bytes().startswith(b"%PDF")
+    table = [line for line in printed.splitlines() if line.startswith(("2×2×2", "3×3×3"))]
+    assert len(table) == 2 and all(len(line) <= 80 for line in table)
+
+
+def test_the_same_size_is_no_other_size(finished_run):
+    with pytest.raises(InputError, match="2×2×2 cells"):
+        enlarged_settings(finished_run, (2, 2, 2))
+    with pytest.raises(InputError):
+        write_sizes([], finished_run)
