@@ -75,7 +75,15 @@ bench-learning: install ## learning curves of each way to choose labels (about a
 notebooks: install ## run the notebooks in place; fails where a cell fails
 	$(if $(NOTEBOOKS),$(BIN)/jupyter-execute --inplace $(NOTEBOOKS),@echo "There are no notebooks in notebooks/." >&2; exit 1)
 
+.PHONY: docs
+docs: install ## build the documentation into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+.PHONY: reference-pages
+reference-pages: install ## write the pages on command line, settings and Python from the code
+	$(BIN)/python docs/tools/reference_pages.py
+
 .PHONY: clean
 clean: ## remove .venv/, caches and build outputs; runs/ stays
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv build dist site .mypy_cache .ruff_cache .pytest_cache
 	find sscha_mlp tests benchmarks -type d -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

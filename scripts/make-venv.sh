@@ -23,7 +23,7 @@ echo "Installing sscha-mlp and what it needs into .venv (a few minutes the first
 mkdir -p build
 log=build/install.log
 if ! PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install --no-input --progress-bar off \
-    --editable '.[dev,dask,notebooks]' >"$log" 2>&1 </dev/null; then
+    --editable '.[dev,dask,docs,notebooks]' >"$log" 2>&1 </dev/null; then
     tail -n 40 "$log" >&2
     cat >&2 <<TEXT
 

@@ -80,6 +80,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "RunSettings": "sscha_mlp.campaign.settings",
     "report_data": "sscha_mlp.report.from_run",
     "write_run_report": "sscha_mlp.report.from_run",
+    "frequency_figure": "sscha_mlp.report.frequency_figures",
 }
 """Public name -> module that defines it.  No name may be that of a room."""
 

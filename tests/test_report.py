@@ -399,6 +399,28 @@ def test_the_frequency_table_compares_with_what_is_known():
     assert rows[0][-1] == numbers.DASH, "a translation has no error to compare with"
 
 
+def test_the_figure_of_frequencies_shows_model_corrected_and_known():
+    entries = [
+        {
+            "q": list(q),
+            "model": values,
+            "corrected": [one + 0.1 for one in values],
+            "stderr": [0.02] * 6,
+        }
+        for q, values in FREQUENCIES.items()
+    ]
+    known = [[one + 0.05 for one in values] for values in FREQUENCIES.values()]
+    figure = frequency_figures.frequency_figure(entries, known=known, known_label="by hand")
+    levels, shifts = figure.axes
+    model = np.concatenate(list(FREQUENCIES.values()))
+    drawn = {line.get_label(): line.get_ydata() for line in levels.lines}
+    assert np.allclose(drawn["by hand"], model + 0.05)
+    markers = {line.get_marker(): line.get_ydata() for line in shifts.lines}
+    assert np.allclose(markers["o"], 0.1) and np.allclose(markers["D"], 0.05)
+    band = np.array([bar.get_height() for bar in shifts.patches]) / 2.0
+    assert np.allclose(band, np.maximum(0.05, 0.01 * model))
+
+
 def test_write_validation_gives_three_files(rng, tmp_path):
     paths = write_validation([make_set(rng)], tmp_path, stem="before")
     stored = json.loads((tmp_path / "before.json").read_text(encoding="utf-8"))

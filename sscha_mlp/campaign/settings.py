@@ -46,7 +46,7 @@ class RunSettings:
     Parameters
     ----------
     temperature
-        K.
+        Of the ensemble, K; at least 0.
     pressure
         Target, GPa.
     structure
@@ -64,16 +64,17 @@ class RunSettings:
         Kind of potential that is fitted: ``gap``, ``mtp``, or ``auto`` for the better of the two on
         held-out training labels.
     configs
-        Configurations per population.
+        Configurations per population; even, at least 20.
     seed
         Decides everything random.
     max_labels
-        Budget: training, test and check together; labels that were taken over do not count.
+        Budget: training, test and check together, failed ones included; the start and labels that
+        were taken over are not counted.
     cell
         What of the cell is free.
     symmetry
-        ``full`` for the space group of the structure, ``none``, or some of its operations: see
-        :meth:`sscha_mlp.crystal.symmetry.SpaceGroup.restricted`.
+        What is imposed: ``full`` for the space group of the structure, ``none``, or some of its
+        operations in the coordinates of the primitive cell, ``x,y,z; -x,-y,-z``.
     engine
         ``native`` or ``python-sscha``: who minimises.
     workers
@@ -88,7 +89,7 @@ class RunSettings:
         Where labels are computed, and where populations are evaluated with the model: on this
         machine by default, and each on its own terms.
     gap, mtp
-        Hyper-parameters of either kind, in place of what is chosen on held-out labels.
+        Hyper-parameters of this kind, in place of what is chosen on held-out labels.
     """
 
     temperature: float

@@ -52,31 +52,34 @@ class TrainingSettings:
     temperature
         Of the first ensemble, K; that of the relaxation when left out.
     n_start
-        Training labels drawn at the start state.
+        Training labels drawn at the start state; at least 4.
     n_test
-        Test labels drawn at the start state; no fit ever sees them.
+        Test labels drawn at the start state, at least 4; no fit ever sees them.
     n_explored
         Training labels drawn where a short relaxation with the first model leads; when left out, 48
         for a GAP, and 24 for an MTP, which has learnt on the way.
     n_extra
-        Labels chosen from the ensemble after a failed certificate, beside those of the check.
+        Labels chosen from the ensemble after a failed certificate, beside those of the check; for
+        an MTP also the most labels of one lesson.
     strain
         Largest strain of the cells of labels that are drawn where a relaxation broke down: those of
         one cell do not say how the energy changes with the volume.
     explore_configs
-        Configurations per population of the short relaxation; 0 leaves it out.
+        Configurations per population of the short relaxation, even; 0 leaves it out.
     explore_populations
-        Its largest number of populations.
+        Largest number of populations of the short relaxation.
     alarm_ratio
-        A GAP has left its domain when its uncertainty exceeds that on the test set this many times.
+        A GAP has left its domain when its median uncertainty exceeds that on the test set this many
+        times.
     break_grade
-        An MTP has left its domain when its extrapolation grade exceeds this ...
+        An MTP has left its domain when its extrapolation grade exceeds this on more than
+        ``break_fraction`` of a population.
     break_fraction
-        ... on more than this part of a population.
+        See ``break_grade``; at least 0, less than 1.
     save_grade
-        Configurations of a lower extrapolation grade are not labelled for being unusual.
+        In a lesson, configurations of a lower extrapolation grade are not labelled.
     max_lessons
-        How often a relaxation may stop to learn before it counts as another round.
+        How often a relaxation may stop to learn before it counts as another round; 0 for never.
     """
 
     temperature: float | None = None
@@ -139,7 +142,7 @@ class CertificateSettings:
     Parameters
     ----------
     n_labels
-        Fresh labels of the first look; more follow while noise alone decides.
+        Fresh labels of the first look, at least 8; more follow while noise alone decides.
     max_rounds
         Rounds of training and relaxation before the run gives up.
     tolerances
@@ -162,7 +165,29 @@ class CertificateSettings:
 
 @dataclass(frozen=True)
 class LoopSettings:
-    """How each relaxation is done; see :class:`sscha_mlp.scha.relaxation.RelaxationSettings`."""
+    """How each relaxation is done; see :class:`sscha_mlp.scha.relaxation.RelaxationSettings`.
+
+    Parameters
+    ----------
+    max_populations
+        Largest number of populations of each relaxation.
+    sampler
+        What the configurations of a population are drawn with.
+    antithetic
+        Whether they come in pairs u, -u.
+    minimum_distance_ratio
+        A configuration with two atoms closer than this part of the shortest bond is replaced; 0
+        keeps all.
+    max_volume_change
+        Relative change of the volume since the start that ends a relaxation.
+    reuse
+        Whether earlier populations of the same cell are used again by importance weights, so that
+        fewer configurations are drawn.
+    tolerances
+        When a relaxation is converged.
+    minimiser
+        How each ensemble is minimised.
+    """
 
     max_populations: int = 20
     sampler: Sampler = Sampler.SOBOL

@@ -14,7 +14,7 @@ from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.model import FloatArray
 from sscha_mlp.report.numbers import fixed, is_number
-from sscha_mlp.report.style import BAND_COLOUR, BLUE, GREY, TEXT_WIDTH, VERMILION
+from sscha_mlp.report.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
 
 FREQUENCY_COLUMNS: Final = (
     Column("q", 38.0, "left"),
@@ -206,6 +206,43 @@ def draw_frequencies(
     shifts.set_xticks(modes.centres, names)
     shifts.set_xlabel("Irreducible q (reciprocal-lattice units)")
     return top + _LEVELS + _SHIFTS + 16.0
+
+
+def frequency_figure(
+    entries: Sequence[Mapping[str, Any]],
+    *,
+    known: Sequence[Sequence[float]] | None = None,
+    known_label: str = "direct",
+    tolerance_THz: float = 0.05,
+    tolerance_relative: float = 0.01,
+) -> Figure:
+    """Return the frequencies of a result as a figure of its own.
+
+    Parameters
+    ----------
+    entries
+        ``frequencies_THz`` of ``result.json``.
+    known
+        Frequencies known directly, THz, one list for each entry.
+    known_label
+        Where they come from.
+    tolerance_THz, tolerance_relative
+        The band is the larger of the two, the second times the frequency.
+    """
+    with style():
+        height = _LEVELS + _SHIFTS + 24.0
+        figure = Figure(figsize=(TEXT_WIDTH * MM, height * MM))
+        draw_frequencies(
+            figure,
+            entries,
+            left=0.0,
+            top=7.0,
+            known=known,
+            known_label=known_label,
+            tolerance_THz=tolerance_THz,
+            tolerance_relative=tolerance_relative,
+        )
+    return figure
 
 
 def frequency_rows(

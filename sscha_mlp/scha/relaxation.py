@@ -41,11 +41,18 @@ class Tolerances:
 
     Parameters
     ----------
-    frequency_thz, pressure_gpa, free_energy_mev
-        Absolute tolerances: shift that the gradient asks of any mode (THz), stress less target
-        (any component, GPa), change of the free energy between populations (meV/atom).
-    max_frequency_stderr_thz, max_pressure_stderr_gpa, max_free_energy_stderr_mev
-        Largest standard errors.
+    frequency_thz
+        Shift that the gradient may ask of any mode, THz.
+    pressure_gpa
+        Any component of the stress less its target, GPa.
+    free_energy_mev
+        Change of the free energy between populations, meV/atom.
+    max_frequency_stderr_thz
+        Largest standard error of a frequency, THz.
+    max_pressure_stderr_gpa
+        Largest standard error of a component of the stress, GPa.
+    max_free_energy_stderr_mev
+        Largest standard error of the free energy, meV/atom.
     """
 
     frequency_thz: float = 0.05

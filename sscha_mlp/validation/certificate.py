@@ -51,8 +51,10 @@ class CertificateTolerances:
         Of the free energy, meV/atom.
     pressure_gpa
         Of the pressure and of each component of the stress, GPa.
-    frequency_thz, frequency_relative
-        Of each frequency: the larger of the two.
+    frequency_thz
+        Of each frequency, THz, or
+    frequency_relative
+        this part of it, whichever is larger.
     """
 
     free_energy_mev: float = 1.0

@@ -35,8 +35,10 @@ class GapSettings:
         Representative environments per species; fewer are used if the data have fewer.
     zeta
         Power of the dot-product kernel.
-    l_max, n_max
-        Angular and radial size of the SOAP basis.
+    l_max
+        Angular size of the SOAP basis.
+    n_max
+        Radial size of the SOAP basis.
     atom_sigma
         Width of the Gaussian put on each neighbour, Å.
     delta
@@ -56,7 +58,7 @@ class GapSettings:
     pair_n_sparse
         Representative distances of a pair term added to SOAP; 0, the tutorial's choice, for none.
     pair_cutoff
-        Its radius, Å.
+        Radius of the pair term, Å.
     pair_delta
         Standard deviation of the pair energy that the Gaussian process assumes, eV.
     pair_theta

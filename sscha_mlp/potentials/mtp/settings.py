@@ -45,20 +45,24 @@ class MtpSettings:
     n_polynomials
         Chebyshev polynomials in each radial function, at least as many as there are functions:
         a fit without refinement uses no more.  0 for that number, with refinement for 8 or more.
-    energy_sigma, force_sigma, stress_sigma
-        Errors that weigh the data against each other: eV/atom, eV/Å, eV/Å³.
+    energy_sigma
+        Error that weighs the energies, eV/atom.
+    force_sigma
+        Error that weighs the forces, eV/Å.
+    stress_sigma
+        Error that weighs the stresses, eV/Å³.
     smoothness
         The coefficient of a basis function of level l is taken to be of the size exp(-s l / 2).
     ridge
         Strength of the regularisation, relative to the largest singular value squared; chosen by
-        cross-validation when None.
+        cross-validation when not set.
     n_folds
-        Of that cross-validation; folds are made of whole configurations.
+        Folds of that cross-validation, of whole configurations; at least 2.
     refine_steps
         Steps by which the radial functions are refined after the linear fit; 0 for none.
     refine_until
         Residual of the configurations held out, in units of the three errors above, that needs no
-        further step.
+        further step; 0 for no such end.
     refine_seconds
         Time that these steps may take: none is begun that would not end in time, and the result
         depends on the speed of the machine.  0 for no limit.
