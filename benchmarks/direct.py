@@ -55,8 +55,8 @@ class ReferenceEvaluator:
         )
 
 
-def main() -> None:
-    """Run and print."""
+def read_arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--T", type=float, default=2000.0, help="temperature, K")
     parser.add_argument("--pressure", type=float, default=0.0, help="GPa")
@@ -69,7 +69,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run and print."""
+    args = read_arguments()
     started = time.perf_counter()
     settings = RunSettings(
         temperature=args.T,

@@ -9,15 +9,17 @@ from cheap import DIARY, environment, sscha_mlp, without_timings
 
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.origin import settings_from
-from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.campaign.sizes import enlarged_settings, size_rows
+from sscha_mlp.cli.running import as_settings, resolve
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.report.sizes import write_sizes
 
-FEW = {"max_labels": 40}
+FEW = {"max_labels": 40, "executor": {"kind": "here"}}
 
 
 def settings(finished_run, **changes) -> RunSettings:
@@ -105,15 +107,18 @@ def test_what_does_not_fit_is_refused(finished_run, tmp_path, changes, words):
 
 
 def test_the_command_line_takes_the_settings_over(finished_run, tmp_path):
-    done = sscha_mlp(
-        ["relax", "--from", str(finished_run), "--T", "250", "--run-dir", str(tmp_path / "run")],
-        cwd=tmp_path,
-        **{DIARY: tmp_path / "diary"},
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["temperature_K"] == 250.0 and result["labels"]["new"] == 8
-    assert "taken over" in done.stderr
+    before = RunSettings.from_mapping(read_toml(finished_run / "run.toml"))
+    found = resolve(as_settings({"origin": finished_run, "temperature": 250.0}), None)
+    assert found.temperature == 250.0 and found.origin == str(finished_run)
+    assert not found.structure and found.executor == ExecutorSettings()
+    for name in ("supercell", "reference", "model", "gap", "certificate", "configs", "max_labels"):
+        assert getattr(found, name) == getattr(before, name), name
+    config = tmp_path / "less.toml"
+    config.write_text(f'origin = "{finished_run}"\nmax_labels = 33\n[certificate]\nn_labels = 9\n')
+    less = resolve({}, config)
+    assert (less.max_labels, less.certificate.n_labels) == (33, 9)
+    assert less.certificate.max_rounds == before.certificate.max_rounds
+    assert less.temperature == before.temperature
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +126,10 @@ def larger(finished_run, tmp_path_factory):
     """The finished run in a larger cell, by the command line."""
     directory = tmp_path_factory.mktemp("larger")
     done = sscha_mlp(
-        ["supercell", str(finished_run), "3", "3", "3", "--run-dir", str(directory / "run")],
+        [
+            *("supercell", str(finished_run), "3", "3", "3", "--executor", "here"),
+            *("--run-dir", str(directory / "run")),
+        ],
         cwd=directory,
         **{DIARY: directory / "diary"},
     )
