@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +108,27 @@ class RunDirectory:
                 "which writes it anew."
             ) from err
         return content
+
+    def finished_result(self) -> dict[str, Any]:
+        """Read the result of a run that has to be finished.
+
+        Raises
+        ------
+        InputError
+            If it is not finished, or its result is damaged.
+        """
+        if not self.result.is_file():
+            raise InputError(
+                f"The run in {self.path} is not finished: it has no result.json. Go on with it by "
+                "the same sscha-mlp relax command first."
+            )
+        return self.read_result()
+
+    def final_model(self, result: Mapping[str, Any]) -> Path:
+        """Directory of the model of a result: in the run directory, be it moved since."""
+        stored = Path(result["model"]["path"])
+        moved = self.path / "models" / stored.name
+        return moved if moved.is_dir() else stored
 
     @contextmanager
     def trusted(self) -> Iterator[None]:

@@ -24,7 +24,6 @@ from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
-from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
 from sscha_mlp.scha import minimiser
@@ -102,16 +101,11 @@ def hessian_of_run(
 
     place = RunDirectory(Path(directory))
     settings = place.settings()
-    if not place.result.is_file():
-        raise InputError(
-            f"The run in {place.path} is not finished: it has no result.json. Go on with it by "
-            "the same sscha-mlp relax command first."
-        )
-    result = place.read_result()
+    result = place.finished_result()
     watcher = LogObserver() if observer is None else observer
     state = load_state(place.state("model"))
     group = find_space_group(state.supercell).restricted(settings.symmetry)
-    with load(_model_directory(place, result), n_workers=n_workers) as potential:
+    with load(place.final_model(result), n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")
         study = _Study(place, settings, state, group, evaluator)
         watcher.stage(f"hessian: {n_configs} configurations of the final state")
@@ -122,13 +116,6 @@ def hessian_of_run(
     write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix)
     write_json_atomic(place.path / FILE, content)
     return content
-
-
-def _model_directory(place: RunDirectory, result: dict[str, Any]) -> Path:
-    """Where the model is: in the run directory, be it moved since."""
-    stored = Path(result["model"]["path"])
-    moved = place.path / "models" / stored.name
-    return moved if moved.is_dir() else stored
 
 
 def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:
