@@ -74,6 +74,13 @@ _PUBLIC: Final[dict[str, str]] = {
     # soft modes
     "fit_soft_mode": "sscha_mlp.properties.soft_mode",
     "soft_mode_figure": "sscha_mlp.report.soft_mode_figure",
+    # model against reference
+    "compare_run": "sscha_mlp.campaign.comparing",
+    "write_comparison": "sscha_mlp.report.compare_files",
+    "comparison_figure": "sscha_mlp.report.compare_figures",
+    "volume_figure": "sscha_mlp.report.compare_figures",
+    "fit_equation_of_state": "sscha_mlp.properties.equation_of_state",
+    "ElasticStrains": "sscha_mlp.properties.elastic",
     # a whole run
     "hessian_of_run": "sscha_mlp.campaign.hessian",
     "run": "sscha_mlp.campaign.loop",

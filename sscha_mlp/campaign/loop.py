@@ -82,7 +82,7 @@ def run(
     if not place.has_begun:
         check_input(settings)
     place.prepare(settings)
-    with place.locked(), _open(settings, place, observer) as context:
+    with place.locked(), open_run(settings, place, observer) as context:
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
@@ -90,10 +90,16 @@ def run(
 
 
 @contextmanager
-def _open(
+def open_run(
     settings: RunSettings, place: RunDirectory, observer: Observer | None
 ) -> Iterator[Context]:
-    """Open journal, label store and log of a run directory."""
+    """Open journal, label store and log of a run directory, which the caller holds.
+
+    Raises
+    ------
+    InputError
+        If the reference is unknown, or the label store cannot be read.
+    """
     handler = logging.FileHandler(place.log, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     root = logging.getLogger("sscha_mlp")

@@ -1,9 +1,10 @@
 """The start: structure, harmonic force constants and space group, from the reference."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
@@ -12,7 +13,9 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.campaign.origin import starting_states
 from sscha_mlp.campaign.preflight import structure_file
+from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
+from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
@@ -198,15 +201,15 @@ def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
     )
     atoms = crystal.to_ase()
     atoms.calc = calculator
-    mask = None if settings.cell is CellMode.VARIABLE else [False] * 6
-    target = FrechetCellFilter(
-        atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
+    reached = relax_at_rest(
+        atoms,
+        settings,
+        fmax=settings.start.fmax,
+        progress=lambda: context.observer.progress(
+            "relaxing the structure", calculator.n_calls, _MAX_STEPS
+        ),
     )
-    optimiser = BFGS(target, logfile=None)
-    optimiser.attach(
-        lambda: context.observer.progress("relaxing the structure", calculator.n_calls, _MAX_STEPS)
-    )
-    if not optimiser.run(fmax=settings.start.fmax, steps=_MAX_STEPS):
+    if not reached:
         raise ReferenceFailedError(
             f"The structure was not relaxed to {settings.start.fmax} eV/Å in {_MAX_STEPS} "
             "steps; give a better structure, or start.relax = false to use it as it is."
@@ -222,6 +225,39 @@ def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
     return symmetrise_structure(relaxed), energy, calculator.n_calls
 
 
+def relax_at_rest(
+    atoms: Atoms,
+    settings: RunSettings,
+    *,
+    fmax: float,
+    progress: Callable[[], object] = lambda: None,
+) -> bool:
+    """Relax atoms, and the cell where the settings leave it free, without vibrations.
+
+    Parameters
+    ----------
+    atoms
+        With a calculator; they are moved.
+    settings
+        What of the cell is free, and the pressure.
+    fmax
+        Largest force left, eV/Å.
+    progress
+        Called after each step.
+
+    Returns
+    -------
+    Whether that force was reached.
+    """
+    mask = None if settings.cell is CellMode.VARIABLE else [False] * 6
+    target = FrechetCellFilter(
+        atoms, mask=mask, scalar_pressure=settings.pressure * units.GPA if mask is None else 0.0
+    )
+    optimiser = BFGS(target, logfile=None)
+    optimiser.attach(progress)
+    return bool(optimiser.run(fmax=fmax, steps=_MAX_STEPS))
+
+
 def _finite_displacements(
     context: Context, supercell: Supercell, group: SpaceGroup
 ) -> tuple[DynamicalMatrix, float | None, int]:
@@ -230,15 +266,8 @@ def _finite_displacements(
     Returns them with the energy per atom of the undisplaced crystal, which is computed where the
     structure was not relaxed, and the number of reference calls.
     """
-    distance = context.settings.start.displacement
-    atoms = _orbit_representatives(group)
-    frames = []
-    for atom in atoms:
-        for direction in range(3):
-            for sign in (1, -1):
-                frame = supercell.crystal.to_ase()
-                frame.positions[atom, direction] += sign * distance
-                frames.append(frame)
+    displaced = FiniteDisplacements(group, context.settings.start.displacement)
+    frames = displaced.configurations()
     n_displaced = len(frames)
     if not context.settings.start.relax:
         frames.append(supercell.crystal.to_ase())
@@ -249,29 +278,5 @@ def _finite_displacements(
         )
     labels = [one for one in done.labels if one is not None]
     at_rest = labels[-1].energy / supercell.n_atoms if len(labels) > n_displaced else None
-    forces = np.array([one.forces for one in labels[:n_displaced]])
-    forces = forces.reshape(len(atoms), 3, 2, supercell.n_atoms, 3)
-    rows = -(forces[:, :, 0] - forces[:, :, 1]) / (2 * distance)  # atom, i, J, j
-    constants = np.zeros((supercell.primitive.n_atoms, supercell.n_atoms, 3, 3))
-    constants[atoms] = rows.transpose(0, 2, 1, 3)
-    counts = _orbit_sizes(group, atoms)
-    filled = group.symmetrise_force_constants(constants) * counts[:, None, None, None]
-    state = DynamicalMatrix(supercell, symmetrise(group, filled))
+    state = displaced.force_constants([one.forces for one in labels[:n_displaced]])
     return state, at_rest, len(frames)
-
-
-def _orbit_representatives(group: SpaceGroup) -> list[int]:
-    """One primitive atom of each orbit of the group."""
-    n_primitive = group.supercell.primitive.n_atoms
-    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
-    return sorted({int(images[:, atom].min()) for atom in range(n_primitive)})
-
-
-def _orbit_sizes(group: SpaceGroup, atoms: list[int]) -> np.ndarray:
-    """Factor by which an average over the group misses rows that were not computed."""
-    n_primitive = group.supercell.primitive.n_atoms
-    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
-    hits = np.zeros(n_primitive)
-    for atom in atoms:
-        hits += np.bincount(images[:, atom], minlength=n_primitive)
-    return np.asarray(group.n_operations / hits)

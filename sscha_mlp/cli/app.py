@@ -7,6 +7,7 @@ from typing import Annotated
 from typer import Exit, Option, Typer, echo
 
 from sscha_mlp import __version__
+from sscha_mlp.cli.compare import compare
 from sscha_mlp.cli.convert import convert
 from sscha_mlp.cli.efs import efs
 from sscha_mlp.cli.ensemble import ensemble
@@ -44,7 +45,7 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report),
-    "From a run to a study": (phonons, hessian, supercell, sweep),
+    "From a run to a study": (phonons, compare, hessian, supercell, sweep),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }

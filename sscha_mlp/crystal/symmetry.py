@@ -315,6 +315,27 @@ def find_space_group(supercell: Supercell, *, tolerance: float = SYMMETRY_TOLERA
     )
 
 
+def standard_axes(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERANCE) -> FloatArray:
+    """Return the Cartesian axes in which the conventional cell of a crystal is upright.
+
+    Returns
+    -------
+    Orthonormal rows, shape (3, 3), in the Cartesian coordinates of the crystal, as spglib has them:
+    those of the edges of a cubic cell, z along the unique axis of a hexagonal or tetragonal one.
+
+    Raises
+    ------
+    StructureError
+        If spglib finds no group.
+    """
+    cell = (crystal.cell, crystal.scaled_positions, crystal.numbers)
+    dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
+    if dataset is None:
+        raise StructureError("spglib found no space group; check the structure for overlaps.")
+    left, _, right = np.linalg.svd(dataset.std_rotation_matrix)
+    return np.asarray(left @ right)
+
+
 def symmetrise_structure(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERANCE) -> Crystal:
     """Return the crystal with its cell and positions averaged over its own space group."""
     supercell = Supercell(crystal, (1, 1, 1))

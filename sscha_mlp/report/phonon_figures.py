@@ -77,12 +77,12 @@ def draw_phonons(figure: Figure, phonons: Phonons, *, left: float, top: float) -
         _draw_bands(bands, one)
         _draw_density(density, one)
     _draw_points(bands, phonons.points, phonons.known_label)
-    _set_path(bands, phonons.path)
+    set_path(bands, phonons.path)
     _set_frequencies(bands, density, phonons.states)
     if phonons.points:
         changes = add_axes_mm(figure, left + _LEFT, top + _HEIGHT + _GAP, width, _CHANGES)
         _draw_changes(changes, phonons.points)
-        _set_path(changes, phonons.path)
+        set_path(changes, phonons.path)
         bands.set_xlabel("")
         bands.tick_params(axis="x", labelbottom=False)
         changes.yaxis.set_label_coords(-_LABEL / width, 0.5)
@@ -177,7 +177,8 @@ def _draw_changes(axes: Axes, points: Sequence[PathPoint]) -> None:
     axes.set_ylabel("Change (THz)")
 
 
-def _set_path(axes: Axes, path: BandPath) -> None:
+def set_path(axes: Axes, path: BandPath) -> None:
+    """Mark the special points of a path on the axis of wave vectors."""
     ticks = path.ticks()
     places = [place for place, _ in ticks]
     for place in places[1:-1]:

@@ -312,7 +312,7 @@ def _dispersion_csv(phonons: Phonons) -> str:
         ]
         for i in range(len(path.distances))
     ]
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
 def _labels(phonons: Phonons) -> dict[int, str]:
@@ -331,10 +331,11 @@ def _density_csv(phonons: Phonons) -> str:
         [f"{middle:.6f}", *(f"{one[i]:.8f}" for one in columns)] for i, middle in enumerate(middles)
     ]
     header = ["frequency_THz", *(f"{one.name}_per_THz" for one in phonons.states)]
-    return _csv(header, rows)
+    return csv_text(header, rows)
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as text with commas."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
