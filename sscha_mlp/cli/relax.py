@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 def relax(
     temperature: options.Temperature = None,
     pressure: options.Pressure = None,
+    nuclei: options.Nuclei = None,
+    mass: options.Masses = None,
     structure: options.Structure = None,
     dyn: options.DynStart = None,
     supercell: options.SupercellSize = None,
@@ -50,6 +52,8 @@ def relax(
     given = {
         "temperature": temperature,
         "pressure": pressure,
+        "nuclei": nuclei,
+        "masses": options.read_masses(mass) if mass else None,
         "structure": _absolute(structure),
         "dyn": _absolute(dyn),
         "supercell": supercell,
@@ -95,6 +99,8 @@ def default_run_directory(settings: "RunSettings") -> str:
     parts = ["sscha-run", *([stem] if stem else []), f"T{settings.temperature:g}"]
     if settings.pressure:
         parts.append(f"P{settings.pressure:g}")
+    if settings.nuclei != "quantum":
+        parts.append(str(settings.nuclei))
     return "-".join(parts)
 
 
