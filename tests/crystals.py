@@ -16,6 +16,7 @@ from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
@@ -33,6 +34,7 @@ class Case:
     temperature: float
     n_configs: int
     free: bool = False
+    nuclei: Nuclei = Nuclei.QUANTUM
 
     @property
     def group(self) -> SpaceGroup:
@@ -45,13 +47,16 @@ class Case:
             temperature=self.temperature,
             n_configs=n_configs or self.n_configs,
             rng=np.random.default_rng(seed),
+            nuclei=self.nuclei,
             minimum_distance_ratio=0.0,
         )
         return evaluate_ensemble(ensemble, self.bonds)
 
     def minimum(self) -> DynamicalMatrix:
         """The exact SSCHA solution."""
-        return self.bonds.minimum(self.state, self.group, self.temperature, centroids=self.free)
+        return self.bonds.minimum(
+            self.state, self.group, self.temperature, centroids=self.free, nuclei=self.nuclei
+        )
 
     def another(self) -> Gaussian:
         """A state near the drawn one: stiffer along the first shell, centroids moved."""
@@ -61,7 +66,8 @@ class Case:
         shape = (supercell.primitive.n_atoms, 3)
         shift = 0.005 * np.random.default_rng(7).standard_normal(shape)
         shift = group.symmetrise_vectors(shift - shift.mean(axis=0))
-        return Gaussian(self.state.with_force_constants(constants).moved(shift), self.temperature)
+        state = self.state.with_force_constants(constants).moved(shift)
+        return Gaussian(state, self.temperature, self.nuclei)
 
 
 def _supercell(atoms, size):

@@ -19,7 +19,8 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
-from sscha_mlp.ensemble.gaussian import Gaussian, harmonic_free_energy
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import harmonic_free_energy
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.errors import InputError
 from sscha_mlp.scha import minimiser, python_sscha

@@ -7,7 +7,8 @@ from toys import fcc, wurtzite
 
 from sscha_mlp import units
 from sscha_mlp.ensemble.averages import average, effective_sample_size, importance_weights
-from sscha_mlp.ensemble.gaussian import Gaussian, harmonic_free_energy, mean_square_amplitudes
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import harmonic_free_energy, mean_square_amplitudes
 from sscha_mlp.ensemble.sampling import Ensemble, Sampler, sample
 from sscha_mlp.errors import InputError, RelaxationError
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from toys import BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
+from toys import Bonds, BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
@@ -162,13 +162,19 @@ def test_a_missing_file_is_noticed(tmp_path):
         python_sscha.read_dyn(tmp_path / "dyn")
 
 
-def test_isotopes_of_one_element_are_refused(tmp_path):
+def test_isotopes_of_one_element_keep_their_masses_in_files(tmp_path):
+    """Files keep one mass per label: the isotopes are Si1 and Si2."""
     atoms = bulk("Si", "diamond", a=5.43)
-    atoms.set_masses([28.0, 30.0])
-    supercell = Supercell(Crystal.from_ase(atoms), (1, 1, 1))
-    state = DynamicalMatrix(supercell, np.zeros((2, 2, 3, 3)))
-    with pytest.raises(InputError, match="Atoms of Si have different masses"):
-        python_sscha.write_dyn(tmp_path / "dyn", state)
+    atoms.set_masses([27.9769, 29.9738])
+    bonds = Bonds(Supercell(Crystal.from_ase(atoms), (2, 2, 2)), 4.0, k=8.0, far=0.1)
+    state, _ = bonds.harmonic()
+    files = python_sscha.write_dyn(tmp_path / "dyn", state)
+    assert "'Si1 '" in files[0].read_text() and "'Si2 '" in files[0].read_text()
+    found = python_sscha.read_dyn(tmp_path / "dyn")
+    assert found.crystal.symbols == ["Si", "Si"]
+    np.testing.assert_allclose(found.crystal.masses, [27.9769, 29.9738], rtol=1e-9)
+    expected = state.modes.frequencies_thz
+    np.testing.assert_allclose(found.modes.frequencies_thz, expected, rtol=1e-7)
 
 
 # --- estimators --------------------------------------------------------------------------------

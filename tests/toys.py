@@ -20,7 +20,8 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmet
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
-from sscha_mlp.ensemble.gaussian import Gaussian, mean_square_amplitudes
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei, mean_square_amplitudes
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Bonds:
         third, quartic = 6 * self.c + 24 * self.b * mean, 24 * self.b * np.ones(len(mean))
         modes = gaussian.dynamical_matrix.modes
         bonds = self.projections @ (modes.vectors / np.sqrt(self.supercell.masses3)[:, None])
-        half = half_response(modes.frequencies**2, gaussian.temperature)
+        half = half_response(modes.frequencies**2, gaussian.temperature, gaussian.nuclei)
         # Lambda between bonds n and m: sum over pairs of modes.
         between = np.empty((len(mean), len(mean)))
         for n, one in enumerate(bonds):
@@ -170,10 +171,10 @@ class Bonds:
         constants = symmetrise(group, contract(self.supercell, matrix))
         return DynamicalMatrix(self.supercell, constants), group
 
-    def minimum(self, state, group, temperature, *, centroids=False):
+    def minimum(self, state, group, temperature, *, centroids=False, nuclei=Nuclei.QUANTUM):
         """Solve the SSCHA equations by damped exact iteration, with no sampling anywhere."""
         for _ in range(400):
-            gaussian = Gaussian(state, temperature)
+            gaussian = Gaussian(state, temperature, nuclei)
             exact = symmetrise(group, contract(self.supercell, self.curvature(gaussian)))
             change = exact - state.force_constants
             step = np.zeros((self.supercell.primitive.n_atoms, 3))
@@ -186,14 +187,15 @@ class Bonds:
         return state
 
 
-def half_response(squares, temperature):
+def half_response(squares, temperature, nuclei=Nuclei.QUANTUM):
     """Half the change of each pair's covariance with the force constants, by finite differences.
 
-    Parameters: squared frequencies of the modes, temperature.  Returns a matrix between modes.
+    Parameters: squared frequencies of the modes, temperature, how the nuclei move.  Returns a
+    matrix between modes.
     """
 
     def width(x):
-        return mean_square_amplitudes(np.sqrt(x), temperature)
+        return mean_square_amplitudes(np.sqrt(x), temperature, nuclei)
 
     step = 1e-5 * squares
     slopes = (width(squares + step) - width(squares - step)) / (2 * step)

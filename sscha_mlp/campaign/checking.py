@@ -109,7 +109,8 @@ def _certify(
             f"Only {len(displacements)} configurations of the converged state could be labelled; a "
             f"certificate needs {MIN_LABELS}. First failure: {next(iter(reasons), 'none')}"
         )
-    ensemble = Ensemble(Gaussian(state, context.settings.temperature), displacements, False)
+    gaussian = Gaussian(state, context.settings.temperature, context.settings.nuclei)
+    ensemble = Ensemble(gaussian, displacements, False)
     parts = [batch.samples for batch in batches]
     reference = Samples(
         ensemble,

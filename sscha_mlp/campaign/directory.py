@@ -184,7 +184,8 @@ class RunDirectory:
                 raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
             write_atomic(self.settings_file, format_toml(settings.to_mapping()))
             return
-        changed = differences(read_toml(self.settings_file), settings.to_mapping())
+        # An earlier version may have written fewer settings: those are at their defaults.
+        changed = differences(self.settings().to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed)}). Use the same "

@@ -24,6 +24,7 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
@@ -124,6 +125,7 @@ def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:
         study.state,
         study.evaluator,
         temperature=settings.temperature,
+        nuclei=settings.nuclei,
         settings=settings.relaxation_settings(),
         rng=np.random.default_rng([settings.seed, zlib.crc32(b"hessian")]),
         n_configs=n_configs,
@@ -139,9 +141,8 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
     state = _checked_state(study, configurations)
     if state is None or len(configurations) < MIN_LABELS:
         return None, 0
-    ensemble = Ensemble(
-        Gaussian(state, study.settings.temperature), _displacements(state, configurations), False
-    )
+    gaussian = Gaussian(state, study.settings.temperature, study.settings.nuclei)
+    ensemble = Ensemble(gaussian, _displacements(state, configurations), False)
     labels = [one.label for one in configurations]
     reference = Samples(
         ensemble,
@@ -195,13 +196,19 @@ def _content(
     return {
         "schema": SCHEMA,
         "temperature_K": study.settings.temperature,
+        "nuclei": str(study.settings.nuclei),
         "supercell": list(study.settings.supercell),
         "n_configs": hessian.n_configs,
         "effective_sample_size": hessian.effective_sample_size,
         "fourth_order": hessian.fourth,
         "check_labels": n_labels,
         "verdict": str(found.verdict),
-        "statement": statement(found, study.settings.temperature, corrected=correction is not None),
+        "statement": statement(
+            found,
+            study.settings.temperature,
+            corrected=correction is not None,
+            nuclei=study.settings.nuclei,
+        ),
         "softest": {
             "q": [float(v) for v in qpoints[found.place[0]]],
             "squared_frequency_THz2": found.value,
@@ -228,7 +235,13 @@ def _content(
     }
 
 
-def statement(found: Stability, temperature: float, *, corrected: bool) -> str:
+def statement(
+    found: Stability,
+    temperature: float,
+    *,
+    corrected: bool,
+    nuclei: Nuclei = Nuclei.QUANTUM,
+) -> str:
     """Say in a sentence whether the crystal is stable.
 
     Parameters
@@ -239,17 +252,20 @@ def statement(found: Stability, temperature: float, *, corrected: bool) -> str:
         In K.
     corrected
         Whether labels of the reference shifted them.
+    nuclei
+        How they move.
     """
+    at = f"{temperature:g} K{nuclei.remark}"
     value = f"({found.value:.3f} ± {found.stderr:.3f} THz²)"
     whose = "" if corrected else " for the model, which no label corrects,"
     if found.verdict is Verdict.STABLE:
-        return f"Stable{whose} at {temperature:g} K: the softest mode is above zero {value}."
+        return f"Stable{whose} at {at}: the softest mode is above zero {value}."
     if found.verdict is Verdict.UNSTABLE:
         return (
-            f"Unstable{whose} at {temperature:g} K: a mode is below zero {value}; the "
+            f"Unstable{whose} at {at}: a mode is below zero {value}; the "
             "crystal leaves this structure."
         )
     return (
-        f"Undecided{whose} at {temperature:g} K: a mode is within two standard errors of zero "
+        f"Undecided{whose} at {at}: a mode is within two standard errors of zero "
         f"{value}; more configurations or more check labels are needed."
     )

@@ -169,6 +169,7 @@ def _draw(
         state,
         temperature=context.settings.temperature if temperature is None else temperature,
         n_configs=n_configs,
+        nuclei=context.settings.nuclei,
         rng=context.rng("label", name),
         antithetic=False,
         minimum_distance_ratio=context.settings.relaxation.minimum_distance_ratio,

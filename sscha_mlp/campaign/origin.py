@@ -4,6 +4,7 @@ Everything is copied into the new run directory first, which from then on stands
 """
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.campaign.settings import AUTO, RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
+from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
@@ -147,12 +149,20 @@ def starting_states(context: Context) -> tuple[DynamicalMatrix, DynamicalMatrix,
     origin = FinishedRun.read(context.settings.origin)
     size = context.settings.supercell
     energy = origin.last("start").get("energy_eV_per_atom")
-    return _state(origin, "model", size), _state(origin, "harmonic", size), energy
+    masses = context.settings.masses
+    return _state(origin, "model", size, masses), _state(origin, "harmonic", size, masses), energy
 
 
-def _state(run: FinishedRun, name: str, size: tuple[int, int, int]) -> DynamicalMatrix:
-    """Return a state of a run in a supercell of a size, interpolated if need be."""
-    state = load_state(run.place.state(name))
+def _state(
+    run: FinishedRun, name: str, size: tuple[int, int, int], masses: Mapping[str, float]
+) -> DynamicalMatrix:
+    """Return a state of a run with these masses in a supercell of a size, interpolated if need be.
+
+    Force constants do not depend on masses.
+    """
+    found = load_state(run.place.state(name))
+    supercell = Supercell(found.crystal.with_masses(masses), found.supercell.size)
+    state = DynamicalMatrix(supercell, found.force_constants)
     if state.supercell.size == size:
         return state
     wanted = interpolate(state).in_supercell(size)

@@ -39,5 +39,14 @@ def check_input(settings: RunSettings) -> None:
         raise InputError(
             f"There is no file {settings.dyn}1; give the path of the dyn files without number."
         )
+    if settings.dyn and settings.masses:
+        _check_masses_of_dyn(settings)
     if not settings.dyn:
-        reference.check_elements(read_structure(structure_file(settings)).to_ase())
+        crystal = read_structure(structure_file(settings)).with_masses(settings.masses)
+        reference.check_elements(crystal.to_ase())
+
+
+def _check_masses_of_dyn(settings: RunSettings) -> None:
+    from sscha_mlp.scha.python_sscha import read_dyn
+
+    read_dyn(settings.dyn).crystal.with_masses(settings.masses)

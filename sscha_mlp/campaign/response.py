@@ -212,8 +212,8 @@ class _Batch:
         for population in range(1, _POPULATIONS):
             found = self.minimised(found.dynamical_matrix, kelvin, population)
         state = found.dynamical_matrix
-        entropy = thermodynamics(state.frequencies_at_qpoints(), kelvin).entropy[0]
-        return _Minimum(pressure_of(found.estimators.stress.value), float(entropy))
+        modes = thermodynamics(state.frequencies_at_qpoints(), kelvin, nuclei=self.settings.nuclei)
+        return _Minimum(pressure_of(found.estimators.stress.value), float(modes.entropy[0]))
 
     def minimised(self, state: DynamicalMatrix, kelvin: float, population: int) -> Minimisation:
         """Draw, evaluate and minimise once; the random numbers are those of the batch."""
@@ -222,6 +222,7 @@ class _Batch:
             state,
             self.evaluator,
             temperature=kelvin,
+            nuclei=self.settings.nuclei,
             settings=self.settings.relaxation_settings(),
             rng=np.random.default_rng(seed),
             n_configs=self.n_configs,

@@ -105,6 +105,7 @@ def make_result(
         "converged": converged,
         "stop_reason": stop_reason,
         "temperature_K": settings.temperature,
+        "nuclei": str(settings.nuclei),
         "pressure_target_GPa": settings.pressure,
         "supercell": list(settings.supercell),
         **_crystal(context, final.best.crystal),
@@ -154,6 +155,7 @@ def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
         "cell_A": crystal.cell.tolist(),
         "scaled_positions": crystal.scaled_positions.tolist(),
         "symbols": crystal.symbols,
+        "masses_amu": crystal.masses.tolist(),
     }
 
 

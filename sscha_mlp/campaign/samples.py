@@ -9,6 +9,7 @@ import numpy as np
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError
 from sscha_mlp.scha.estimators import Samples
@@ -27,6 +28,7 @@ def save_samples(path: Path, samples: Samples) -> None:
         "stresses": samples.stresses,
         "antithetic": np.array(ensemble.antithetic),
         "temperature": np.array(ensemble.temperature),
+        "nuclei": np.array(str(ensemble.nuclei)),
     }
     if ensemble.log_proposal is not None:
         arrays["log_proposal"] = ensemble.log_proposal
@@ -48,9 +50,10 @@ def load_samples(path: Path) -> Samples:
             values = {key: stored[key] for key in _ARRAYS}
             antithetic, temperature = bool(stored["antithetic"]), float(stored["temperature"])
             proposal = stored.get("log_proposal")
+            nuclei = Nuclei(str(stored.get("nuclei", Nuclei.QUANTUM)))  # older files have none
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
         raise InputError(f"The samples {path} cannot be read ({err}); start the run anew.") from err
-    gaussian = Gaussian(load_state(_state_file(path)), temperature)
+    gaussian = Gaussian(load_state(_state_file(path)), temperature, nuclei)
     ensemble = Ensemble(gaussian, values["displacements"], antithetic, log_proposal=proposal)
     return Samples(ensemble, values["energies"], values["forces"], values["stresses"])
 

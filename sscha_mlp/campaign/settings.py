@@ -16,9 +16,10 @@ from sscha_mlp.campaign.stages import (
     StartSettings,
     TrainingSettings,
 )
+from sscha_mlp.crystal.structure import check_masses
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
-from sscha_mlp.ensemble.gaussian import check_temperature
+from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.scha.cell import CellMode
@@ -49,6 +50,8 @@ class RunSettings:
         Of the ensemble, K; at least 0.
     pressure
         Target, GPa.
+    nuclei
+        ``quantum``, ``classical``, or ``no-zero-point``: how the nuclei move.
     structure
         File that ASE reads; the bundled silicon when empty.
     dyn
@@ -88,12 +91,16 @@ class RunSettings:
     executor, model_executor
         Where labels are computed, and where populations are evaluated with the model: on this
         machine by default, and each on its own terms.
+    masses
+        Mass of every atom of an element, amu, by chemical symbol; others keep those of the
+        structure.
     gap, mtp
         Hyper-parameters of this kind, in place of what is chosen on held-out labels.
     """
 
     temperature: float
     pressure: float = 0.0
+    nuclei: Nuclei = Nuclei.QUANTUM
     structure: str = ""
     dyn: str = ""
     origin: str = ""
@@ -115,12 +122,13 @@ class RunSettings:
     relaxation: LoopSettings = field(default_factory=LoopSettings)
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     model_executor: ExecutorSettings = field(default_factory=ExecutorSettings)
+    masses: Mapping[str, float] = field(default_factory=dict)
     gap: Mapping[str, Any] = field(default_factory=dict)
     mtp: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is computed."""
-        check_temperature(self.temperature)
+        self._check_nuclei()
         object.__setattr__(self, "supercell", check_supercell_size(self.supercell))
         if not np.isfinite(self.pressure):
             raise ConfigError(f"The pressure {self.pressure} GPa is not a number.")
@@ -150,6 +158,15 @@ class RunSettings:
                 f"{'' if self.origin else first}{self.certificate.n_labels} to check. Raise the "
                 "budget or lower these."
             )
+
+    def _check_nuclei(self) -> None:
+        """Check how the nuclei move, and their masses."""
+        object.__setattr__(self, "nuclei", as_nuclei(self.nuclei))
+        object.__setattr__(self, "masses", check_masses(self.masses))
+        for temperature in (self.temperature, self.training_temperature):
+            check_temperature(temperature, self.nuclei)
+        if self.engine == "python-sscha":
+            check_quantum(self.nuclei)
 
     @property
     def least_labels(self) -> int:
@@ -197,7 +214,12 @@ class RunSettings:
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values that TOML can hold."""
         plain: dict[str, Any] = _plain(
-            {**asdict(self), "gap": dict(self.gap), "mtp": dict(self.mtp)}
+            {
+                **asdict(self),
+                "masses": dict(self.masses),
+                "gap": dict(self.gap),
+                "mtp": dict(self.mtp),
+            }
         )
         return plain
 

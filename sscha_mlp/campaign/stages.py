@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from sscha_mlp.ensemble.gaussian import check_temperature
+from sscha_mlp.ensemble.nuclei import check_temperature
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.minimiser import MinimiserSettings

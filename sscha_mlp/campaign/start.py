@@ -68,7 +68,8 @@ def _group(context: Context, supercell: Supercell) -> SpaceGroup:
 
 def read_input(context: Context) -> Crystal:
     """Read the structure that the settings name; the primitive cell of what they hold."""
-    return read_structure(structure_file(context.settings))
+    settings = context.settings
+    return read_structure(structure_file(settings)).with_masses(settings.masses)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +167,7 @@ def _from_dyn(context: Context) -> _Found:
             f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, "
             f"but --supercell asks for {context.settings.supercell}; give theirs."
         )
-    crystal = symmetrise_structure(state.crystal)
+    crystal = symmetrise_structure(state.crystal.with_masses(context.settings.masses))
     context.reference.check_elements(crystal.to_ase())
     supercell = Supercell(crystal, state.supercell.size)
     group = _group(context, supercell)

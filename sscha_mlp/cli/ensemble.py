@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def ensemble(
     temperature: Annotated[float, Option("--T", help="Temperature, in K; at least 0.")],
+    nuclei: options.Nuclei = None,
     dyn: Annotated[
         str | None,
         Option("--dyn", metavar="PREFIX", help="Quantum ESPRESSO dyn files PREFIX1, PREFIX2, ..."),
@@ -32,7 +33,7 @@ def ensemble(
     out: Annotated[Path, Option("--out", help="Extended XYZ to write (Å).")] = Path("ensemble.xyz"),
     debug: options.Debug = False,
 ) -> None:
-    """Draw displaced supercells of a dynamical matrix, zero-point motion included.
+    """Draw displaced supercells of a dynamical matrix.
 
     Reads --dyn or --state and writes extended XYZ that the verb label takes.
     """
@@ -48,6 +49,7 @@ def ensemble(
         temperature=temperature,
         n_configs=n_configs,
         rng=np.random.default_rng(seed),
+        nuclei=nuclei or "quantum",
         antithetic=pairs,
         sampler="sobol" if sobol else "random",
     )
@@ -56,9 +58,9 @@ def ensemble(
         frame.info = {"temperature": temperature, "displacement_rms": float(amplitude)}
     write_extxyz(out, frames)
     note(
-        f"{len(frames)} configurations of {len(frames[0])} atoms at {temperature:g} K, rms "
-        f"displacement {float(np.mean(drawn.displacement_rms)):.3f} Å, {drawn.rejected} rejected: "
-        f"{out}"
+        f"{len(frames)} configurations of {len(frames[0])} atoms at {temperature:g} K"
+        f"{drawn.nuclei.remark}, rms displacement {float(np.mean(drawn.displacement_rms)):.3f} Å, "
+        f"{drawn.rejected} rejected: {out}"
     )
 
 

@@ -50,9 +50,12 @@ def hessian(
 def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
     import textwrap
 
+    from sscha_mlp.ensemble.nuclei import Nuclei
+
+    nuclei = Nuclei(content["nuclei"]).remark
     order = "third and fourth order" if content["fourth_order"] else "third order"
     yield (
-        f"Free-energy Hessian at {content['temperature_K']:g} K, {order}, "
+        f"Free-energy Hessian at {content['temperature_K']:g} K{nuclei}, {order}, "
         f"{content['n_configs']} configurations"
     )
     yield f"{'q':<18}{'SSCHA':>8}{'Hessian':>9}{'squared':>11}{'error':>10}{'correction':>12}"

@@ -1,10 +1,13 @@
 """Options that several verbs share: name, type, unit and help text, once."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
+
+from sscha_mlp.errors import ConfigError
 
 RUN: str = "What to run"
 TUNING: str = "How it is run"
@@ -17,6 +20,26 @@ Temperature = Annotated[
 Pressure = Annotated[
     float | None,
     Option("--pressure", help="Target pressure, in GPa. \\[default: 0]", rich_help_panel=RUN),
+]
+Nuclei = Annotated[
+    str | None,
+    Option(
+        "--nuclei",
+        metavar="quantum|classical|no-zero-point",
+        help="How the nuclei move: quantum, classical, or quantum without zero-point motion. "
+        "\\[default: quantum]",
+        rich_help_panel=RUN,
+    ),
+]
+Masses = Annotated[
+    list[str] | None,
+    Option(
+        "--mass",
+        metavar="SYMBOL=AMU",
+        help="Mass of the atoms of an element, in amu, such as Si=28.9765; may be repeated. "
+        "\\[default: that of the structure]",
+        rich_help_panel=RUN,
+    ),
 ]
 Structure = Annotated[
     Path | None,
@@ -206,6 +229,29 @@ Debug = Annotated[
     bool,
     Option("--debug", help="Show the traceback of an error.", rich_help_panel=SCREEN),
 ]
+
+
+def read_masses(given: Sequence[str]) -> dict[str, float]:
+    """Read ``SYMBOL=AMU`` of the option ``--mass``, each symbol once.
+
+    Raises
+    ------
+    ConfigError
+        If one of them is not of this form, or names a symbol again.
+    """
+    masses: dict[str, float] = {}
+    for text in given:
+        symbol, _, value = text.partition("=")
+        try:
+            mass = float(value)
+        except ValueError as err:
+            raise ConfigError(
+                f"--mass {text} is not SYMBOL=AMU; write for example --mass Si=28.9765."
+            ) from err
+        if symbol in masses:
+            raise ConfigError(f"--mass gives {symbol} twice; give one mass for an element.")
+        masses[symbol] = mass
+    return masses
 
 
 def count_workers(given: int) -> int:

@@ -9,6 +9,8 @@ from sscha_mlp.cli.running import as_settings, default_run_directory, end, resol
 def relax(
     temperature: options.Temperature = None,
     pressure: options.Pressure = None,
+    nuclei: options.Nuclei = None,
+    mass: options.Masses = None,
     structure: options.Structure = None,
     dyn: options.DynStart = None,
     origin: options.FromRun = None,
@@ -43,6 +45,8 @@ def relax(
     given = {
         "temperature": temperature,
         "pressure": pressure,
+        "nuclei": nuclei,
+        "masses": options.read_masses(mass) if mass else None,
         "structure": structure,
         "dyn": dyn,
         "origin": origin,

@@ -61,6 +61,8 @@ def default_run_directory(settings: "RunSettings") -> str:
     parts = ["sscha-run", *([stem] if stem else []), f"T{settings.temperature:g}"]
     if settings.pressure:
         parts.append(f"P{settings.pressure:g}")
+    if settings.nuclei != "quantum":
+        parts.append(str(settings.nuclei))
     return "-".join(parts)
 
 

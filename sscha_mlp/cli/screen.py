@@ -83,8 +83,9 @@ class LineObserver(ScreenObserver):
         cells = "×".join(str(n) for n in settings.supercell)
         again = "going on in" if (directory / "journal.jsonl").exists() else "run directory"
         self.print(
-            f"[bold]{escape(what)}[/] at {settings.temperature:g} K and {settings.pressure:g} GPa, "
-            f"{cells} cells, reference {escape(settings.reference)}, model {settings.model}; "
+            f"[bold]{escape(what)}[/] at {settings.temperature:g} K{settings.nuclei.remark} "
+            f"and {settings.pressure:g} GPa, {cells} cells, "
+            f"reference {escape(settings.reference)}, model {settings.model}; "
             f"{again} {escape(str(directory))}"
         )
 

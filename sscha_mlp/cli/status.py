@@ -69,8 +69,8 @@ def _lines(summary: dict[str, Any], settings: "RunSettings", journal: "Journal")
 
     what = Path(settings.structure or settings.dyn or "bundled silicon").name
     yield (
-        f"{what} at {settings.temperature:g} K and {settings.pressure:g} GPa in "
-        f"{summary['run_directory']}: {_state(summary)}"
+        f"{what} at {settings.temperature:g} K{settings.nuclei.remark} and "
+        f"{settings.pressure:g} GPa in {summary['run_directory']}: {_state(summary)}"
     )
     failed = f", {summary['labels_failed']} failed" if summary["labels_failed"] else ""
     yield (

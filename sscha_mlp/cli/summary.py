@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.numbers import duration, fixed, with_error
 
@@ -30,9 +31,10 @@ def output_console() -> Console:
 def _title(result: Mapping[str, Any]) -> str:
     colour, word = ("green", "CERTIFIED") if result["converged"] else ("red", "NOT CERTIFIED")
     cells = "×".join(str(n) for n in result["supercell"])
+    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM)).remark
     return (
         f"\n[bold]{result.get('formula', '')} {result.get('space_group', '')}[/], {cells} cells, "
-        f"{result['temperature_K']:g} K, {result['pressure_target_GPa']:g} GPa: "
+        f"{result['temperature_K']:g} K{nuclei}, {result['pressure_target_GPa']:g} GPa: "
         f"[bold {colour}]{word}[/]\n{escape(result['stop_reason'])}"
     )
 

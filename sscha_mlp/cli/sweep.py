@@ -35,6 +35,8 @@ def sweep(
             rich_help_panel=options.RUN,
         ),
     ] = "0",
+    nuclei: options.Nuclei = None,
+    mass: options.Masses = None,
     structure: options.Structure = None,
     dyn: options.DynStart = None,
     origin: options.FromRun = None,
@@ -121,6 +123,8 @@ def sweep(
     from sscha_mlp.parallel import read_executor
 
     given = {
+        "nuclei": nuclei,
+        "masses": options.read_masses(mass) if mass else None,
         "structure": structure,
         "dyn": dyn,
         "origin": origin,

@@ -1,5 +1,6 @@
 """Crystal structures as immutable values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp.errors import StructureError
@@ -20,6 +22,10 @@ SHORTEST_DISTANCE: float = 0.5
 
 LONGEST: float = 1.0e5
 """Coordinates above this (Å) are mistakes, and a search for neighbours would not end."""
+
+
+SAME_MASS: float = 1.0e-6
+"""Atoms of one element whose masses differ by less than this part of them are the same isotope."""
 
 
 def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
@@ -115,6 +121,28 @@ class Crystal:
         return read_only(np.repeat(self.masses, 3))
 
     @cached_property
+    def species(self) -> IntArray:
+        """Class of each atom, shape (n_atoms,): atoms of one element and one mass share it.
+
+        A class has the index of its first atom.
+        """
+        same = self.numbers[:, None] == self.numbers
+        same &= np.abs(self.masses[:, None] - self.masses) < SAME_MASS * self.masses
+        return read_only(np.argmax(same, axis=1), np.int64)
+
+    @property
+    def labels(self) -> list[str]:
+        """Symbol of each atom, with a number where its element has several masses: Si1, Si2."""
+        isotopes: dict[str, list[int]] = {}
+        named = list(zip(self.symbols, self.species.tolist(), strict=True))
+        for symbol, kind in dict.fromkeys(named):
+            isotopes.setdefault(symbol, []).append(kind)
+        return [
+            symbol if len(isotopes[symbol]) == 1 else f"{symbol}{1 + isotopes[symbol].index(kind)}"
+            for symbol, kind in named
+        ]
+
+    @cached_property
     def scaled_positions(self) -> FloatArray:
         """Positions in units of the lattice vectors, shape (n_atoms, 3), not wrapped."""
         return read_only(np.linalg.solve(self.cell.T, self.positions.T).T)
@@ -134,9 +162,57 @@ class Crystal:
         """Return the crystal with its atoms moved by ``displacements``, shape (n_atoms, 3), Å."""
         return replace(self, positions=self.positions + np.asarray(displacements))
 
+    def with_masses(self, masses: Mapping[str, float]) -> "Crystal":
+        """Return the crystal with other masses.
+
+        Parameters
+        ----------
+        masses
+            Mass of every atom of an element, amu, by chemical symbol.  Elements that are not named
+            keep theirs.
+
+        Raises
+        ------
+        StructureError
+            If there is no atom of an element, or a mass is not positive.
+        """
+        changed = np.array(self.masses)
+        symbols = np.array(self.symbols)
+        for symbol, mass in masses.items():
+            if symbol not in symbols:
+                raise StructureError(
+                    f"A mass is given for {symbol}, but the structure holds only "
+                    f"{', '.join(sorted(set(self.symbols)))}; leave it out or correct the symbol."
+                )
+            changed[symbols == symbol] = mass
+        return replace(self, masses=changed)
+
     def shortest_distance(self) -> float:
         """Shortest distance between two atoms or an atom and its image, Å."""
         return shortest_distance(self.to_ase())
+
+
+def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
+    """Return masses by chemical symbol, amu.
+
+    Raises
+    ------
+    StructureError
+        If a symbol is no element, or a mass no positive number.
+    """
+    for symbol, mass in masses.items():
+        if symbol not in chemical_symbols[1:]:
+            raise StructureError(
+                f"A mass is given for {symbol!r}, which is no chemical symbol; write for example "
+                "Si=28.9765."
+            )
+        is_number = isinstance(mass, int | float) and not isinstance(mass, bool)
+        if not (is_number and np.isfinite(mass) and mass > 0):
+            raise StructureError(
+                f"The mass {mass!r} of {symbol} is no positive number of atomic mass units; write "
+                f"for example {symbol}=28.9765."
+            )
+    return {symbol: float(mass) for symbol, mass in masses.items()}
 
 
 def shortest_distance(atoms: Atoms) -> float:

@@ -283,7 +283,7 @@ def _permutations(group: SpaceGroup) -> NDArray[np.int64]:
 
 
 def find_space_group(supercell: Supercell, *, tolerance: float = SYMMETRY_TOLERANCE) -> SpaceGroup:
-    """Find the space group of a crystal with spglib.
+    """Find the space group of a crystal with spglib; isotopes of an element are not equivalent.
 
     Parameters
     ----------
@@ -299,7 +299,7 @@ def find_space_group(supercell: Supercell, *, tolerance: float = SYMMETRY_TOLERA
         If spglib finds no group.
     """
     primitive = supercell.primitive
-    cell = (primitive.cell, primitive.scaled_positions, primitive.numbers)
+    cell = (primitive.cell, primitive.scaled_positions, primitive.species)
     dataset = spglib.get_symmetry_dataset(cell, symprec=tolerance)
     if dataset is None:
         raise StructureError("spglib found no space group; check the structure for overlaps.")

@@ -10,53 +10,14 @@ from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, expand, from_modes
 from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.structure import FloatArray
-from sscha_mlp.errors import InputError, RelaxationError
-
-
-def check_temperature(temperature: float) -> float:
-    """Return the temperature, or raise :class:`InputError` when it is not a number >= 0 K."""
-    if not np.isfinite(temperature) or temperature < 0:
-        raise InputError(
-            f"The temperature {temperature} K is not a number of at least 0; write for example "
-            "--T 300."
-        )
-    return float(temperature)
-
-
-def mean_square_amplitudes(frequencies: NDArray[np.float64], temperature: float) -> FloatArray:
-    """Mean square mass-weighted amplitude of quantum oscillators.
-
-    ``a² = hbar / (2 omega) coth(hbar omega / (2 k T))``, zero-point motion included.
-
-    Parameters
-    ----------
-    frequencies
-        Positive angular frequencies, shape (n_modes,), ``sqrt(eV/(amu Å²))``.
-    temperature
-        In K; 0 gives the zero-point amplitude.
-
-    Returns
-    -------
-    Shape (n_modes,), amu Å².
-    """
-    zero_point = units.HBAR / (2 * frequencies)
-    if temperature == 0:
-        return np.asarray(zero_point)
-    return np.asarray(zero_point / np.tanh(units.HBAR * frequencies / (2 * units.KB * temperature)))
-
-
-def harmonic_free_energy(frequencies: NDArray[np.float64], temperature: float) -> float:
-    """Helmholtz free energy of quantum oscillators, eV.
-
-    ``sum hbar omega / 2 + k T log(1 - exp(-hbar omega / k T))``.
-    """
-    zero_point = 0.5 * units.HBAR * frequencies.sum()
-    if temperature == 0:
-        return float(zero_point)
-    thermal = units.KB * temperature
-    return float(
-        zero_point + thermal * np.log(-np.expm1(-units.HBAR * frequencies / thermal)).sum()
-    )
+from sscha_mlp.ensemble.nuclei import (
+    Nuclei,
+    as_nuclei,
+    check_temperature,
+    harmonic_free_energy,
+    mean_square_amplitudes,
+)
+from sscha_mlp.errors import RelaxationError
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,27 +30,35 @@ class Gaussian:
         Positive-definite force constants and centroids.
     temperature
         In K, at least 0.
+    nuclei
+        How they move: decides the amplitude of a mode and its free energy.
 
     Raises
     ------
     InputError
-        If the temperature is negative.
+        If these nuclei cannot have this temperature.
     RelaxationError
         If a mode is unstable: it has no Gaussian distribution.
     """
 
     dynamical_matrix: DynamicalMatrix
     temperature: float
+    nuclei: Nuclei = Nuclei.QUANTUM
 
     def __post_init__(self) -> None:
         """Check the temperature and the modes."""
-        check_temperature(self.temperature)
+        object.__setattr__(self, "nuclei", as_nuclei(self.nuclei))
+        check_temperature(self.temperature, self.nuclei)
         lowest = float(self.dynamical_matrix.modes.frequencies.min())
         if lowest <= 0:
             raise RelaxationError(
                 f"A mode has the frequency {lowest / units.THZ:.3f} THz: an unstable mode has no "
                 "Gaussian ensemble. Make the dynamical matrix positive first."
             )
+
+    def at(self, dynamical_matrix: DynamicalMatrix) -> "Gaussian":
+        """Return the distribution in another state: same temperature, same kind of nuclei."""
+        return Gaussian(dynamical_matrix, self.temperature, self.nuclei)
 
     @cached_property
     def mean_squares_at_q(self) -> FloatArray:
@@ -100,7 +69,7 @@ class Gaussian:
         modes = self.dynamical_matrix.modes
         values = np.zeros(modes.at_q.shape)
         moving = modes.moving
-        values[moving] = mean_square_amplitudes(modes.at_q[moving], self.temperature)
+        values[moving] = mean_square_amplitudes(modes.at_q[moving], self.temperature, self.nuclei)
         return values
 
     @cached_property
@@ -184,7 +153,8 @@ class Gaussian:
     @cached_property
     def free_energy(self) -> float:
         """Harmonic free energy of the supercell, eV."""
-        return harmonic_free_energy(self.dynamical_matrix.modes.frequencies, self.temperature)
+        frequencies = self.dynamical_matrix.modes.frequencies
+        return harmonic_free_energy(frequencies, self.temperature, self.nuclei)
 
     def log_density(self, displacements: NDArray[np.float64]) -> FloatArray:
         """Log density of displacements (n_configs, 3 n_atoms), up to a constant of the crystal."""

@@ -24,7 +24,7 @@ def pool(ensembles: Sequence[Ensemble], gaussian: Gaussian) -> Ensemble:
     ----------
     ensembles
         Not pooled themselves; the cell and the supercell must be the same, force constants,
-        centroids and temperature may differ.
+        centroids, temperature and kind of nuclei may differ: each density is taken as it is.
     gaussian
         The state whose centroids the displacements are measured from.
 

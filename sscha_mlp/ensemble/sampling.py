@@ -15,6 +15,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import FloatArray, read_only
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_moving
 from sscha_mlp.errors import InputError, RelaxationError
 
 MINIMUM_DISTANCE_RATIO: float = 0.5
@@ -96,6 +97,11 @@ class Ensemble:
         return self.gaussian.temperature
 
     @property
+    def nuclei(self) -> Nuclei:
+        """How the nuclei of the distribution move."""
+        return self.gaussian.nuclei
+
+    @property
     def displacement_rms(self) -> FloatArray:
         """Root mean square displacement of each configuration, shape (n_configs,), Å."""
         return np.asarray(np.sqrt((self.displacements**2).mean(axis=1) * 3))
@@ -127,11 +133,12 @@ def sample(
     temperature: float,
     n_configs: int,
     rng: np.random.Generator,
+    nuclei: Nuclei | str = Nuclei.QUANTUM,
     antithetic: bool = True,
     sampler: Sampler | str = Sampler.RANDOM,
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO,
 ) -> Ensemble:
-    """Draw an ensemble of displaced supercells, zero-point motion included.
+    """Draw an ensemble of displaced supercells.
 
     Parameters
     ----------
@@ -143,6 +150,9 @@ def sample(
         Number of configurations; even when ``antithetic``.
     rng
         Generator that all randomness comes from.
+    nuclei
+        ``quantum``, with zero-point motion; ``classical``; or ``no-zero-point``.  The last two
+        need a temperature above 0.
     antithetic
         Draw pairs u, -u: averages of odd functions vanish exactly.
     sampler
@@ -154,11 +164,13 @@ def sample(
     Raises
     ------
     InputError
-        If the temperature or the number of configurations cannot be used.
+        If temperature, kind of nuclei or number of configurations cannot be used, or a
+        mode is frozen.
     RelaxationError
         If a mode is unstable, or most configurations are unphysical.
     """
-    gaussian = Gaussian(dynamical_matrix, temperature)
+    gaussian = Gaussian(dynamical_matrix, temperature, as_nuclei(nuclei))
+    check_moving(float(dynamical_matrix.modes.frequencies.max()), temperature, gaussian.nuclei)
     step = 2 if antithetic else 1
     if n_configs < 1 or n_configs % step:
         raise InputError(

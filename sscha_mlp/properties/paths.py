@@ -179,7 +179,7 @@ def standard_path(crystal: Crystal, *, density: float = POINTS_PER_INVERSE_ANGST
     StructureError
         If no space group is found.
     """
-    structure = (crystal.cell, crystal.scaled_positions, crystal.numbers)
+    structure = (crystal.cell, crystal.scaled_positions, crystal.species)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # edge cases between lattices, folded cells

@@ -186,6 +186,7 @@ def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -
     return {
         "converged": False,
         "temperature_K": settings.temperature,
+        "nuclei": str(settings.nuclei),
         "pressure_target_GPa": settings.pressure,
         "supercell": list(settings.supercell),
         "formula": start.get("formula"),

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.frequency_figures import mode_values, q_name
 from sscha_mlp.report.lattice import conventional_lattice
@@ -105,10 +106,7 @@ def summary_page(data: ReportData) -> Figure:
     figure = new_page()
     flow = Flow(figure, top=22.0)
     result = data.result
-    title = (
-        f"Phonons at {_given(result.get('temperature_K'))} K and "
-        f"{_given(result.get('pressure_target_GPa'))} GPa"
-    )
+    title = f"Phonons at {_temperature(result)} and {_given(result.get('pressure_target_GPa'))} GPa"
     flow.heading(title, size=19.0)
     crystal = " ".join(str(result[key]) for key in ("formula", "space_group") if result.get(key))
     flow.paragraph(
@@ -156,13 +154,19 @@ def _write_verdict(flow: Flow, data: ReportData) -> None:
     flow.top = top + height + 5.0
 
 
+def _temperature(result: Mapping[str, Any]) -> str:
+    """The temperature, and how the nuclei move where they are not quantum."""
+    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM))
+    return f"{_given(result.get('temperature_K'))} K{nuclei.remark}"
+
+
 def _asked(data: ReportData) -> list[tuple[str, str]]:
     result, model = data.result, data.result.get("model") or {}
     supercell = result.get("supercell")
     cells = " × ".join(str(n) for n in supercell) if supercell else DASH
     atoms = result.get("n_atoms")
     rows = [
-        ("Temperature", f"{_given(result.get('temperature_K'))} K"),
+        ("Temperature", _temperature(result)),
         ("Pressure", f"{_given(result.get('pressure_target_GPa'))} GPa"),
         ("Supercell", f"{cells} of {_given(atoms)} atoms in the primitive cell"),
         ("Model", str(model.get("kind", DASH)).upper()),

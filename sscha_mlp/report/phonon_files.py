@@ -237,6 +237,7 @@ def phonons_json(phonons: Phonons) -> dict[str, Any]:
         "schema": SCHEMA,
         "title": phonons.title,
         "temperature_K": phonons.temperature,
+        "nuclei": str(phonons.nuclei),
         "notes": list(phonons.notes),
         "path": {
             "ticks": [{"distance_1_per_A": at, "label": name} for at, name in path.ticks()],

@@ -10,10 +10,12 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.states import load_state
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.born_files import read_born
 from sscha_mlp.properties.density_of_states import DensityOfStates, Smearing, density_of_states
@@ -137,8 +139,8 @@ class Phonons:
     ----------
     title
         What the run is of.
-    temperature
-        Of the run, K.
+    temperature, nuclei
+        Of the run, K, and how its nuclei move.
     states
         The harmonic start first; then the SSCHA, where the run is finished.
     rows
@@ -158,6 +160,7 @@ class Phonons:
     points: tuple[PathPoint, ...] = ()
     notes: tuple[str, ...] = ()
     known_label: str = "known"
+    nuclei: Nuclei = Nuclei.QUANTUM
 
     @property
     def path(self) -> BandPath:
@@ -208,31 +211,30 @@ def run_phonons(
         entries = _entries(states, result["frequencies_THz"], table)
         group = find_space_group(last.supercell).restricted(settings.symmetry)
         points = _points(path, group, entries, polar=charges is not None)
-    found = _evaluate(
-        states, path, size, smearing=smearing, born=charges, temperature=settings.temperature
-    )
+    found = _evaluate(states, path, size, smearing=smearing, born=charges, settings=settings)
     notes += _unstable(found)
     if charges is not None:
         notes.append(_POLAR)
     return Phonons(
-        title=_title(result, last, settings.temperature),
+        title=_title(result, last, settings),
         temperature=settings.temperature,
         states=found,
         rows=tuple(row for entry in entries for row in _rows(entry)),
         points=tuple(points),
         notes=tuple(notes),
+        nuclei=settings.nuclei,
         known_label="known" if known is None else f"known ({Path(known).stem})",
     )
 
 
-def _title(result: Mapping[str, Any] | None, state: DynamicalMatrix, temperature: float) -> str:
+def _title(result: Mapping[str, Any] | None, state: DynamicalMatrix, settings: RunSettings) -> str:
     formula = state.crystal.to_ase().get_chemical_formula()
     cells = "×".join(str(n) for n in state.supercell.size)
     if result is None:
         return f"{formula}, {cells} cells, harmonic start"
     return (
-        f"{formula} {result.get('space_group', '')}, {cells} cells, {temperature:g} K, "
-        f"{result['pressure_target_GPa']:g} GPa"
+        f"{formula} {result.get('space_group', '')}, {cells} cells, "
+        f"{settings.temperature:g} K{settings.nuclei.remark}, {result['pressure_target_GPa']:g} GPa"
     )
 
 
@@ -291,13 +293,14 @@ def _evaluate(
     *,
     smearing: Smearing | str,
     born: BornCharges | None,
-    temperature: float,
+    settings: RunSettings,
 ) -> tuple[PhononState, ...]:
     """Interpolate all states on the same path, mesh and bins."""
     series = {name: interpolate(state, born=born) for name, state in states.items()}
     meshes = {name: mesh_frequencies(one, mesh) for name, one in series.items()}
     values = np.array([(one.frequencies.min(), one.frequencies.max()) for one in meshes.values()])
     low, high = values[:, 0].min() / units.THZ, values[:, 1].max() / units.THZ
+    at, nuclei = [settings.temperature], settings.nuclei
     edges = np.linspace(low - 0.5 if low < -1.0e-3 else 0.0, 1.03 * high, _N_BINS + 1)
     return tuple(
         PhononState(
@@ -306,8 +309,8 @@ def _evaluate(
             dispersion=dispersion(series[name], path),
             mesh=meshes[name],
             density=density_of_states(meshes[name], smearing=smearing, edges_thz=edges),
-            thermodynamics=thermodynamics(meshes[name], [temperature]),
-            on_grid=thermodynamics(state.frequencies_at_qpoints(), [temperature]),
+            thermodynamics=thermodynamics(meshes[name], at, nuclei=nuclei),
+            on_grid=thermodynamics(state.frequencies_at_qpoints(), at, nuclei=nuclei),
         )
         for name, state in states.items()
     )

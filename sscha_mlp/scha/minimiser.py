@@ -16,7 +16,6 @@ from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
-from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
 from sscha_mlp.scha.mixing import Mixer
@@ -139,7 +138,6 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
     RelaxationError
         If a mode softens without limit.
     """
-    temperature = samples.ensemble.temperature
     current = estimate(samples, group)
     limit = settings.min_sample_ratio * current.effective_sample_size
     mixer = Mixer(current.trial, step=settings.step, relax_centroids=settings.relax_centroids)
@@ -152,7 +150,7 @@ def minimise(samples: Samples, group: SpaceGroup, settings: MinimiserSettings) -
         if len(steps) > settings.max_steps:
             return Minimisation(state, current, tuple(steps), MinimiserStop.MAX_STEPS, state)
         following = mixer.next_state(current)
-        trial = estimate(samples, group, trial=Gaussian(following, temperature))
+        trial = estimate(samples, group, trial=current.trial.at(following))
         if trial.effective_sample_size < limit:
             current = _last_supported(current, following, limit)
             steps.append(record_step(current, errors))
@@ -204,13 +202,13 @@ def _is_converged(estimators: Estimators, errors: FloatArray, settings: Minimise
 
 def _last_supported(current: Estimators, following: DynamicalMatrix, limit: float) -> Estimators:
     """Go as far along the step as the effective sample size allows, by bisection."""
-    samples, group, temperature = current.samples, current.group, current.trial.temperature
+    samples, group = current.samples, current.group
     state, best = current.trial.dynamical_matrix, current
     low, high = 0.0, 1.0
     for _ in range(6):
         part = 0.5 * (low + high)
         between = _interpolate(state, following, part)
-        trial = estimate(samples, group, trial=Gaussian(between, temperature))
+        trial = estimate(samples, group, trial=current.trial.at(between))
         if trial.effective_sample_size < limit:
             high = part
         else:

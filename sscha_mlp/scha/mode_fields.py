@@ -16,12 +16,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sscha_mlp import units
 from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import FloatArray, IntArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.ensemble.averages import displacements_at_q
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import mean_square_slopes
 from sscha_mlp.scha.estimators import Estimators
 
 
@@ -217,20 +217,11 @@ def response(trial: Gaussian) -> FloatArray:
     x, a = squares.ravel(), widths.ravel()
     gap = x[:, None] - x[None, :]
     same = np.abs(gap) < 1.0e-6 * x.max()
-    slope = _slopes(trial, x, a)
+    slope = np.zeros_like(a)
+    slope[moving.ravel()] = mean_square_slopes(
+        np.sqrt(x[moving.ravel()]), trial.temperature, trial.nuclei
+    )
     divided = (a[:, None] - a[None, :]) / np.where(same, 1.0, gap)
     result = 0.5 * np.where(same, 0.5 * (slope[:, None] + slope[None, :]), divided)
     result *= moving.ravel()[:, None] & moving.ravel()[None, :]
     return np.asarray(result.reshape(*squares.shape, *squares.shape))
-
-
-def _slopes(trial: Gaussian, squares: FloatArray, widths: FloatArray) -> FloatArray:
-    """Derivative of the mean square amplitude by the squared frequency."""
-    omega = np.sqrt(np.where(squares > 0, squares, np.inf))
-    slope = -widths / omega
-    if trial.temperature > 0:
-        thermal = units.KB * trial.temperature
-        half = units.HBAR / (2 * thermal)
-        ratio = np.clip(half * omega, 0, 300)
-        slope = slope - units.HBAR / (2 * omega) * half / np.sinh(ratio) ** 2
-    return np.asarray(slope / (2 * omega))

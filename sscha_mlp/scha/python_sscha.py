@@ -29,7 +29,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmet
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
-from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import check_quantum
 from sscha_mlp.errors import InputError, RelaxationError
 from sscha_mlp.scha.estimators import Samples, estimate
 from sscha_mlp.scha.minimiser import (
@@ -119,7 +119,7 @@ def to_structure(crystal: Crystal) -> Any:
     """Return a CellConstructor structure of a crystal."""
     up = upstream()
     structure = up.cc.Structure.Structure(crystal.n_atoms)
-    structure.atoms = _species_labels(crystal)
+    structure.atoms = crystal.labels
     structure.coords = crystal.positions.copy()
     structure.unit_cell = crystal.cell.copy()
     structure.has_unit_cell = True
@@ -128,18 +128,6 @@ def to_structure(crystal: Crystal) -> Any:
         for label, mass in zip(structure.atoms, crystal.masses, strict=True)
     }
     return structure
-
-
-def _species_labels(crystal: Crystal) -> list[str]:
-    """Chemical symbols; their masses go by symbol, so one symbol must have one mass."""
-    seen: dict[str, float] = {}
-    for symbol, mass in zip(crystal.symbols, crystal.masses, strict=True):
-        if abs(seen.setdefault(symbol, float(mass)) - mass) > 1.0e-9:
-            raise InputError(
-                f"Atoms of {symbol} have different masses ({seen[symbol]:g} and {mass:g} amu); "
-                "Quantum ESPRESSO files and python-sscha keep one mass per element."
-            )
-    return crystal.symbols
 
 
 def from_structure(structure: Any) -> Crystal:
@@ -348,9 +336,15 @@ def to_ensemble(
         Configurations with energies, forces and stresses.
     group
         Operations that join wave vectors to stars; by default those of the crystal.
+
+    Raises
+    ------
+    InputError
+        If the nuclei of the ensemble are not quantum.
     """
     up = upstream()
     ours = samples.ensemble
+    check_quantum(ours.nuclei)
     supercell = ours.dynamical_matrix.supercell
     n_configs = ours.n_configs
     phonons = matched_phonons(ours.dynamical_matrix, group)
@@ -430,7 +424,7 @@ def minimise(
 
         def note(_minimizer: Any) -> None:
             state = from_phonons(_minimizer.dyn, _current_supercell(_minimizer.dyn, supercell))
-            trial = Gaussian(state, samples.ensemble.temperature)
+            trial = samples.ensemble.gaussian.at(state)
             steps.append(record_step(estimate(samples, group, trial=trial)))
 
         steps.append(record_step(estimate(samples, group)))
@@ -443,7 +437,7 @@ def minimise(
             raise RelaxationError(f"python-sscha's minimiser gave up: {err}") from err
         final = from_phonons(minimizer.dyn, _current_supercell(minimizer.dyn, supercell))
     final = final.with_force_constants(symmetrise(group, final.force_constants))
-    estimators = estimate(samples, group, trial=Gaussian(final, samples.ensemble.temperature))
+    estimators = estimate(samples, group, trial=samples.ensemble.gaussian.at(final))
     ratio = estimators.effective_sample_size / samples.ensemble.n_configs
     reason = MinimiserStop.CONVERGED
     if ratio < settings.min_sample_ratio:

@@ -15,6 +15,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.averages import Estimate
+from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Ensemble, Sampler, sample
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
@@ -181,6 +182,7 @@ def relax(
     *,
     temperature: float,
     pressure: float = 0.0,
+    nuclei: Nuclei | str = Nuclei.QUANTUM,
     stress_offset: FloatArray | None = None,
     rng: Callable[[int], np.random.Generator] | np.random.Generator | None = None,
     settings: RelaxationSettings | None = None,
@@ -203,6 +205,8 @@ def relax(
         In K.
     pressure
         Target, GPa.
+    nuclei
+        ``quantum``, ``classical`` or ``no-zero-point``.
     stress_offset
         Known shift from the model's stress to the reference's, shape (3, 3), eV/Å³: the cell is
         relaxed to where the model's stress plus this one is on target.
@@ -225,6 +229,7 @@ def relax(
     One :class:`Population` after the other; the last one has ``ended`` set and says why.
     """
     settings = settings or RelaxationSettings()
+    nuclei = as_nuclei(nuclei)
     group = group or find_space_group(dynamical_matrix.supercell)
     generator = _generator_of(rng)
     offset = np.zeros((3, 3)) if stress_offset is None else stress_offset
@@ -233,11 +238,12 @@ def relax(
     pooled = dict(earlier or {})
     reuse = settings.reuse and engine is minimiser.minimise  # the other engine takes no weights
     for index in range(first_population, settings.max_populations + 1):
-        old = reusable(pooled, state, temperature) if reuse else Reusable()
+        old = reusable(pooled, state, temperature, nuclei) if reuse else Reusable()
         drawn = draw_samples(
             state,
             evaluator,
             temperature=temperature,
+            nuclei=nuclei,
             settings=settings,
             rng=generator(index),
             n_configs=old.n_fresh(settings.n_configs),
@@ -318,6 +324,7 @@ def draw_samples(
     temperature: float,
     settings: RelaxationSettings,
     rng: np.random.Generator,
+    nuclei: Nuclei = Nuclei.QUANTUM,
     n_configs: int | None = None,
 ) -> Samples:
     """Draw an ensemble of a state and evaluate it."""
@@ -326,6 +333,7 @@ def draw_samples(
         temperature=temperature,
         n_configs=n_configs or settings.n_configs,
         rng=rng,
+        nuclei=nuclei,
         antithetic=settings.antithetic,
         sampler=settings.sampler,
         minimum_distance_ratio=settings.minimum_distance_ratio,

@@ -8,6 +8,7 @@ import numpy as np
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.ensemble.averages import effective_sample_size, importance_weights
 from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.pool import pool
 from sscha_mlp.scha.estimators import Samples
 
@@ -40,7 +41,10 @@ class Reusable:
 
 
 def reusable(
-    earlier: Mapping[int, Samples], state: DynamicalMatrix, temperature: float
+    earlier: Mapping[int, Samples],
+    state: DynamicalMatrix,
+    temperature: float,
+    nuclei: Nuclei = Nuclei.QUANTUM,
 ) -> Reusable:
     """Return the earlier populations whose weights at a state are not used up.
 
@@ -51,10 +55,10 @@ def reusable(
         their configurations have other energies.
     state
         Where averages are wanted.
-    temperature
-        In K.
+    temperature, nuclei
+        In K, and how the nuclei move there.
     """
-    here = Gaussian(state, temperature)
+    here = Gaussian(state, temperature, nuclei)
     kept: dict[int, Samples] = {}
     worth = 0.0
     for index, samples in earlier.items():
