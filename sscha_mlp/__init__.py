@@ -74,6 +74,17 @@ _PUBLIC: Final[dict[str, str]] = {
     # soft modes
     "fit_soft_mode": "sscha_mlp.properties.soft_mode",
     "soft_mode_figure": "sscha_mlp.report.soft_mode_figure",
+    # points over temperature and pressure
+    "Sweep": "sscha_mlp.campaign.sweep_table",
+    "load_sweep": "sscha_mlp.campaign.sweep_table",
+    "fit_expansion": "sscha_mlp.properties.expansion",
+    "fit_isobar": "sscha_mlp.properties.gibbs",
+    "fit_equation_of_state": "sscha_mlp.properties.eos",
+    "write_sweep_report": "sscha_mlp.report.sweep_report",
+    "Phase": "sscha_mlp.properties.phase_tables",
+    "compare_phases": "sscha_mlp.properties.phases",
+    "phases": "sscha_mlp.report.phase_report",
+    "write_phases": "sscha_mlp.report.phase_report",
     # a whole run
     "hessian_of_run": "sscha_mlp.campaign.hessian",
     "run": "sscha_mlp.campaign.loop",
