@@ -45,5 +45,15 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "displacement": Quantity("Rms displacement", "Å"),
     "effective_sample_size": Quantity("Effective sample size", ""),
     "temperature": Quantity("Temperature", "K"),
+    "lattice_parameter": Quantity("Lattice parameter", "Å"),
+    "expansion": Quantity("Expansion of the volume", "ppm/K", 1.0e6),
+    "linear_expansion": Quantity("Linear expansion", "ppm/K", 1.0e6),
+    "gibbs": Quantity("Gibbs free energy", "eV/atom"),
+    "gibbs_difference": Quantity("Difference of G", "meV/atom", 1.0e3),
+    "entropy": Quantity("Entropy", "k/atom"),
+    "heat_capacity": Quantity("Heat capacity", "k/atom"),
+    "bulk_modulus": Quantity("Bulk modulus", "GPa"),
+    "squared_frequency": Quantity("Squared frequency", "THz²"),
+    "labels": Quantity("Reference labels", ""),
 }
 """Registry of quantities, by the key that code uses."""

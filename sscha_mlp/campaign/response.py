@@ -44,7 +44,7 @@ from sscha_mlp.scha.relaxation import draw_samples, pressure_of
 
 VOLUME_STEP: Final = 0.01
 TEMPERATURE_STEP: Final = 0.02
-N_BATCHES: Final = 4
+N_BATCHES: Final = 8
 _POPULATIONS: Final = 2
 
 

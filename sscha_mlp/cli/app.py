@@ -17,6 +17,7 @@ from sscha_mlp.cli.grade import grade
 from sscha_mlp.cli.hessian import hessian
 from sscha_mlp.cli.label import label
 from sscha_mlp.cli.labels import labels
+from sscha_mlp.cli.phases import phases
 from sscha_mlp.cli.phonons import phonons
 from sscha_mlp.cli.reference import reference
 from sscha_mlp.cli.relax import relax
@@ -45,7 +46,14 @@ def _add(verb: Callable[..., None], panel: str) -> None:
 
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "A whole run": (relax, status, report),
-    "From a run to a study": (phonons, compare, hessian, supercell, sweep),
+    "From a run to a study": (
+        phonons,
+        compare,
+        hessian,
+        supercell,
+        sweep,
+        phases,
+    ),
     "Its stages, one by one, on files": (ensemble, label, labels, fit, validate),
     "Files and MTP, as in MLIP": (convert, efs, grade, select_add, export),
 }

@@ -159,9 +159,9 @@ def sweep(
 
 def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None:
     """Write figures and tables, show the answer, and end with status 1 where points are missing."""
-    from sscha_mlp.report.sweep_report import write_sweep
+    from sscha_mlp.report.sweep_report import write_sweep_report
 
-    written = write_sweep(table, run_dir)
+    written = write_sweep_report(table, run_dir)
     if as_json:
         print(json.dumps(table.to_json(), indent=2, ensure_ascii=False))
     else:
