@@ -161,7 +161,8 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
     first = settings.first
     if file.is_file():
         stored = read_toml(file)
-        changed = differences(stored.get("run", {}), settings.run)
+        # What an earlier version did not write is at its default.
+        changed = differences(replace(settings, run=stored.get("run", {})).run, settings.run)
         if changed:
             raise ConfigError(
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
@@ -278,6 +279,7 @@ class _Sweeping:
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
         """Run points that do not stand on each other."""
         waiting = None
+        finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
             if isinstance(reason, WaitingForLabelsError):
                 waiting = reason
@@ -286,7 +288,7 @@ class _Sweeping:
                     raise reason
                 self.failed[point.name] = str(reason)
                 self.observer.note(f"{point.name} failed: {reason}")
-            else:
+            elif point.name not in finished:
                 self.tell(point)
         if waiting is not None:
             raise waiting

@@ -181,20 +181,22 @@ def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None
 
 def _lines(table: "Sweep") -> Iterator[str]:
     """The points, at most 80 columns wide."""
-    from sscha_mlp.report.numbers import with_error
+    from sscha_mlp.report.numbers import concise
 
     yield (
-        f"{'T (K)':>7}{'P (GPa)':>8}{'V (Å³/atom)':>20}{'F (eV/atom)':>23}{'S (kB)':>16}"
-        f"{'labels':>7}"
+        f"{'T (K)':>7}{'P (GPa)':>9}{'V (Å³/atom)':>16}{'G (eV/atom)':>18}{'S (k/atom)':>15}"
+        f"{'labels':>8}"
     )
     for one in table.points:
         volume, energy, entropy = (
-            with_error(value.value, value.stderr)
-            for value in (one.volume_A3_per_atom, one.free_energy_eV_per_atom, one.entropy_kB)
+            concise(value.value, value.stderr)
+            for value in (one.volume_A3_per_atom, one.gibbs_eV_per_atom, one.entropy_kB)
         )
-        mark = "" if one.converged else "  not certified"
+        mark = "" if one.converged else " !"
         yield (
-            f"{one.temperature_K:>7g}{one.pressure_GPa:>8g}{volume:>20}{energy:>23}{entropy:>16}"
-            f"{one.labels_new:>7}{mark}"
+            f"{one.temperature_K:>7g}{one.pressure_GPa:>9g}{volume:>16}{energy:>18}{entropy:>15}"
+            f"{one.labels_new:>8}{mark}"
         )
-    yield f"{table.labels_total} reference calls in all."
+    yield f"{table.labels_total} reference calls in all. (12): standard error of the last digits."
+    if not all(one.converged for one in table.points):
+        yield "!: not certified."

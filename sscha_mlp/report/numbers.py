@@ -77,6 +77,16 @@ def with_error(value: Any, stderr: Any, *, sign: bool = False, fallback: int = 3
     return f"{text} ± {fixed(stderr, decimals)}"
 
 
+def concise(value: Any, stderr: Any, *, fallback: int = 3) -> str:
+    """Return ``value(error)``, the error in units of the last two digits, as in 20.1573(13)."""
+    decimals = error_decimals(stderr, fallback=fallback)
+    text = fixed(value, decimals)
+    if text == DASH or not is_number(stderr) or float(stderr) <= 0.0:
+        return text
+    digits = round(float(stderr) * 10**decimals)
+    return f"{text}({digits})"
+
+
 def p_value(value: Any) -> str:
     """Return a p-value, with a bound where it is too small to matter."""
     if not is_number(value):

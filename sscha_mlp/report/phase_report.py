@@ -23,6 +23,7 @@ from sscha_mlp.properties.phase_tables import (
 )
 from sscha_mlp.properties.phases import compare_phases
 from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -36,7 +37,6 @@ from sscha_mlp.report.numbers import DASH, with_error
 from sscha_mlp.report.pdf import pdf_bytes
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, colour_of, style
 from sscha_mlp.report.sweep_fits import numbers
-from sscha_mlp.report.sweep_report import csv_text
 from sscha_mlp.report.sweep_series import MOST_SERIES, WASH, line_style, marker
 
 SCHEMA: Final = "sscha-mlp/phases/1"

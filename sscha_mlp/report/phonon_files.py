@@ -1,6 +1,5 @@
 """The phonons of a run as files: figure and tables, and exports to other codes."""
 
-import csv
 import io
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -15,6 +14,7 @@ from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
+from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.frequency_figures import q_name
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
 from sscha_mlp.report.numbers import fixed, with_error
@@ -333,12 +333,3 @@ def _density_csv(phonons: Phonons) -> str:
     ]
     header = ["frequency_THz", *(f"{one.name}_per_THz" for one in phonons.states)]
     return csv_text(header, rows)
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table as text with commas."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()

@@ -1,8 +1,6 @@
 """A sweep as files: ``sweep.pdf`` with figures and tables, and its tables as CSV."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +11,7 @@ from sscha_mlp.campaign.sweep_table import PointResponse, Sweep, SweepPoint
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.ensemble.averages import Estimate
+from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
 from sscha_mlp.report.numbers import DASH, with_error
 from sscha_mlp.report.pdf import pdf_bytes
@@ -101,20 +100,20 @@ def write_sweep_report(sweep: Sweep, directory: str | Path) -> list[Path]:
 
 
 def sweep_pages(fits: SweepFits) -> list[Figure]:
-    """Return the pages: what was swept and found, the figures, the tables."""
-    pages = [*_text_pages(fits), *temperature_pages(fits), *length_pages(fits)]
-    pages += pressure_pages(fits)
+    """Return the pages: what was swept and found, the tables, the figures."""
+    pages, flow = _text_pages(fits)
     points = [_point_row(one) for one in fits.sweep.points]
-    more, flow = table_pages("Points", _POINT_COLUMNS, points, size=8.0)
+    more, flow = table_pages("Points", _POINT_COLUMNS, points, size=8.0, first=flow)
     thermal = thermal_rows(fits)
     last, flow = table_pages(
         "Expansion, heat capacity and bulk modulus", _THERMAL_COLUMNS, thermal, size=8.0, first=flow
     )
-    return [*pages, *more, *last]
+    figures = [*temperature_pages(fits), *length_pages(fits), *pressure_pages(fits)]
+    return [*pages, *more, *last, *figures]
 
 
-def _text_pages(fits: SweepFits) -> list[Figure]:
-    """What was swept, and what each line says."""
+def _text_pages(fits: SweepFits) -> tuple[list[Figure], Flow]:
+    """What was swept, what each line says, and where the text ends."""
     pages, sweep = [new_page()], fits.sweep
     flow = Flow(pages[0], top=22.0)
     flow.heading(f"{sweep.formula} {sweep.space_group} over T and P", size=17.0)
@@ -135,7 +134,8 @@ def _text_pages(fits: SweepFits) -> list[Figure]:
     for text in (HOW, LEFT_OUT):
         flow.paragraph(text, size=8.2, colour=GREY)
         flow.skip(1.0)
-    return pages
+    flow.skip(4.0)
+    return pages, flow
 
 
 def _lines(fits: SweepFits) -> Iterator[tuple[str, list[str]]]:
@@ -284,12 +284,3 @@ def curves_csv(fits: SweepFits) -> str:
             cells = [f"{v[n]:.8g}" for one in curves for v in (one.value, one.stderr)]
             rows.append([f"{isobar.pressure:g}", f"{temperature:.6g}", *cells])
     return csv_text(header, rows)
-
-
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a header and rows as CSV."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
