@@ -146,7 +146,9 @@ def test_the_budget_ends_with_a_sentence(tmp_path, diary):
 
 
 def test_another_sweep_is_not_mixed_in(tmp_path, diary):
-    run_sweep(asked(tmp_path, temperatures=(300.0,), response_configs=0), tmp_path / "sweep")
+    settings = asked(tmp_path, temperatures=(300.0,), response_configs=0, hessian_configs=40)
+    table = run_sweep(settings, tmp_path / "sweep")
+    assert table.points[0].soft_mode["stderr_THz2"] > 0
     other = {**shared(tmp_path), "seed": 5}
     with pytest.raises(ConfigError, match="seed"):
         run_sweep(asked(tmp_path, run=other), tmp_path / "sweep")

@@ -27,6 +27,8 @@ from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Done, ExecutorSettings, Failed, Machines
 from sscha_mlp.parallel.settings import HERE
+from sscha_mlp.reference.offline import is_offline
+from sscha_mlp.reference.registry import get_reference
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def run_sweep(
         Of the sweep; made if needed.  ``sweep.json`` is written after each generation of points.
     where
         Where points are computed that do not stand on each other; one after the other in this
-        process by default.
+        process by default, and where labels are computed by hand.
     afterwards
         Called with the directory of each run that has finished; importable from a module.
     observer
@@ -138,7 +140,9 @@ def run_sweep(
     watcher = LogObserver() if observer is None else observer
     first = prepare(settings, path)
     points = plan_points(settings.temperatures, settings.pressures, first)
-    machines = Machines(where or ExecutorSettings(kind=HERE))
+    here = ExecutorSettings(kind=HERE)
+    by_hand = is_offline(get_reference(settings.shared(*first).reference))
+    machines = Machines(here if where is None or by_hand else where)
     with RunDirectory(path).locked(), machines:
         return _Sweeping(settings, path, points, machines, _Runner(afterwards, watcher)).go()
 
