@@ -11,13 +11,17 @@ from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.origin import settings_from
 from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.campaign.sizes import enlarged_settings, size_rows
+from sscha_mlp.cli import run_command
 from sscha_mlp.cli.running import as_settings, resolve
+from sscha_mlp.cli.summary import print_summary
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.report.from_run import report_data
 from sscha_mlp.report.sizes import write_sizes
+from sscha_mlp.report.training_pages import start_pages
 
 FEW = {"max_labels": 40, "executor": {"kind": "here"}}
 
@@ -51,6 +55,30 @@ def test_model_and_labels_are_taken_over(finished_run, colder):
     assert result["origin"] == {"path": str(finished_run), "generation": 1}
     calls = (directory / "diary").read_text().splitlines()
     assert len(calls) == 8, "only the certificate costs labels"
+
+
+def test_report_and_status_tell_new_labels_from_those_taken_over(finished_run, colder, capsys):
+    directory, result = colder
+    data = report_data(directory / "run")
+    labels = result["labels"]
+    inherited = labels["total"] - labels["new"]
+    assert data.origin is not None
+    assert data.origin.n_labels == inherited
+    assert (data.labels[0].origin, data.labels[0].train) == ("taken over", labels["train"])
+    assert sum(row.train + row.test + row.check for row in data.labels) == labels["total"]
+    assert [fit.taken_over for fit in data.fits] == [True]
+    (page,) = start_pages(data)
+    text = " ".join(one.get_text() for one in page.texts)
+    assert f"starts from the finished run in {finished_run}" in text
+    assert "harmonic frequencies come from that run" in text
+
+    assert run_command(["status", str(directory / "run")]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"8 new of at most 40, {inherited} taken over; 0 calls for the start" in told
+    print_summary(directory / "run", result)
+    shown = capsys.readouterr().out
+    assert "8 new, and 0 calls for the start" in shown
+    assert f"{inherited} labels from" in shown
 
 
 def test_the_run_stands_by_itself(finished_run, colder, tmp_path, monkeypatch):

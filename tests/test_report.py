@@ -23,8 +23,9 @@ from sscha_mlp.report.model import (
     ReportData,
     ValidationStage,
 )
-from sscha_mlp.report.pages import flatten, verdict_of
+from sscha_mlp.report.pages import verdict_of
 from sscha_mlp.report.pdf import report_pages, write_report, write_validation
+from sscha_mlp.report.provenance import flatten
 from sscha_mlp.report.run_figures import run_figure
 from sscha_mlp.report.validation_details import details_figure
 from sscha_mlp.report.validation_page import split_sets, validation_figure
@@ -192,7 +193,7 @@ def test_the_report_has_its_pages_and_says_what_it_must(data, tmp_path):
     written = write_report(data, tmp_path / "report.pdf")
     text = text_of(tmp_path / "report.pdf")
 
-    assert n_pages_of(tmp_path / "report.pdf") == len(report_pages(data)) == 10
+    assert n_pages_of(tmp_path / "report.pdf") == len(report_pages(data)) == 12
     assert [path.name for path in written] == [
         "report.pdf",
         "validation.pdf",
@@ -204,6 +205,8 @@ def test_the_report_has_its_pages_and_says_what_it_must(data, tmp_path):
         "CERTIFIED",
         "−5.31490 ± 0.00031",
         "210 (130 train, 40 test, 40 check)",
+        "What are the volume, the free energy and the phonon frequencies of the crystal at 2000 K",
+        "as the reference Tersoff",
         "What is left out",
         "the model is biased",
         "Validation: before",
@@ -219,7 +222,7 @@ def test_the_report_has_its_pages_and_says_what_it_must(data, tmp_path):
         "python-sscha",
         "relax.configs",
         "model.zeta",
-        "10 / 10",
+        "12 / 12",
         "silicon, seed 7",
         "2025-01-01",
     ):
@@ -258,7 +261,7 @@ def test_a_run_without_a_certificate_is_drawn(data, rng):
     bare = ReportData(name="bare", result=result, populations=rows)
 
     assert verdict_of(bare).title == "NOT CHECKED"
-    assert len(report_pages(bare)) == 5
+    assert len(report_pages(bare)) == 6
 
 
 def test_a_large_crystal_takes_more_pages(data, rng):
@@ -394,8 +397,9 @@ def test_the_frequency_table_compares_with_what_is_known():
     entries = make_result()["frequencies_THz"]
     rows, breaks = frequency_figures.frequency_rows(entries, list(FREQUENCIES.values()))
 
-    assert breaks == [6, 12]
-    assert rows[6] == ["(1/2 0 0)", "1", "4.260", "+0.010", "4.270 ± 0.020", "4.260", "−0.5"]
+    assert breaks == [2, 6]
+    assert rows[2] == ["(1/2 0 0)", "1–2", "4.260", "+0.010", "4.270 ± 0.020", "4.260", "−0.5"]
+    assert [row[1] for row in rows[2:6]] == ["1–2", "3", "4", "5–6"], "degenerate modes share one"
     assert rows[0][-1] == numbers.DASH, "a translation has no error to compare with"
 
 
@@ -419,6 +423,44 @@ def test_the_figure_of_frequencies_shows_model_corrected_and_known():
     assert np.allclose(markers["o"], 0.1) and np.allclose(markers["D"], 0.05)
     band = np.array([bar.get_height() for bar in shifts.patches]) / 2.0
     assert np.allclose(band, np.maximum(0.05, 0.01 * model))
+
+
+def many_entries(n_points, n_modes):
+    """Frequencies of many wave vectors, no two the same."""
+    modes = np.arange(1.0, n_modes + 1.0)
+    return [
+        {
+            "q": [0.0, 0.0, place / n_points],
+            "model": list(modes + place / 100.0),
+            "corrected": list(modes + place / 100.0),
+            "stderr": [0.01] * n_modes,
+        }
+        for place in range(n_points)
+    ]
+
+
+def test_many_wave_vectors_are_numbered_and_spread_over_figures(data):
+    entries = many_entries(30, 12)
+    parts = frequency_figures.split_entries(entries)
+    assert [start for start, _ in parts[1:]] == [stop for _, stop in parts[:-1]]
+    assert all((stop - start) * 12 <= 96 for start, stop in parts)
+
+    many = ReportData(name="many", result=make_result(frequencies_THz=entries))
+    shown = [
+        tick.get_text()
+        for page in report_pages(many)
+        for axes in page.axes
+        if axes.get_xlabel().startswith("Irreducible q")
+        for tick in axes.get_xticklabels()
+    ]
+    rows, breaks = frequency_figures.frequency_rows(entries)
+    named = [rows[place][0] for place in (0, *breaks)]
+    assert shown == [name.split()[0] for name in named], "a number leads from figure to table"
+    assert shown == ["Γ", *(str(number) for number in range(2, 31))]
+
+
+def test_a_single_wave_vector_of_many_modes_has_a_figure():
+    assert frequency_figures.split_entries(many_entries(2, 200)) == [(0, 1), (1, 2)]
 
 
 def test_write_validation_gives_three_files(rng, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sscha_mlp.report import frequency_figures, numbers
+from sscha_mlp.report import numbers
 from sscha_mlp.report.layout import Column, Flow, new_page, shorten, table_pages, text_width, wrap
 from sscha_mlp.report.style import style
 
@@ -47,7 +47,7 @@ def test_small_negative_numbers_have_no_sign_when_they_round_to_zero():
     [([0, 0, 0], "Γ"), ([0.5, -0.25, 0], "(1/2 −1/4 0)"), ([1 / 3, 0.123456, 0], "(1/3 0.123 0)")],
 )
 def test_names_of_q_points(q, name):
-    assert frequency_figures.q_name(q) == name
+    assert numbers.q_name(q) == name
 
 
 def test_text_wraps_inside_its_width():
@@ -70,6 +70,15 @@ def test_a_long_table_goes_on_on_the_next_page():
     assert titles == ["Long", *["Long, continued"] * (len(pages) - 1)]
     assert written == 150
     assert 0.0 < flow.top < flow.bottom
+
+
+def test_a_group_that_goes_on_on_the_next_page_has_its_name_again():
+    columns = (Column("Group", 40.0, "left"), Column("Row", 20.0))
+    rows = [["first" if n == 0 else "", str(n)] for n in range(90)]
+    pages, _ = table_pages("Rows", columns, rows, breaks=[0])
+    texts = [[text.get_text() for text in page.texts] for page in pages]
+    assert len(pages) == 2
+    assert all("first" in one for one in texts)
 
 
 def test_the_pen_moves_down():

@@ -1,17 +1,23 @@
 """The report of a run from the files of its directory: finished, unfinished, hardly begun."""
 
+import hashlib
 import json
+import shlex
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.cli.running import resolve
 from sscha_mlp.errors import InputError
-from sscha_mlp.report.from_run import known_frequencies, report_data, write_run_report
+from sscha_mlp.report.from_run import report_data, write_run_report
+from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.report.lattice import conventional_lattice
-from sscha_mlp.report.pages import verdict_of
+from sscha_mlp.report.pages import summary_page, verdict_of
+from sscha_mlp.report.pdf import report_pages
 from sscha_mlp.validation.metrics import ValidationSet
 
 KEEP = {"labels only": "labels/test-start", "one population": "population/explore/1"}
@@ -50,6 +56,43 @@ def test_validation_before_and_after_retraining_is_shown(finished_run):
     assert after.title.endswith("after retraining")
     assert [one.n_configs for one in before.sets] == [4]
     assert [one.n_configs for one in after.sets] == [4, 8]
+
+
+def test_the_first_page_asks_answers_and_shows_the_phonons(finished_run):
+    data = report_data(finished_run)
+    page = summary_page(data)
+    text = " ".join(one.get_text() for one in page.texts)
+    for words in ("What are the volume", "CERTIFIED", "±", "Circles: corrected", "What it cost"):
+        assert words in text
+    labels = {axes.get_ylabel() for axes in page.axes}
+    assert "Frequency (THz)" in labels
+    assert min(one.get_position()[1] for one in page.texts) > 0.06, "all of it is on the page"
+
+
+def test_every_page_with_a_figure_says_in_sentences_what_to_look_at(finished_run):
+    for page in report_pages(report_data(finished_run)):
+        words = " ".join(text.get_text() for text in page.texts).split()
+        sentences = [word for word in words if len(word) > 3 and word.endswith(".")]
+        assert not page.axes or (len(words) > 25 and sentences), words[:8]
+
+
+def test_the_command_of_the_report_asks_for_the_same_run(finished_run):
+    data = report_data(finished_run)
+    command = shlex.split(dict(data.provenance)["Command"])
+    config = Path(command[command.index("--config") + 1])
+    assert resolve({}, config) == RunDirectory(finished_run).settings()
+
+
+def test_hashes_are_those_of_the_files(finished_run):
+    stored = dict(report_data(finished_run).provenance)
+    train = (finished_run / "dataset" / "train.xyz").read_bytes()
+    assert stored["SHA-256 of train.xyz"] == hashlib.sha256(train).hexdigest()
+
+
+def test_models_have_their_errors_on_the_test_set(finished_run):
+    first, *_ = report_data(finished_run).fits
+    assert (first.number, first.n_train, first.taken_over) == (0, 10, False)
+    assert first.errors["n_configs"] == 4
 
 
 def test_notes_say_what_the_start_took(finished_run):

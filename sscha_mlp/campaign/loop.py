@@ -41,6 +41,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
+from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
@@ -124,6 +125,15 @@ def open_run(
             )
             with closing(context):
                 yield context
+    except WaitingForLabelsError as err:
+        logger.info("waiting: %s", err)
+        raise
+    except SschaMlpError as err:
+        logger.info("failed: %s", " ".join(str(err).split()))
+        raise
+    except KeyboardInterrupt:
+        logger.info("interrupted")
+        raise
     finally:
         root.removeHandler(handler)
         handler.close()

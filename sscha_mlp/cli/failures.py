@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ _WRONG_PLACES: Final = frozenset(
     }
 )
 """Errors of the system that another path avoids."""
+
+_PART_END: Final = re.compile(r"; |(?<!e\.g)\. (?=[A-Z]|sscha-mlp)")
+_ENCLOSED: Final = re.compile(r"\([^()]*\)|(?<!\w)'[^']*'|\"[^\"]*\"")
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -55,8 +59,45 @@ def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
 
 
 def say(sentence: str, *, kind: str = "error") -> None:
-    """Print one sentence on standard error."""
-    print(f"sscha-mlp: {kind}: {' '.join(sentence.split())}", file=sys.stderr)
+    """Print one sentence on standard error: in a box on a terminal, as one line elsewhere."""
+    text = " ".join(sentence.split())
+    if sys.stderr.isatty():
+        _print_box(text, kind)
+    else:
+        print(f"sscha-mlp: {kind}: {text}", file=sys.stderr)
+
+
+def _print_box(text: str, kind: str) -> None:
+    """Print a sentence in a box, with the way out on lines of its own."""
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    what, way_out = split_way_out(text)
+    content = Text(what)
+    if way_out:
+        content.append("\n\n").append(f"Way out: {way_out}", style="bold")
+    colour = "yellow" if kind == "waiting" else "red"
+    title = f"sscha-mlp: {kind}"
+    Console(stderr=True).print(Panel(content, title=title, title_align="left", border_style=colour))
+
+
+def split_way_out(text: str) -> tuple[str, str]:
+    """Return what went wrong and, where the last part of a sentence says it, the way out.
+
+    Parameters
+    ----------
+    text
+        As errors are written: what and where, then the way out after a full stop or a semicolon.
+        What stands in parentheses or quotation marks is not divided.
+    """
+    bare = _ENCLOSED.sub(lambda found: "_" * len(found[0]), text)
+    ends = [found.end() for found in _PART_END.finditer(bare)]
+    if not ends:
+        return text, ""
+    what, way_out = text[: ends[-1]].rstrip(" ;"), text[ends[-1] :]
+    what = what if what.endswith(".") else f"{what}."
+    return what, f"{way_out[0].upper()}{way_out[1:]}"
 
 
 def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:

@@ -100,7 +100,7 @@ class LineObserver(ScreenObserver):
     def population(self, row: Mapping[str, Any]) -> None:
         """Print the numbers of a population, and below them what is missing."""
         self.print(f"  {format_row(row)}")
-        self.print(f"     [dim]{escape(row['reason'])}[/]")
+        self.print(f"     [dim]{escape(format_progress(row))}[/]")
 
 
 class BarObserver(LineObserver):
@@ -116,7 +116,7 @@ class BarObserver(LineObserver):
         super().__init__(console)
         self.bars = Progress(
             TextColumn("  {task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("left"),
@@ -162,14 +162,21 @@ class BarObserver(LineObserver):
 
 
 def format_row(row: Mapping[str, Any]) -> str:
-    """Return the numbers of a population as one line for a terminal."""
+    """Return the answer of a population as one line for a terminal of 80 columns."""
     return (
         f"{row['phase']:<8}{row['population']:>3}  "
         f"F {row['free_energy']:.5f} ± {row['free_energy_stderr']:.5f} eV/atom  "
         f"P {row['pressure_GPa']:+.3f} ± {row['pressure_stderr_GPa']:.3f} GPa  "
-        f"V {row['volume']:.3f} Å³/atom  "
-        f"gradient {row['gradient_THz']:.2f} ± {row['gradient_stderr_THz']:.2f} THz  "
-        f"sample {row['effective_sample_size']:.0f}/{row['n_configs'] + row.get('n_reused', 0)}"
+        f"V {row['volume']:.3f} Å³"
+    )
+
+
+def format_progress(row: Mapping[str, Any]) -> str:
+    """Return how far a population is from its end, and what is missing."""
+    drawn = row["n_configs"] + row.get("n_reused", 0)
+    return (
+        f"gradient {row['gradient_THz']:.2f} ± {row['gradient_stderr_THz']:.2f} THz, "
+        f"sample {row['effective_sample_size']:.0f}/{drawn}; {row['reason']}"
     )
 
 

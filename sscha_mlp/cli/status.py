@@ -1,16 +1,20 @@
-"""The verb ``status``: where a run stands, from its journal; also while it works."""
+"""The verb ``status``: where a run or a sweep stands, from its files; also while it works."""
 
 import json
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.directory import RunDirectory
-    from sscha_mlp.campaign.journal import Journal
-    from sscha_mlp.campaign.settings import RunSettings
+    from sscha_mlp.campaign.standing import PointStanding, Standing
+
+_WIDTH: Final = 80
+_LABEL: Final = 14
+_MOST_ROWS: Final = 12
 
 
 def status(
@@ -18,88 +22,186 @@ def status(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Say where a run stands: working, stopped or finished, and what it has found so far.
+    """Say where a run or a sweep stands, what it waits for, its labels and its time so far.
 
-    Reads the files of the run directory and changes none.
+    A sweep has a line for each point. Reads files alone and changes none.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.directory import RunDirectory
-    from sscha_mlp.campaign.journal import Journal
+    from sscha_mlp.campaign.standing import Standing, is_sweep, sweep_standing
 
-    place = RunDirectory(run_directory)
-    settings = place.settings()
-    journal = Journal(place.journal, read_only=True)
-    with place.trusted():
-        summary = collect(place, settings, journal)
-        lines = list(_lines(summary, settings, journal))
+    content: dict[str, Any]
+    if is_sweep(run_directory):
+        points = sweep_standing(run_directory)
+        content = {"run_directory": str(run_directory), "points": [p.to_json() for p in points]}
+        lines = _sweep_lines(run_directory, points)
+    else:
+        standing = Standing.read(run_directory)
+        with standing.place.trusted():
+            content, lines = standing.to_json(), iter(list(_lines(standing)))
     if as_json:
-        print(json.dumps(summary, indent=2, ensure_ascii=False))
+        print(json.dumps(content, indent=2, ensure_ascii=False))
         return
     for line in lines:
         print(line)
 
 
-def collect(place: "RunDirectory", settings: "RunSettings", journal: "Journal") -> dict[str, Any]:
-    """Return where a run stands as plain values."""
-    labels = journal.steps("labels/")
-    populations = [row for _, row in journal.steps("population/")]
-    result = place.read_result() if place.result.is_file() else None
-    state = "working" if place.is_locked() else "stopped"
-    return {
-        "run_directory": str(place.path),
-        "state": state if result is None else "finished",
-        "converged": None if result is None else result["converged"],
-        "stop_reason": None if result is None else result["stop_reason"],
-        "labels": sum(row["n_labels"] for _, row in labels),
-        "labels_failed": sum(len(row["failures"]) for _, row in labels),
-        "max_labels": settings.max_labels,
-        "fits": len(journal.steps("fit/")),
-        "populations": len(populations),
-        "phase": populations[-1]["phase"] if populations else None,
-        "certificates": len(journal.steps("certificate/")),
-        "seconds": round(journal.seconds(), 1),
-        "last_step": journal.steps()[-1][0] if journal.steps() else None,
-        "last_line": _last_line(place.log),
-    }
+def _lines(run: "Standing") -> Iterator[str]:
+    yield from _heading(run)
+    yield from _now(run)
+    yield ""
+    yield from _entry("Labels", _labels(run))
+    yield from _entry("Work", _work(run))
+    yield from _entry("Time", _time(run.timings_s))
+    if run.populations:
+        yield ""
+        yield from _population_table(run.populations)
+    if run.certificates:
+        yield ""
+    for number, row in enumerate(run.certificates, start=1):
+        yield from _entry(f"Check {number}", str(row["reason"]))
 
 
-def _lines(summary: dict[str, Any], settings: "RunSettings", journal: "Journal") -> Iterator[str]:
-    from sscha_mlp.cli.screen import format_row
+def _heading(run: "Standing") -> Iterator[str]:
+    settings = run.settings
+    what = Path(settings.structure or settings.dyn or "bundled silicon").name
+    if run.origin:
+        what = f"from {Path(run.origin).name}"
+    cells = "×".join(str(n) for n in settings.supercell)
+    yield from _wrapped(
+        f"{what}, {settings.temperature:g} K{settings.nuclei.remark}, "
+        f"{settings.pressure:g} GPa, {cells} cells: "
+        f"{str(run.state).upper()}"
+    )
+    yield from _entry("Directory", str(run.place.path))
+    if run.origin:
+        yield from _entry("Starts from", run.origin)
+
+
+def _now(run: "Standing") -> Iterator[str]:
+    """What it does or waits for, why it ended, and how it goes on."""
+    from sscha_mlp.campaign.standing import State
     from sscha_mlp.report.numbers import duration
 
-    what = Path(settings.structure or settings.dyn or "bundled silicon").name
+    names = {State.FAILED: "Because", State.WAITING: "Waits for"}
+    if run.reason:
+        yield from _entry(names.get(run.state, "Ended"), run.reason.removeprefix("waiting for "))
+    if run.state in (State.WORKING, State.STOPPED) and run.log.stage:
+        seconds = run.log.seconds_since(datetime.now().replace(microsecond=0))
+        since = f", for {duration(seconds)}" if run.state is State.WORKING else ""
+        yield from _entry("At", f"{run.log.stage}{since}")
+        told_below = run.last_step.startswith("population/") or run.log.last == run.log.stage
+        if not told_below:
+            yield from _entry("Last", run.log.last)
+    if run.state in (State.STOPPED, State.FAILED):
+        yield from _entry("Go on", "the same relax command goes on from there")
+
+
+def _labels(run: "Standing") -> str:
+    new = "new of at most" if run.origin else "of at most"
+    text = f"{run.labels} {new} {run.settings.max_labels}"
+    if run.labels_taken_over:
+        text += f", {run.labels_taken_over} taken over"
+    if run.labels_failed:
+        text += f", {run.labels_failed} failed"
+    return text if run.start_calls is None else f"{text}; {run.start_calls} calls for the start"
+
+
+def _work(run: "Standing") -> str:
+    counts = {
+        "model": run.fits,
+        "population": len(run.populations),
+        "check": len(run.certificates),
+    }
+    return ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in counts.items())
+
+
+def _time(timings: Mapping[str, float]) -> str:
+    from sscha_mlp.report.numbers import duration
+
+    parts = [f"{name} {duration(value)}" for name, value in timings.items() if value >= 0.05]
+    parts = [part for part in parts if not part.startswith("total ")]
+    total = f"{duration(timings['total'])} in finished steps"
+    return f"{total}: {', '.join(parts)}" if parts else total
+
+
+def _population_table(rows: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
+    """The last populations, and what is missing after the last one."""
+    from sscha_mlp.report.numbers import fixed, with_error
+
+    yield _row("Population", "F (eV/atom)", "P (GPa)", "V (Å³)", "gradient (THz)", "ESS")
+    if len(rows) > _MOST_ROWS:
+        yield f"... {len(rows) - _MOST_ROWS} before these"
+    for row in rows[-_MOST_ROWS:]:
+        drawn = row["n_configs"] + row.get("n_reused", 0)
+        yield _row(
+            f"{row['phase']} {row['population']}",
+            with_error(row["free_energy"], row["free_energy_stderr"]),
+            with_error(row["pressure_GPa"], row["pressure_stderr_GPa"]),
+            fixed(row["volume"], 3),
+            with_error(row["gradient_THz"], row["gradient_stderr_THz"]),
+            f"{fixed(100.0 * row['effective_sample_size'] / drawn, 0)} %",
+        )
+    yield from _entry("Judged", str(rows[-1]["reason"]))
+
+
+def _row(name: str, *cells: str) -> str:
+    """A row of the table of populations; it fills the width."""
+    widths = (20, 15, 6, 15, 5)
+    right = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{name:<12} {' '.join(right)}"
+
+
+def _sweep_lines(directory: Path, points: tuple["PointStanding", ...]) -> Iterator[str]:
+    from sscha_mlp.campaign.standing import State
+
+    certified = sum(one.state is State.CERTIFIED for one in points)
+    yield f"Sweep: {certified} of {len(points)} points certified"
+    yield from _entry("Directory", str(directory))
+    yield from _entry("Labels", f"{sum(one.labels_new for one in points)} in all")
+    yield ""
     yield (
-        f"{what} at {settings.temperature:g} K{settings.nuclei.remark} and "
-        f"{settings.pressure:g} GPa in {summary['run_directory']}: {_state(summary)}"
+        f"{'T (K)':>7}{'P (GPa)':>8}  {'State':<15}{'labels':>7}{'V (Å³/atom)':>19}"
+        f"{'F (eV/atom)':>22}"
     )
-    failed = f", {summary['labels_failed']} failed" if summary["labels_failed"] else ""
-    yield (
-        f"  {summary['labels']} of at most {summary['max_labels']} labels{failed}, "
-        f"{summary['fits']} fits, {summary['populations']} populations, "
-        f"{summary['certificates']} checks, {duration(summary['seconds'])} of finished steps"
+    for one in points:
+        yield (
+            f"{one.temperature_K:>7g}{one.pressure_GPa:>8g}  {_short(one.state):<15}"
+            f"{one.labels_new:>7}{_value(one.volume_A3_per_atom):>19}"
+            f"{_value(one.free_energy_eV_per_atom):>22}"
+        )
+    for one in points:
+        if one.reason:
+            yield ""
+            yield f"{one.temperature_K:g} K, {one.pressure_GPa:g} GPa, {_short(one.state)}:"
+            yield from _wrapped(one.reason, indent=2)
+
+
+def _short(state: str) -> str:
+    """The state of a point in no more than thirteen letters."""
+    return str(state).removeprefix("finished, ").removesuffix(" for labels")
+
+
+def _value(pair: tuple[float, float] | None) -> str:
+    from sscha_mlp.report.numbers import with_error
+
+    return "" if pair is None else with_error(*pair)
+
+
+def _entry(name: str, text: str) -> Iterator[str]:
+    """A name and what there is to say, its lines one below the other."""
+    first, *rest = list(_wrapped(text, indent=_LABEL)) or [""]
+    yield f"{name:<{_LABEL}}{first[_LABEL:]}"
+    yield from rest
+
+
+def _wrapped(text: str, indent: int = 0) -> Iterator[str]:
+    """Lines of text; a word that is too long, such as a path, is not broken."""
+    space = " " * indent
+    yield from textwrap.wrap(
+        text,
+        _WIDTH,
+        initial_indent=space,
+        subsequent_indent=space,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
-    for _, row in journal.steps("population/"):
-        yield f"  {format_row(row)}"
-        yield f"     {row['reason']}"
-    for key, row in journal.steps("certificate/"):
-        yield f"  check {key.partition('/')[2]}: {row['reason']}"
-    if summary["stop_reason"] is not None:
-        yield f"  {summary['stop_reason']}"
-    elif summary["last_line"]:
-        yield f"  last: {summary['last_line']}"
-
-
-def _state(summary: dict[str, Any]) -> str:
-    if summary["state"] == "finished":
-        return "finished, certified" if summary["converged"] else "finished, not certified"
-    if summary["state"] == "working":
-        return "working"
-    return "stopped; the same relax command goes on from there"
-
-
-def _last_line(log: Path) -> str | None:
-    try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return None
-    return lines[-1] if lines else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -11,19 +11,28 @@ from rich.table import Table
 
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.lattice import conventional_lattice
-from sscha_mlp.report.numbers import duration, fixed, with_error
+from sscha_mlp.report.numbers import duration, fixed, q_name, with_error
+from sscha_mlp.report.story import labels_in_words, taken_over_labels
+
+_Row = tuple[str, dict[str, float]]
+_WIDTH: Final = 80
+_MOST_MODES: Final = 24
 
 
 def print_summary(directory: Path, result: Mapping[str, Any]) -> None:
     """Print the summary of a finished run on standard output."""
-    console = output_console()
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_WIDTH)
     console.print(_title(result), highlight=False)
     console.print(_answer(result))
-    console.print(_cost(directory, result), highlight=False)
+    console.print(_cost(directory, result), highlight=False, soft_wrap=True)
+    if result.get("left_out"):
+        console.print(f"[dim]Not in the errors: {escape(result['left_out'])}.[/]", highlight=False)
 
 
 def output_console() -> Console:
-    """Return a console on standard output; in a file its lines are wide enough for tables."""
+    """Return a console on standard output; in a file its lines are 110 wide, for tables."""
     console = Console()
     return console if console.is_terminal else Console(width=110)
 
@@ -55,10 +64,22 @@ def _answer(result: Mapping[str, Any]) -> Table:
     for name, text in conventional_lattice(result):
         table.add_row(name, "", "", text)
     table.add_section()
-    for entry in result["frequencies_THz"]:
-        for name, value in _modes(entry):
-            table.add_row(name, *_corrected(value))
+    rows = [row for entry in result["frequencies_THz"] for row in _modes(entry)]
+    table.add_row("Frequencies (THz)" if rows else "")
+    for name, value in _shown(rows):
+        table.add_row(name, *_corrected(value))
+    if len(rows) > _MOST_MODES:
+        table.add_row(f"  {len(rows) - _MOST_MODES} between these are in report.pdf")
     return table
+
+
+def _shown(rows: list[_Row]) -> list[_Row]:
+    """Return the modes that are shown: all, or the softest and the hardest of many."""
+    if len(rows) <= _MOST_MODES:
+        return rows
+    ordered = sorted(rows, key=lambda row: row[1]["corrected"])
+    half = _MOST_MODES // 2
+    return [*ordered[:half], *ordered[-half:]]
 
 
 def _corrected(value: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -72,10 +93,9 @@ def _corrected(value: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
-def _modes(entry: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
+def _modes(entry: Mapping[str, Any]) -> list[_Row]:
     """Return the modes of one wave vector, degenerate ones once; translations are left out."""
-    q = " ".join(f"{value:g}" for value in entry["q"])
-    rows: list[tuple[str, dict[str, float]]] = []
+    rows: list[_Row] = []
     counts: list[int] = []
     for model, corrected, stderr in zip(
         entry["model"], entry["corrected"], entry["stderr"], strict=True
@@ -87,7 +107,7 @@ def _modes(entry: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
             continue
         shift = corrected - model
         value = {"model": model, "correction": shift, "corrected": corrected, "stderr": stderr}
-        rows.append((f"Frequency at q = ({q}) (THz)", value))
+        rows.append((f"  q = {q_name(entry['q'])}", value))
         counts.append(1)
     return [
         (f"{name}{f' ×{count}' if count > 1 else ''}", value)
@@ -96,12 +116,8 @@ def _modes(entry: Mapping[str, Any]) -> list[tuple[str, dict[str, float]]]:
 
 
 def _cost(directory: Path, result: Mapping[str, Any]) -> str:
-    labels = result["labels"]
-    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check"))
-    start = f", and {labels['start']} calls for the start" if "start" in labels else ""
-    left_out = result.get("left_out")
     lines = [
-        f"Labels      {labels['total']} ({uses}){start}",
+        *_labels(result),
         f"Refits      {result['retrains']}, populations {result['populations']}, "
         f"time {duration(result['timings_s']['total'])}",
         f"Report      {escape(str(directory / 'report.pdf'))}",
@@ -109,6 +125,18 @@ def _cost(directory: Path, result: Mapping[str, Any]) -> str:
         f"Matrices    {escape(str(directory / 'dyn' / 'final_dyn*'))}",
         f"Potential   {escape(str(result['model']['path']))}",
     ]
-    if left_out:
-        lines.append(f"[dim]Not in the errors: {escape(left_out)}.[/]")
     return "\n".join(lines)
+
+
+def _labels(result: Mapping[str, Any]) -> list[str]:
+    """Return what was paid for in labels, and what was taken over from another run."""
+    labels, origin = result["labels"], result.get("origin")
+    if not origin:
+        return [f"Labels      {labels_in_words(labels)}"]
+    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check"))
+    new, calls = labels.get("new", labels["total"]), labels.get("start", 0)
+    return [
+        f"Labels      {new} new, and {calls} calls for the start",
+        f"Taken over  {taken_over_labels(labels)} labels from {escape(str(origin['path']))}",
+        f"In use      {labels['total']} ({uses})",
+    ]

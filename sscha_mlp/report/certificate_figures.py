@@ -1,7 +1,7 @@
 """Figures of the certificate: the shifts that the reference makes, against what was allowed."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,6 +40,14 @@ CERTIFICATE_COLUMNS: Final = (
     Column("Because", 44.0, "left"),
 )
 """Columns of the table of checks."""
+
+BUDGET_COLUMNS: Final = (
+    Column("Quantity", 54.0, "left"),
+    Column("Model", 40.0),
+    Column("Difference to the reference", 40.0),
+    Column("Answer", 40.0),
+)
+"""Columns of the table of errors."""
 
 _LEFT: Final = 13.0
 _PANEL: Final = 44.0
@@ -134,6 +142,31 @@ def certificate_rows(rows: Sequence[CertificateRow]) -> list[list[str]]:
             row.reason,
         ]
         for number, row in enumerate(rows, start=1)
+    ]
+
+
+def budget_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Return the parts of free energy and pressure with their errors, where the result has them.
+
+    Parameters
+    ----------
+    result
+        Mapping of result.json.
+    """
+    names = {
+        "Helmholtz free energy (eV/atom)": "free_energy_eV_per_atom",
+        "Pressure (GPa)": "pressure_GPa",
+    }
+    found = {name: result.get(key) or {} for name, key in names.items()}
+    return [
+        [
+            name,
+            with_error(value["model"], value["model_stderr"]),
+            with_error(value["correction"], value["correction_stderr"], sign=True),
+            with_error(value["corrected"], value["stderr"]),
+        ]
+        for name, value in found.items()
+        if "model_stderr" in value and "correction_stderr" in value
     ]
 
 

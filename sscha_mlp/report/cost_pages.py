@@ -3,10 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from sscha_mlp.report.layout import (
     Column,
@@ -17,33 +15,12 @@ from sscha_mlp.report.layout import (
     table_pages,
     wrap,
 )
-from sscha_mlp.report.model import LabelRow, ReportData, UncertaintyRow
+from sscha_mlp.report.model import ReportData, UncertaintyRow
 from sscha_mlp.report.numbers import DASH, duration, is_number, significant
-from sscha_mlp.report.style import BLUE, CYCLE, MARGIN, ORANGE, PALE, SKY, TEXT_WIDTH
+from sscha_mlp.report.story import labels_in_words
+from sscha_mlp.report.style import CYCLE, GREY, MARGIN, PALE, TEXT_WIDTH
 
 _STAGES: Final = ("start", "label", "fit", "validate", "evaluate", "minimise", "certificate")
-_USES: Final = (("train", BLUE), ("test", SKY), ("check", ORANGE), ("failed", PALE))
-
-
-def draw_labels(axes: Axes, rows: Sequence[LabelRow]) -> None:
-    """Draw how many labels each stage took and for what, as stacked bars."""
-    places = np.arange(len(rows))[::-1]
-    start = np.zeros(len(rows))
-    for use, colour in _USES:
-        counts = np.array([getattr(row, use) for row in rows], dtype=float)
-        if counts.sum() == 0.0:
-            continue
-        axes.barh(places, counts, 0.62, left=start, color=colour, label=use)
-        start += counts
-    for place, total in zip(places, start, strict=True):
-        axes.text(total, place, f" {total:.0f}", va="center", fontsize=7.5)
-    axes.set_yticks(places, [row.origin for row in rows])
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlim(0.0, 1.12 * max(float(start.max()), 1.0))
-    axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
-    axes.legend(ncols=4, loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
-    set_labels(axes, "Configurations", "")
 
 
 def draw_timings(axes: Axes, timings: Mapping[str, Any]) -> None:
@@ -79,40 +56,51 @@ def _time_unit(total: float) -> tuple[str, float]:
     return ("min", 60.0) if total > 300.0 else ("s", 1.0)
 
 
-def cost_pages(data: ReportData, *, first: Flow | None = None) -> list[Figure]:
-    """Return the new pages of labels, time, model uncertainty and notes.
+def cost_pages(data: ReportData) -> list[Figure]:
+    """Return the pages of time, reference calls, model uncertainty and notes.
 
     Parameters
     ----------
     data
         What to show.
-    first
-        A page that is already begun; used if it has room for the figures.
     """
-    height = min(90.0, 8.0 * len(data.labels) + 4.0)
-    pages: list[Figure] = []
-    if first is None or first.room < height + 75.0:
-        pages.append(new_page())
-        first = Flow(pages[0])
-    flow = first
-    _draw_cost(flow, data, height)
+    pages = [new_page()]
+    flow = Flow(pages[0])
+    flow.heading("Cost, alarms and notes", size=13.0)
+    _draw_cost(flow, data)
     more, flow = _write_uncertainties(data, flow)
     return [*pages, *more, *_write_notes(flow, data.notes)]
 
 
-def _draw_cost(flow: Flow, data: ReportData, height: float) -> None:
-    """Draw the labels, in bars that take ``height`` mm, and the time."""
-    if data.labels:
-        flow.heading("Labels of the reference")
-        axes = add_axes_mm(flow.figure, MARGIN + 26.0, flow.top + 5.0, 140.0, height)
-        draw_labels(axes, data.labels)
-        flow.skip(height + 19.0)
+def _draw_cost(flow: Flow, data: ReportData) -> None:
+    """Say what the reference was called for, and draw the time."""
+    flow.pairs(_calls(data), size=8.8, label_width=40.0)
+    flow.skip(3.0)
     timings = data.result.get("timings_s") or {}
-    if timings:
+    if timings.get("total"):
         flow.heading("Time")
         axes = add_axes_mm(flow.figure, MARGIN, flow.top + 10.0, TEXT_WIDTH, 10.0)
         draw_timings(axes, timings)
-        flow.skip(34.0)
+        flow.skip(33.0)
+        flow.paragraph(
+            "Wall time of the stages, over all sittings. With a costly reference the labels take "
+            "nearly all of it; here one sees what the method adds to them.",
+            size=7.8,
+            colour=GREY,
+        )
+        flow.skip(4.0)
+
+
+def _calls(data: ReportData) -> list[tuple[str, str]]:
+    labels = data.result.get("labels") or {}
+    seconds: Any = (data.result.get("timings_s") or {}).get("label")
+    rows = [("Labels", labels_in_words(labels, data.result.get("origin")))]
+    new = int(labels.get("new", labels.get("total", 0)))
+    if is_number(seconds) and new:
+        each = duration(seconds / new)
+        rows.append(("Time of the labels", f"{duration(seconds)}, {each} each"))
+    failed = sum(row.failed for row in data.labels)
+    return [*rows, ("Labels that failed", str(failed))] if failed else rows
 
 
 def _write_uncertainties(data: ReportData, flow: Flow) -> tuple[list[Figure], Flow]:
@@ -138,7 +126,14 @@ def _write_uncertainties(data: ReportData, flow: Flow) -> tuple[list[Figure], Fl
     pages, flow = table_pages(
         "The model's own uncertainty: an alarm, not an error bar", columns, rows, first=flow
     )
-    flow.skip(3.0)
+    flow.paragraph(
+        "Where an ensemble leaves what the model was fitted to, this uncertainty is large, and the "
+        "relaxation stops to learn there (alarm). It enters no error of the answer: those come "
+        "from the certificate.",
+        size=7.8,
+        colour=GREY,
+    )
+    flow.skip(4.0)
     return pages, flow
 
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.model import FloatArray
-from sscha_mlp.report.numbers import fixed, is_number
+from sscha_mlp.report.numbers import fixed, is_number, q_name
 from sscha_mlp.report.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
 
 FREQUENCY_COLUMNS: Final = (
@@ -30,7 +30,8 @@ FREQUENCY_COLUMNS: Final = (
 _LEFT: Final = 13.0
 _LEVELS: Final = 62.0
 _SHIFTS: Final = 40.0
-_MOST_NAMES: Final = 8
+MOST_NAMES: Final = 8
+"""Wave vectors whose names have room below a figure; more of them are numbered."""
 
 
 @dataclass(frozen=True)
@@ -77,23 +78,6 @@ def mode_values(entry: Mapping[str, Any], key: str) -> list[float]:
 
 def _number(value: Any) -> float:
     return float(value) if is_number(value) else math.nan
-
-
-def q_name(q: Sequence[float]) -> str:
-    """Return a q point in reciprocal-lattice units, with Γ by its name."""
-    if all(abs(float(one)) < 1.0e-8 for one in q):
-        return "Γ"
-    return "(" + " ".join(_fraction(float(one)) for one in q) + ")"
-
-
-def _fraction(value: float) -> str:
-    """Return a coordinate as a simple fraction where it is one."""
-    for denominator in range(1, 13):
-        numerator = round(value * denominator)
-        if abs(value * denominator - numerator) < 1.0e-6:
-            text = str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
-            return text.replace("-", "\N{MINUS SIGN}")
-    return fixed(value, 3)
 
 
 def _draw_levels(axes: Axes, modes: _Modes, known_label: str) -> None:
@@ -171,6 +155,7 @@ def draw_frequencies(
     known_label: str = "direct",
     tolerance_THz: float = 0.05,
     tolerance_relative: float = 0.01,
+    numbered_from: int | None = None,
 ) -> float:
     """Draw the levels of each q point and, below, how far they shift; return where it ends, mm.
 
@@ -188,6 +173,9 @@ def draw_frequencies(
         Where they come from.
     tolerance_THz, tolerance_relative
         The band is the larger of the two, the second times the frequency.
+    numbered_from
+        Number of the first wave vector where they are given numbers, as in the table; names by
+        default, as long as there is room for them.
     """
     modes = _modes(entries, known)
     width = TEXT_WIDTH - _LEFT - 1.0
@@ -201,11 +189,20 @@ def draw_frequencies(
         axes.set_xlim(modes.places[0] - 1.0, modes.places[-1] + 1.0)
         axes.tick_params(axis="x", length=0)
     levels.set_xticks([])
-    crowded = len(modes.names) > _MOST_NAMES
-    names = [str(number + 1) if crowded else name for number, name in enumerate(modes.names)]
+    crowded = len(modes.names) > MOST_NAMES
+    first = 1 if numbered_from is None and crowded else numbered_from
+    names = modes.names if first is None else _numbers(modes.names, first)
     shifts.set_xticks(modes.centres, names)
-    shifts.set_xlabel("Irreducible q (reciprocal-lattice units)")
+    shifts.set_xlabel(
+        "Irreducible q (reciprocal-lattice units)"
+        if first is None
+        else "Irreducible q, by its number in the table"
+    )
     return top + _LEVELS + _SHIFTS + 16.0
+
+
+def _numbers(names: Sequence[str], first: int) -> list[str]:
+    return [name if name == "Γ" else str(first + n) for n, name in enumerate(names)]
 
 
 def frequency_figure(
@@ -248,16 +245,55 @@ def frequency_figure(
 def frequency_rows(
     entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]] | None = None
 ) -> tuple[list[list[str]], list[int]]:
-    """Return the table of frequencies and the rows at which a new q point begins."""
+    """Return the table of frequencies and the rows at which a new q point begins.
+
+    Degenerate modes whose numbers do not differ share a row.
+    """
     modes = _modes(entries, known)
     rows: list[list[str]] = []
     breaks: list[int] = []
-    for entry in entries:
+    first = 0
+    for place, entry in enumerate(entries, start=1):
         breaks.append(len(rows))
-        for number in range(len(entry["model"])):
-            name = q_name(entry["q"]) if number == 0 else ""
-            rows.append([name, str(number + 1), *_frequency_cells(modes, len(rows))])
+        name = q_name(entry["q"])
+        if len(entries) > MOST_NAMES and name != "Γ":
+            name = f"{place}  {name}"
+        n_modes = len(entry["model"])
+        rows += _shared_rows([_frequency_cells(modes, first + n) for n in range(n_modes)], name)
+        first += n_modes
     return rows, breaks[1:]
+
+
+def _shared_rows(cells: Sequence[list[str]], name: str) -> list[list[str]]:
+    """Return the rows of one wave vector, neighbours with the same numbers in one."""
+    rows: list[list[str]] = []
+    start = 0
+    for stop in range(1, len(cells) + 1):
+        if stop == len(cells) or cells[stop] != cells[start]:
+            numbers = str(stop) if stop == start + 1 else f"{start + 1}–{stop}"
+            rows.append([name if start == 0 else "", numbers, *cells[start]])
+            start = stop
+    return rows
+
+
+def split_entries(entries: Sequence[Mapping[str, Any]], *, most: int = 96) -> list[tuple[int, int]]:
+    """Return ranges of wave vectors that each fit into one figure.
+
+    Parameters
+    ----------
+    entries
+        ``frequencies_THz`` of the result.
+    most
+        Modes that one figure has room for; a single wave vector may have more.
+    """
+    ranges: list[tuple[int, int]] = []
+    start = count = 0
+    for place, entry in enumerate(entries):
+        if place > start and count + len(entry["model"]) > most:
+            ranges.append((start, place))
+            start, count = place, 0
+        count += len(entry["model"])
+    return [*ranges, (start, len(entries))]
 
 
 def _frequency_cells(modes: _Modes, index: int) -> list[str]:
@@ -274,11 +310,15 @@ def _frequency_cells(modes: _Modes, index: int) -> list[str]:
 
 
 def write_frequency_note(flow: Flow) -> None:
-    """Say what the errors of the frequencies are."""
+    """Say what the figure and the table of frequencies show, and what their errors are."""
     flow.paragraph(
-        "Corrected frequencies are those of the minimum of the model with the differences that the "
-        "certificate measured added; ± is one standard error. Unstable modes are negative. The "
-        "band in the figure is the tolerance of the certificate.",
+        "Upper panel: frequencies at each irreducible wave vector of the supercell, of the model "
+        "(bars) and corrected (circles). Lower panel: how far the reference moves each mode from "
+        "the model, over the band of the tolerance; what leaves the band with its error bar would "
+        "have failed the certificate if it was the worst one. Corrected frequencies are those of "
+        "the minimum of the model with the differences that the certificate measured added; in "
+        "the figure errors are two, in the table one standard error. Unstable modes are negative. "
+        "Degenerate modes share a row of the table.",
         size=7.6,
         colour=GREY,
     )

@@ -1,8 +1,9 @@
 """The report of a run from the files of its directory, finished or not."""
 
-import json
+import hashlib
 import math
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.result import timings, versions
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.errors import InputError
+from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.report.model import (
     CertificateRow,
     LabelRow,
@@ -23,8 +25,12 @@ from sscha_mlp.report.model import (
     ValidationStage,
 )
 from sscha_mlp.report.pdf import write_report
+from sscha_mlp.report.phonons import Phonons, run_phonons
 from sscha_mlp.report.run_notes import batch_name, notes
+from sscha_mlp.report.story import FitRow, OriginRow, StartRow
 from sscha_mlp.validation.metrics import ValidationSet
+
+_TRANSLATION_THZ = 1.0e-2
 
 _N_UNCERTAIN = 24
 """Configurations of a population whose uncertainty the loop looks at."""
@@ -63,39 +69,6 @@ def write_run_report(
     return write_report(data, RunDirectory(Path(run_directory)).report)
 
 
-def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]]:
-    """Read frequencies (THz) of the wave vectors of a result from another study's JSON.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or lacks a wave vector or a mode of the result.
-    """
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["frequencies_THz"]
-        found = {
-            tuple(round(float(one), 6) for one in row["q"]): [
-                float(one) for one in row.get("corrected") or row["value"]
-            ]
-            for row in stored
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise InputError(
-            f"{path} holds no frequencies that can be read ({err!r}); give a result.json or the "
-            "output of benchmarks/direct.py."
-        ) from err
-    rows = []
-    for row in result.get("frequencies_THz", []):
-        values = found.get(tuple(round(float(one), 6) for one in row["q"]), [])
-        if len(values) != len(row["model"]):
-            raise InputError(
-                f"{path} has no frequencies of the {len(row['model'])} modes at q = {row['q']}; it "
-                "must belong to the same crystal and supercell."
-            )
-        rows.append(values)
-    return rows
-
-
 def report_data(run_directory: str | Path) -> ReportData:
     """Collect what a report shows from ``run.toml``, the journal, the validation sets, the result.
 
@@ -119,9 +92,15 @@ def report_data(run_directory: str | Path) -> ReportData:
         populations=tuple(_populations(steps)),
         certificates=tuple(_certificates(steps)),
         validation=tuple(_stages(place, steps)),
-        labels=tuple(_labels(steps)),
+        labels=tuple(_labels(steps, _origin(journal))),
         notes=tuple(notes(journal)),
         uncertainties=tuple(_uncertainties(place, steps)),
+        origin=_origin(journal),
+        start=_start(journal),
+        fits=tuple(_fits(steps)),
+        phonons=_phonons(place),
+        defaults=RunSettings(temperature=settings.temperature).to_mapping(),
+        provenance=tuple(_provenance(place)),
     )
 
 
@@ -162,11 +141,78 @@ def _steps(journal: Journal) -> Iterator[Step]:
 
 
 def _of(steps: list[Step], kind: str) -> list[Step]:
-    return [step for step in steps if step.key.startswith(f"{kind}/")]
+    """Return the steps of a kind, numbered or alone."""
+    return [step for step in steps if step.key.partition("/")[0] == kind]
+
+
+def _has_fit(step: Step) -> bool:
+    return "fit" in step.payload
+
+
+def _origin(journal: Journal) -> OriginRow | None:
+    row: Payload | None = next((row for _, row in journal.steps("origin")), None)
+    if row is None:
+        return None
+    train = row["train"] + row.get("check", 0)
+    return OriginRow(row["path"], train, row["test"], has_model="fit" in row)
+
+
+def _start(journal: Journal) -> StartRow | None:
+    row: Payload | None = dict(journal.steps("start")).get("start")
+    if row is None:
+        return None
+    moving = [one for one in row["frequencies_THz"] if abs(one) > _TRANSLATION_THZ]
+    return StartRow(
+        n_calls=row["n_calls"],
+        energy=row.get("energy_eV_per_atom"),
+        volume=row["volume_A3_per_atom"],
+        space_group=row["space_group"],
+        n_operations=row["n_operations"],
+        modes_changed=row["modes_changed"],
+        lowest=min(moving),
+        highest=max(moving),
+    )
+
+
+def _fits(steps: list[Step]) -> Iterator[FitRow]:
+    """Return the models, each with its errors on the test set."""
+    inherited = {step.payload["fit"]["sha256"] for step in _of(steps, "origin") if _has_fit(step)}
+    errors = {step.name: step.payload for step in _of(steps, "validation")}
+    for step in _of(steps, "fit"):
+        row = step.payload
+        yield FitRow(
+            number=int(step.name),
+            n_train=row["n_train"],
+            choice=str(row.get("choice") or ""),
+            sha256=row["sha256"],
+            taken_over=row["sha256"] in inherited,
+            errors=errors.get(f"test-{step.name}", {}),
+        )
+
+
+def _phonons(place: RunDirectory) -> Phonons | None:
+    """Return the dispersion, None while there is no state or where it has no standard path."""
+    try:
+        return run_phonons(place.path)
+    except InputError:
+        return None
+
+
+def _provenance(place: RunDirectory) -> Iterator[tuple[str, str]]:
+    """Return the command that repeats a run, and hashes of settings and labels."""
+    settings = shlex.quote(str(place.settings_file.resolve()))
+    yield "Command", f"sscha-mlp relax --config {settings} --run-dir NEW_DIRECTORY"
+    names = ("train", "test", "check")
+    for path in (place.settings_file, *(place.dataset / f"{name}.xyz" for name in names)):
+        if path.is_file():
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            yield f"SHA-256 of {path.name}", digest
 
 
 def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
     source = settings.structure or (f"{settings.dyn}1, ..." if settings.dyn else "bundled silicon")
+    if settings.origin:
+        source = f"the state of the run {Path(settings.origin).name}"
     return (
         ("Structure", source),
         ("Reference", settings.reference),
@@ -244,7 +290,9 @@ def _stage_title(model: int, models: list[int]) -> str:
     return f"model {model}, after retraining"
 
 
-def _labels(steps: list[Step]) -> Iterator[LabelRow]:
+def _labels(steps: list[Step], origin: OriginRow | None = None) -> Iterator[LabelRow]:
+    if origin is not None:
+        yield LabelRow(origin="taken over", train=origin.train, test=origin.test)
     for step in _of(steps, "labels"):
         yield _label_row(step, steps)
 

@@ -380,10 +380,17 @@ def table_pages(
             flow = Flow(pages[-1])
         flow.heading(title if start == 0 else f"{title}, continued")
         here = [index - start for index in breaks if index > start]
-        start += max(1, flow.table(columns, rows[start:], size=size, breaks=here))
+        rest = [_named_again(rows, start), *rows[start + 1 :]] if breaks else rows[start:]
+        start += max(1, flow.table(columns, rest, size=size, breaks=here))
         if start >= len(rows):
             return pages, flow
         flow = None
+
+
+def _named_again(rows: Sequence[Sequence[str]], start: int) -> Sequence[str]:
+    """Return the first row of a page, with the name of its group if that began before."""
+    name = next((row[0] for row in reversed(rows[: start + 1]) if row[0]), "")
+    return [name, *rows[start][1:]] if rows else []
 
 
 def stamp(figure: Figure, name: str, page: int, n_pages: int) -> None:

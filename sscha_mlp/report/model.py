@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sscha_mlp.errors import InputError
+from sscha_mlp.report.phonons import Phonons
+from sscha_mlp.report.story import FitRow, OriginRow, StartRow
 from sscha_mlp.validation.certificate import Certificate, Shift, Verdict
 from sscha_mlp.validation.metrics import ValidationSet
 
@@ -357,6 +359,18 @@ class ReportData:
         result.
     reference_label
         Where they come from.
+    origin
+        The run that it starts from, if any.
+    start
+        The state that it begins with.
+    fits
+        Its models in order.
+    phonons
+        Dispersion and density of states, for the figure of the first page.
+    defaults
+        Settings as they are where none is given; others are marked.
+    provenance
+        The command that repeats the run, and hashes of its files, as name and value.
     date
         A date to print; nothing else in the report depends on when it is made.
     """
@@ -373,6 +387,12 @@ class ReportData:
     uncertainties: tuple[UncertaintyRow, ...] = ()
     reference_frequencies_THz: Sequence[Sequence[float]] | None = None
     reference_label: str = "direct"
+    origin: OriginRow | None = None
+    start: StartRow | None = None
+    fits: tuple[FitRow, ...] = ()
+    phonons: Phonons | None = None
+    defaults: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    provenance: tuple[tuple[str, str], ...] = ()
     date: str | None = None
 
     def __post_init__(self) -> None:

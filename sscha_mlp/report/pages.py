@@ -1,5 +1,6 @@
-"""The pages of a report that are mostly text: the answer with its verdict, and the settings."""
+"""The first page of a report: question, verdict, answer, the phonons, and the cost."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,9 +8,8 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
-from sscha_mlp.report.frequency_figures import mode_values, q_name
+from sscha_mlp.report.frequency_figures import mode_values
 from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.layout import (
     Column,
@@ -17,10 +17,12 @@ from sscha_mlp.report.layout import (
     add_axes_mm,
     new_page,
     shorten,
-    table_pages,
+    wrap,
 )
 from sscha_mlp.report.model import ReportData
-from sscha_mlp.report.numbers import DASH, duration, fixed, is_number, with_error
+from sscha_mlp.report.numbers import DASH, duration, fixed, is_number, q_name, with_error
+from sscha_mlp.report.phonon_figures import draw_phonons
+from sscha_mlp.report.story import labels_in_words
 from sscha_mlp.report.style import (
     FAIL_COLOUR,
     GREY,
@@ -45,6 +47,8 @@ LEFT_OUT: Final = (
 """What no error bar in the report covers."""
 
 _MOST_MODES: Final = 36
+
+_LEFT_OUT_SIZE: Final = 7.6
 
 _TRANSLATION: Final = 1.0e-6
 """Modes below this frequency are translations, THz."""
@@ -102,44 +106,122 @@ def _not_converged(reason: str) -> Verdict:
 
 
 def summary_page(data: ReportData) -> Figure:
-    """Return the first page: what was asked, the answer with its errors, the verdict."""
+    """Return the first page: the question, the answer with its errors, the verdict, the cost."""
     figure = new_page()
-    flow = Flow(figure, top=22.0)
+    flow = Flow(figure, top=20.0)
     result = data.result
-    title = f"Phonons at {_temperature(result)} and {_given(result.get('pressure_target_GPa'))} GPa"
-    flow.heading(title, size=19.0)
-    crystal = " ".join(str(result[key]) for key in ("formula", "space_group") if result.get(key))
+    of = f" of {result['formula']}" if result.get("formula") else ""
+    flow.heading(f"Phonons{of} at {_conditions(result)}", size=17.0)
     flow.paragraph(
-        " · ".join(part for part in (crystal, data.name, data.date) if part), colour=GREY
+        " · ".join(part for part in (f"Report of the run {data.name}", data.date) if part),
+        colour=GREY,
     )
-    flow.skip(3.0)
+    flow.skip(1.5)
+    flow.paragraph(_question(data), size=9.5)
+    flow.skip(2.5)
     _write_verdict(flow, data)
-    flow.heading("What was asked")
-    flow.pairs(_asked(data))
-    flow.skip(3.0)
     flow.heading("The answer")
     _write_answer(flow, data)
-    _write_frequencies(flow, data.result.get("frequencies_THz") or ())
+    _draw_cover(flow, data)
     flow.heading("What it cost")
-    flow.pairs(_cost(data))
-    flow.skip(3.0)
+    flow.pairs(_cost(data), size=8.6, label_width=34.0)
+    flow.skip(2.0)
     flow.heading("What is left out")
-    for sentence in LEFT_OUT:
-        flow.paragraph(sentence, size=8.2, colour=GREY)
-        flow.skip(0.6)
+    flow.paragraph(" ".join(LEFT_OUT), size=_LEFT_OUT_SIZE, colour=GREY)
     return figure
+
+
+def _conditions(result: Mapping[str, Any]) -> str:
+    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM))
+    return (
+        f"{_given(result.get('temperature_K'))} K{nuclei.remark} and "
+        f"{_given(result.get('pressure_target_GPa'))} GPa"
+    )
+
+
+def _question(data: ReportData) -> str:
+    """Return what was asked, as a question, and the means in a sentence."""
+    result = data.result
+    crystal = result.get("formula") or "the crystal"
+    group = f" ({result['space_group']})" if result.get("space_group") else ""
+    wanted = "volume" if data.settings.get("cell", "variable") == "variable" else "pressure"
+    question = (
+        f"What are the {wanted}, the free energy and the phonon frequencies of {crystal}{group} at "
+        f"{_conditions(result)}{_of_reference(data)}, and how sure are they?"
+    )
+    return f"{question} Asked of a supercell of {_cells(result)}{_means(data)}."
+
+
+def _of_reference(data: ReportData) -> str:
+    reference = dict(data.asked).get("Reference")
+    return f", as the reference {reference} has them" if reference else ""
+
+
+def _cells(result: Mapping[str, Any]) -> str:
+    supercell = result.get("supercell")
+    if not supercell:
+        return "unknown size"
+    text = " × ".join(str(n) for n in supercell) + " primitive cells"
+    atoms: Any = result.get("n_atoms")
+    return f"{text} ({math.prod(supercell) * atoms} atoms)" if is_number(atoms) else text
+
+
+def _means(data: ReportData) -> str:
+    """Return how it was asked: where the run began, its ensembles, its model and its seed."""
+    model = str((data.result.get("model") or {}).get("kind", "")).upper()
+    parts = [f"{name.lower()}: {value}" for name, value in data.asked if name != "Reference"]
+    parts += [f"model: {model}"] if model else []
+    parts += [f"seed: {data.result['seed']}"] if "seed" in data.result else []
+    return "; " + "; ".join(parts) if parts else ""
+
+
+def _draw_cover(flow: Flow, data: ReportData) -> None:
+    """Draw the phonons in the room that the rest of the page leaves, or list their frequencies."""
+    if data.phonons is None:
+        _write_frequencies(flow, data.result.get("frequencies_THz") or ())
+        return
+    caption = _cover_caption(data)
+    text = " ".join(LEFT_OUT)
+    lines = len(wrap(text, flow.width, _LEFT_OUT_SIZE)) + len(wrap(caption, flow.width, 7.8))
+    below = 3.6 * lines + 8.0 * len(_cost(data)) + 36.0
+    height = min(76.0, max(40.0, flow.room - below))
+    flow.top = draw_phonons(
+        flow.figure, data.phonons, left=MARGIN, top=flow.top, height=height, changes=False
+    )
+    flow.skip(2.0)
+    flow.paragraph(caption, size=7.8, colour=GREY)
+    flow.skip(2.5)
+
+
+def _cover_caption(data: ReportData) -> str:
+    phonons = data.phonons
+    assert phonons is not None
+    if len(phonons.states) == 1:
+        return (
+            "Phonons of the harmonic start along the standard path, and their density of "
+            "states; the run has no result yet."
+        )
+    corrected = any(one.name == "corrected" for one in phonons.states)
+    solid = "solid: the answer" if corrected else "dotted: the SSCHA of the model"
+    return (
+        "Phonons along the standard path and their density of states; "
+        f"{solid}; dashed: the harmonic crystal at rest. Circles: corrected frequencies at wave "
+        "vectors of the supercell, with two standard errors where these exceed the circle; curves "
+        "between them are interpolated. What parts the answer from the dashed curves is the effect "
+        "of temperature, zero-point motion and thermal expansion."
+    )
 
 
 def _write_verdict(flow: Flow, data: ReportData) -> None:
     verdict = verdict_of(data)
     colour = PASS_COLOUR if verdict.good else FAIL_COLOUR
-    height = 39.0
+    height = 34.0
     flow.box(height, colour, face=WASH)
     top = flow.top
-    inner = Flow(flow.figure, top=top + 4.5, left=MARGIN + 5.0, width=78.0)
+    inner = Flow(flow.figure, top=top + 3.5, left=MARGIN + 5.0, width=78.0)
     inner.paragraph(verdict.title, size=17.0, weight="bold", colour=colour)
     inner.skip(1.5)
-    inner.paragraph(shorten(verdict.sentence, inner.width, 8.8, n_lines=6), size=8.8)
+    inner.paragraph(shorten(verdict.sentence, inner.width, 8.8, n_lines=5), size=8.8)
     if data.certificates:
         row = data.certificates[-1]
         axes = add_axes_mm(flow.figure, 142.0, top + 3.0, 46.0, height - 9.5)
@@ -151,28 +233,7 @@ def _write_verdict(flow: Flow, data: ReportData) -> None:
             text = with_error(shift.delta, shift.stderr, sign=True)
             flow.write(f"Δ {title.lower()}", 106.0, y, size=7.6, colour=GREY)
             flow.write(f"{text} {unit}", 106.0, y + 3.4, size=8.2)
-    flow.top = top + height + 5.0
-
-
-def _temperature(result: Mapping[str, Any]) -> str:
-    """The temperature, and how the nuclei move where they are not quantum."""
-    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM))
-    return f"{_given(result.get('temperature_K'))} K{nuclei.remark}"
-
-
-def _asked(data: ReportData) -> list[tuple[str, str]]:
-    result, model = data.result, data.result.get("model") or {}
-    supercell = result.get("supercell")
-    cells = " × ".join(str(n) for n in supercell) if supercell else DASH
-    atoms = result.get("n_atoms")
-    rows = [
-        ("Temperature", _temperature(result)),
-        ("Pressure", f"{_given(result.get('pressure_target_GPa'))} GPa"),
-        ("Supercell", f"{cells} of {_given(atoms)} atoms in the primitive cell"),
-        ("Model", str(model.get("kind", DASH)).upper()),
-        ("Seed", str(result.get("seed", DASH))),
-    ]
-    return [*data.asked, *rows]
+    flow.top = top + height + 4.0
 
 
 def _write_answer(flow: Flow, data: ReportData) -> None:
@@ -188,7 +249,7 @@ def _write_answer(flow: Flow, data: ReportData) -> None:
         *_cell_rows(data.result),
         *_extreme_rows(data.result.get("frequencies_THz") or ()),
     ]
-    flow.table(columns, rows, size=9.0)
+    flow.table(columns, rows, size=8.8)
 
 
 def _answer_row(name: str, value: Mapping[str, Any] | None) -> list[str]:
@@ -210,7 +271,7 @@ def _cell_rows(result: Mapping[str, Any]) -> list[list[str]]:
     text = with_error(volume.get("value"), volume.get("stderr"))
     rows = [["Volume (Å³/atom)", "", "", text]]
     rows += [[name, "", "", value] for name, value in conventional_lattice(result)]
-    if result.get("cell_A") is not None:
+    if result.get("cell_A") is not None and len(rows) == 1:
         cell = np.asarray(result["cell_A"], dtype=float)
         lengths = ", ".join(fixed(one, 4) for one in np.linalg.norm(cell, axis=1))
         rows.append(["Primitive lattice vectors, lengths (Å)", "", "", lengths])
@@ -284,56 +345,15 @@ def _distinct_modes(entry: Mapping[str, Any]) -> list[str]:
 def _cost(data: ReportData) -> list[tuple[str, str]]:
     labels = data.result.get("labels") or {}
     timings = data.result.get("timings_s") or {}
-    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check") if use in labels)
     return [
+        ("Reference labels", labels_in_words(labels, data.result.get("origin"))),
         (
-            "Reference labels",
-            f"{labels.get('total', DASH)}"
-            + (f" ({uses})" if uses else "")
-            + (f", and {labels['start']} calls for the start" if "start" in labels else ""),
+            "Work and time",
+            f"populations: {data.result.get('populations', DASH)}; refits: "
+            f"{data.result.get('retrains', DASH)}; time: {duration(timings.get('total'))}",
         ),
-        (
-            "Populations, refits",
-            f"{data.result.get('populations', DASH)}, {data.result.get('retrains', DASH)}",
-        ),
-        ("Time", duration(timings.get("total"))),
     ]
 
 
 def _given(value: Any) -> str:
     return f"{value:g}" if is_number(value) else DASH
-
-
-def settings_pages(data: ReportData) -> list[Figure]:
-    """Return the pages of versions, the model and the resolved settings."""
-    figure = new_page()
-    flow = Flow(figure)
-    flow.heading("Versions and model")
-    versions = data.result.get("versions") or {}
-    model = data.result.get("model") or {}
-    flow.pairs([(str(name), str(version)) for name, version in versions.items()], size=8.5)
-    flow.pairs(
-        [(f"model {key}", str(model[key])) for key in ("kind", "path", "sha256") if key in model],
-        size=8.5,
-    )
-    flow.pairs([("seed", str(data.result.get("seed", DASH)))], size=8.5)
-    flow.skip(3.0)
-    rows = [[key, value] for key, value in flatten(data.settings)]
-    rows += [[f"model.{key}", value] for key, value in flatten(model.get("settings") or {})]
-    columns = (Column("Setting", 66.0, "left"), Column("Value", 108.0, "left"))
-    if not rows:
-        return [figure]
-    more, _ = table_pages("Settings", columns, rows, size=8.0, first=flow)
-    return [figure, *more]
-
-
-def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested settings as dotted names and their values as text."""
-    rows: list[tuple[str, str]] = []
-    for key, value in settings.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            rows.extend(flatten(value, f"{name}."))
-        else:
-            rows.append((name, DASH if value is None or value == "" else str(value)))
-    return rows

@@ -12,22 +12,28 @@ from matplotlib.figure import Figure
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.report.calibration_page import calibration_pages
 from sscha_mlp.report.certificate_figures import (
+    BUDGET_COLUMNS,
     CERTIFICATE_COLUMNS,
+    budget_rows,
     certificate_rows,
     draw_certificate,
 )
 from sscha_mlp.report.cost_pages import cost_pages
 from sscha_mlp.report.frequency_figures import (
     FREQUENCY_COLUMNS,
+    MOST_NAMES,
     draw_frequencies,
     frequency_rows,
+    split_entries,
     write_frequency_note,
 )
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
 from sscha_mlp.report.model import ReportData, ValidationStage
-from sscha_mlp.report.pages import settings_pages, summary_page
+from sscha_mlp.report.pages import summary_page
+from sscha_mlp.report.provenance import provenance_pages
 from sscha_mlp.report.run_figures import POPULATION_COLUMNS, draw_run, population_rows
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, style
+from sscha_mlp.report.training_pages import start_pages, training_pages
 from sscha_mlp.report.validation_details import (
     draw_details,
     statistics_height,
@@ -43,6 +49,28 @@ from sscha_mlp.validation.calibration import calibrate
 from sscha_mlp.validation.metrics import ValidationSet
 
 _RESOLUTION: Final = 300
+_FREQUENCIES: Final = 120.0
+"""Height of a figure of frequencies, mm."""
+
+_RUN_CAPTION: Final = (
+    "The relaxation, minimisation step by step; pale lines part populations, dashed ones refits. "
+    "Free energy and gradient carry two standard errors: they have converged where they no longer "
+    "change by more than these. The effective sample size should stay near the number of "
+    "configurations (dotted): where it drops, a new ensemble is drawn. The softest mode is in "
+    "vermilion. Pressure and stress end at their target (dotted) within their errors."
+)
+_DETAILS_CAPTION: Final = (
+    "Where the errors are: the rms force error and the energy error of each configuration (dots) "
+    "and in bins (lines, with one standard error) against how far its atoms are displaced; the "
+    "force error against the size of the force; and by element. Errors that rise steeply to the "
+    "right say that far displacements are learned less well; errors of one element above the "
+    "others that its surroundings are seldom in the training set."
+)
+_VALIDATION_CAPTION: Final = (
+    "Top: model against reference on configurations that it was not fitted to; points should lie "
+    "on the line. Below: histograms of reference − model with the normal law of the same mean and "
+    "width; look for a mean away from zero (bias), which averages do not remove, and for far tails."
+)
 _CALIBRATION: Final = "Uncertainty against true error"
 
 
@@ -129,21 +157,19 @@ def _row(one: ValidationSet) -> dict[str, Any]:
 
 def report_pages(data: ReportData) -> list[Figure]:
     """Return the pages of a report in order, without running heads."""
-    pages = [summary_page(data)]
-    if data.certificates:
-        pages += _certificate_pages(data)
-    if data.result.get("frequencies_THz"):
-        pages += _frequency_pages(data)
+    pages = [summary_page(data), *start_pages(data), *training_pages(data)]
     for stage in data.validation:
         pages += _validation_pages(stage)
     if data.validation:
         last = data.validation[-1]
         pages += calibration_pages(f"Validation: {last.title}, {_CALIBRATION.lower()}", last.sets)
-    flow = None
     if data.populations:
-        more, flow = _run_pages(data)
-        pages += more
-    return [*pages, *cost_pages(data, first=flow), *settings_pages(data)]
+        pages += _run_pages(data)
+    if data.certificates:
+        pages += _certificate_pages(data)
+    if data.result.get("frequencies_THz"):
+        pages += _frequency_pages(data)
+    return [*pages, *cost_pages(data), *provenance_pages(data)]
 
 
 def _certificate_pages(data: ReportData) -> list[Figure]:
@@ -162,8 +188,22 @@ def _certificate_pages(data: ReportData) -> list[Figure]:
     flow.skip(4.0)
     flow.top = draw_certificate(page, data.certificates, left=MARGIN, top=flow.top)
     rows = certificate_rows(data.certificates)
-    more, _ = table_pages("Checks", CERTIFICATE_COLUMNS, rows, size=8.0, first=flow)
-    return [page, *more]
+    more, flow = table_pages("Checks", CERTIFICATE_COLUMNS, rows, size=8.0, first=flow)
+    flow.skip(4.0)
+    budget = budget_rows(data.result)
+    if not budget:
+        return [page, *more]
+    title = "From the model to the answer"
+    last, flow = table_pages(title, BUDGET_COLUMNS, budget, size=8.5, first=flow)
+    flow.paragraph(
+        "Each answer is what the model gives with its many configurations, and the difference to "
+        "the reference on the few fresh labels of the last check; the two errors are independent "
+        "and add in squares. The larger one says where more work would help: more configurations "
+        "of the model, which are cheap, or more labels.",
+        size=7.8,
+        colour=GREY,
+    )
+    return [page, *more, *last]
 
 
 def _validation_pages(stage: ValidationStage) -> list[Figure]:
@@ -178,11 +218,15 @@ def _validation_pages(stage: ValidationStage) -> list[Figure]:
             pages[-1], part, left=MARGIN, top=flow.top, stretch=True, first_colour=shown
         )
         shown += len(part)
+        flow.paragraph(_VALIDATION_CAPTION, size=7.8, colour=GREY)
+        flow.skip(2.0)
     pages.append(new_page())
     details = Flow(pages[-1])
     details.heading(f"Validation: {stage.title}, where the errors are", size=13.0)
     top = draw_legend(pages[-1], stage.sets, left=MARGIN, top=details.top, width=TEXT_WIDTH)
     details.top = draw_details(pages[-1], stage.sets, left=MARGIN, top=top)
+    details.paragraph(_DETAILS_CAPTION, size=7.8, colour=GREY)
+    details.skip(3.0)
     height = statistics_height(stage.sets)
     roomy = next((one for one in (flow, details) if one.room > height), None)
     if roomy is None:
@@ -193,11 +237,11 @@ def _validation_pages(stage: ValidationStage) -> list[Figure]:
     return pages
 
 
-def _run_pages(data: ReportData) -> tuple[list[Figure], Flow]:
+def _run_pages(data: ReportData) -> list[Figure]:
     page = new_page()
     flow = Flow(page)
     flow.heading("The relaxation", size=13.0)
-    draw_run(
+    flow.top = draw_run(
         page,
         data.populations,
         left=MARGIN,
@@ -205,21 +249,15 @@ def _run_pages(data: ReportData) -> tuple[list[Figure], Flow]:
         pressure_target_GPa=data.result.get("pressure_target_GPa"),
     )
     rows = population_rows(data.populations)
-    more, flow = table_pages("Populations", POPULATION_COLUMNS, rows, size=7.6)
-    flow.skip(5.0)
-    return [page, *more], flow
+    flow.paragraph(_RUN_CAPTION, size=7.8, colour=GREY)
+    more, _ = table_pages("Populations", POPULATION_COLUMNS, rows, size=7.6)
+    return [page, *more]
 
 
 def _frequency_pages(data: ReportData) -> list[Figure]:
     entries = data.result["frequencies_THz"]
     known = data.reference_frequencies_THz
-    page = new_page()
-    flow = Flow(page)
-    flow.heading("Frequencies", size=13.0)
-    flow.skip(3.0)
-    flow.top = draw_frequencies(
-        page, entries, left=MARGIN, top=flow.top, known=known, known_label=data.reference_label
-    )
+    pages, flow = _draw_all_frequencies(data)
     write_frequency_note(flow)
     flow.skip(3.0)
     rows, breaks = frequency_rows(entries, known)
@@ -230,7 +268,33 @@ def _frequency_pages(data: ReportData) -> list[Figure]:
     more, _ = table_pages(
         "Table of frequencies", columns, rows, size=8.0, breaks=breaks, first=flow
     )
-    return [page, *more]
+    return [*pages, *more]
+
+
+def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
+    """Draw the frequencies, so many wave vectors in each figure that they can be told apart."""
+    entries = data.result["frequencies_THz"]
+    known = data.reference_frequencies_THz
+    parts = split_entries(entries)
+    pages = [new_page()]
+    flow = Flow(pages[0])
+    flow.heading("The correction: frequencies of the model and of the reference", size=13.0)
+    flow.skip(3.0)
+    for start, stop in parts:
+        if flow.room < _FREQUENCIES:
+            pages.append(new_page())
+            flow = Flow(pages[-1])
+            flow.skip(3.0)
+        flow.top = draw_frequencies(
+            pages[-1],
+            entries[start:stop],
+            left=MARGIN,
+            top=flow.top,
+            known=None if known is None else known[start:stop],
+            known_label=data.reference_label,
+            numbered_from=start + 1 if len(entries) > MOST_NAMES else None,
+        )
+    return pages, flow
 
 
 def pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:

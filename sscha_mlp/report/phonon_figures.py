@@ -57,7 +57,15 @@ def _height(phonons: Phonons) -> float:
     return _HEIGHT + (_CHANGES + _GAP if phonons.points else 0.0)
 
 
-def draw_phonons(figure: Figure, phonons: Phonons, *, left: float, top: float) -> float:
+def draw_phonons(
+    figure: Figure,
+    phonons: Phonons,
+    *,
+    left: float,
+    top: float,
+    height: float = _HEIGHT,
+    changes: bool = True,
+) -> float:
     """Draw the figure on a page; return where it ends, mm.
 
     Parameters
@@ -68,24 +76,30 @@ def draw_phonons(figure: Figure, phonons: Phonons, *, left: float, top: float) -
         What to show.
     left, top
         Upper left corner, mm.
+    height
+        Of the axes of the dispersion, mm.
+    changes
+        Whether the changes from the harmonic frequencies are drawn below.
     """
     top += _LEGEND
+    below = top + height
     width = TEXT_WIDTH - _LEFT - _DENSITY - _GAP - 1.0
-    bands = add_axes_mm(figure, left + _LEFT, top, width, _HEIGHT)
-    density = add_axes_mm(figure, left + _LEFT + width + _GAP, top, _DENSITY, _HEIGHT)
+    bands = add_axes_mm(figure, left + _LEFT, top, width, height)
+    density = add_axes_mm(figure, left + _LEFT + width + _GAP, top, _DENSITY, height)
     for one in phonons.states:
         _draw_bands(bands, one)
         _draw_density(density, one)
     _draw_points(bands, phonons.points, phonons.known_label)
     set_path(bands, phonons.path)
     _set_frequencies(bands, density, phonons.states)
-    if phonons.points:
-        changes = add_axes_mm(figure, left + _LEFT, top + _HEIGHT + _GAP, width, _CHANGES)
-        _draw_changes(changes, phonons.points)
-        set_path(changes, phonons.path)
+    if changes and phonons.points:
+        panel = add_axes_mm(figure, left + _LEFT, below + _GAP, width, _CHANGES)
+        below += _GAP + _CHANGES
+        _draw_changes(panel, phonons.points)
+        set_path(panel, phonons.path)
         bands.set_xlabel("")
         bands.tick_params(axis="x", labelbottom=False)
-        changes.yaxis.set_label_coords(-_LABEL / width, 0.5)
+        panel.yaxis.set_label_coords(-_LABEL / width, 0.5)
     bands.yaxis.set_label_coords(-_LABEL / width, 0.5)
     # A curve of many bands is one entry; the order is that of the states.
     handles, labels = bands.get_legend_handles_labels()
@@ -100,7 +114,7 @@ def draw_phonons(figure: Figure, phonons: Phonons, *, left: float, top: float) -
         columnspacing=1.2,
         handlelength=2.4,
     )
-    return top + _height(phonons) + 9.0
+    return below + 9.0
 
 
 def _rank(label: str) -> int:

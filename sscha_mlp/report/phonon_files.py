@@ -15,9 +15,8 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
 from sscha_mlp.report.csv_text import csv_text
-from sscha_mlp.report.frequency_figures import q_name
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
-from sscha_mlp.report.numbers import fixed, with_error
+from sscha_mlp.report.numbers import fixed, q_name, with_error
 from sscha_mlp.report.pdf import pdf_bytes
 from sscha_mlp.report.phonon_figures import NAMES, draw_phonons
 from sscha_mlp.report.phonons import ModeRow, Phonons, PhononState

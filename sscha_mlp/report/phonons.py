@@ -26,7 +26,7 @@ from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencie
 from sscha_mlp.properties.modes import levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
-from sscha_mlp.report.from_run import known_frequencies
+from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.report.numbers import fixed
 
 SAME_THZ: Final = 2.0e-3

@@ -11,7 +11,7 @@ _MOST_FAILURES = 12
 def notes(journal: Journal) -> Iterator[str]:
     """Return the notes of a run in order: start, failures, choices, rejections, alarms."""
     if "start" in journal:
-        yield _start(journal["start"])
+        yield from _start(journal["start"], taken_over="origin" in journal)
     for key, row in journal.steps():
         kind, _, name = key.partition("/")
         if kind == "labels":
@@ -24,7 +24,13 @@ def notes(journal: Journal) -> Iterator[str]:
             yield f"Check {int(name) + 1} did not pass: {row['reason']}."
 
 
-def _start(row: Payload) -> str:
+def _start(row: Payload, *, taken_over: bool) -> Iterator[str]:
+    if taken_over:
+        yield (
+            "State, labels and harmonic frequencies come from the run that this one started from; "
+            f"the start took {row['n_calls']} reference calls."
+        )
+        return
     text = (
         f"The start took {row['n_calls']} reference calls, relaxation of the structure and finite "
         f"displacements together, beside the labels. Space group {row['space_group']} with "
@@ -36,7 +42,7 @@ def _start(row: Payload) -> str:
             f". {row['modes_changed']} modes were unstable or soft in the harmonic start (lowest "
             f"{lowest:.3f} THz) and were made positive"
         )
-    return f"{text}."
+    yield f"{text}."
 
 
 def batch_name(name: str) -> str:

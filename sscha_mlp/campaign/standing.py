@@ -1,0 +1,305 @@
+"""Where a run or a sweep stands, from the files of its directory alone; nothing is changed."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.journal import Journal, Payload
+from sscha_mlp.campaign.plan import PlannedPoint, plan_points
+from sscha_mlp.campaign.result import timings
+from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.errors import InputError, SschaMlpError
+
+_Value = tuple[float, float] | None
+_STAGE: Final = "== "
+_TIME: Final = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)[,.]\d+ (.*)")
+
+
+class State(StrEnum):
+    """What a run is doing."""
+
+    CERTIFIED = "finished, certified"
+    NOT_CERTIFIED = "finished, not certified"
+    WORKING = "working"
+    WAITING = "waiting for labels"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    TO_COME = "to come"
+
+
+@dataclass(frozen=True)
+class LogTail:
+    """The end of a log.
+
+    Parameters
+    ----------
+    stage
+        The stage that began last; empty if there is none.
+    since
+        When it began, local time as the log has it.
+    last
+        The last line, without its time.
+    last_time
+        When it was written; empty for the last line of a traceback.
+    """
+
+    stage: str = ""
+    since: str = ""
+    last: str = ""
+    last_time: str = ""
+
+    @classmethod
+    def read(cls, log: Path) -> "LogTail":
+        """Read a log; one that is not there is empty."""
+        try:
+            text = log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return cls()
+        stage = since = last = last_time = ""
+        for line in filter(str.strip, text.splitlines()):
+            found = _TIME.match(line)
+            last_time, last = found.groups() if found else ("", line.strip())
+            if last.startswith(_STAGE):
+                stage, since = last.removeprefix(_STAGE), last_time
+        return cls(stage, since, last.removeprefix(_STAGE), last_time)
+
+    @property
+    def ending(self) -> tuple[State, str]:
+        """How the last sitting ended where it did not finish, and why."""
+        for state, word in ((State.FAILED, "failed: "), (State.WAITING, "waiting: ")):
+            if self.last.startswith(word):
+                return state, self.last.removeprefix(word)
+        if self.last and not self.last_time:
+            return State.FAILED, self.last
+        return State.STOPPED, ""
+
+    def seconds_since(self, now: datetime) -> float | None:
+        """Seconds from the begin of the stage to a time; None if no stage has begun."""
+        if not self.since:
+            return None
+        return max(0.0, (now - datetime.fromisoformat(self.since)).total_seconds())
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands.
+
+    Parameters
+    ----------
+    place
+        Its directory.
+    settings
+        Its settings.
+    state
+        What it is doing.
+    reason
+        Why it ended, failed or waits; empty where there is nothing to say.
+    labels
+        New labels of this run.
+    labels_taken_over
+        Labels of the run that it starts from.
+    labels_failed
+        Configurations that the reference could not label.
+    start_calls
+        Calls of the reference for the start; None before it is finished.
+    origin
+        Directory of the run that it starts from, or empty.
+    timings_s
+        Seconds of each kind of work in finished steps.
+    populations
+        Lines of the journal on populations, in order.
+    certificates
+        The same on checks.
+    fits
+        Models fitted or taken over.
+    last_step
+        Key of the last finished step, or empty.
+    log
+        The end of its log.
+    """
+
+    place: RunDirectory
+    settings: RunSettings
+    state: State
+    reason: str
+    labels: int
+    labels_taken_over: int
+    labels_failed: int
+    start_calls: int | None
+    origin: str
+    timings_s: dict[str, float]
+    populations: tuple[Payload, ...]
+    certificates: tuple[Payload, ...]
+    fits: int
+    last_step: str
+    log: LogTail
+
+    @classmethod
+    def read(cls, directory: str | Path) -> "Standing":
+        """Read where the run in a directory stands.
+
+        Raises
+        ------
+        InputError
+            If this is not a run directory, or a file of it is damaged.
+        SschaMlpError
+            If the journal is damaged, or holds what no run writes.
+        """
+        place = RunDirectory(Path(directory))
+        settings = place.settings()
+        journal = Journal(place.journal, read_only=True)
+        with place.trusted():
+            log = LogTail.read(place.log)
+            state, reason = _state(place, log)
+            batches = [row for _, row in journal.steps("labels/")]
+            origin: Payload = dict(journal.steps("origin")).get("origin", {})
+            start: Payload = dict(journal.steps("start")).get("start", {})
+            return cls(
+                place=place,
+                settings=settings,
+                state=state,
+                reason=reason,
+                labels=sum(row["n_labels"] for row in batches),
+                labels_taken_over=sum(origin.get(use, 0) for use in ("train", "test", "check")),
+                labels_failed=sum(len(row["failures"]) for row in batches),
+                start_calls=start.get("n_calls"),
+                origin=settings.origin,
+                timings_s=timings(journal),
+                populations=tuple(row for _, row in journal.steps("population/")),
+                certificates=tuple(row for _, row in journal.steps("certificate/")),
+                fits=len(journal.steps("fit/")),
+                last_step=journal.steps()[-1][0] if journal.steps() else "",
+                log=log,
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; numbers of populations and checks in place of their lines."""
+        result = self.place.read_result() if self.place.result.is_file() else None
+        states = {State.CERTIFIED: "finished", State.NOT_CERTIFIED: "finished"}
+        return {
+            "run_directory": str(self.place.path),
+            "state": states.get(self.state, str(self.state).partition(" ")[0]),
+            "reason": self.reason or None,
+            "converged": None if result is None else result["converged"],
+            "stop_reason": None if result is None else result["stop_reason"],
+            "origin": self.origin or None,
+            "labels": self.labels,
+            "labels_taken_over": self.labels_taken_over,
+            "labels_failed": self.labels_failed,
+            "max_labels": self.settings.max_labels,
+            "start_calls": self.start_calls,
+            "fits": self.fits,
+            "populations": len(self.populations),
+            "phase": self.populations[-1]["phase"] if self.populations else None,
+            "certificates": len(self.certificates),
+            "seconds": round(self.timings_s["total"], 1),
+            "timings_s": self.timings_s,
+            "last_step": self.last_step or None,
+            "stage": self.log.stage or None,
+            "stage_since": self.log.since or None,
+            "last_line": self.log.last or None,
+        }
+
+
+def _state(place: RunDirectory, log: LogTail) -> tuple[State, str]:
+    if place.result.is_file():
+        result = place.read_result()
+        state = State.CERTIFIED if result["converged"] else State.NOT_CERTIFIED
+        return state, str(result["stop_reason"])
+    return (State.WORKING, "") if place.is_locked() else log.ending
+
+
+@dataclass(frozen=True)
+class PointStanding:
+    """Where a point of a sweep stands.
+
+    Parameters
+    ----------
+    temperature_K, pressure_GPa
+        The point.
+    state
+        What its run is doing.
+    labels_new
+        Labels of its own so far.
+    volume_A3_per_atom, free_energy_eV_per_atom
+        The answer as value and standard error; None before there is one.
+    reason
+        Why it failed, waits or is not certified; empty otherwise.
+    """
+
+    temperature_K: float
+    pressure_GPa: float
+    state: State
+    labels_new: int = 0
+    volume_A3_per_atom: _Value = None
+    free_energy_eV_per_atom: _Value = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {**asdict(self), "state": str(self.state)}
+
+
+def is_sweep(directory: str | Path) -> bool:
+    """Whether a directory is that of a sweep."""
+    return (Path(directory) / "sweep.toml").is_file()
+
+
+def sweep_standing(directory: str | Path) -> tuple[PointStanding, ...]:
+    """Return where each point of a sweep stands, by temperature and pressure.
+
+    Raises
+    ------
+    InputError
+        If ``sweep.toml`` is damaged, or a file of a point is.
+    """
+    path = Path(directory)
+    stored = read_toml(path / "sweep.toml")
+    try:
+        first = (float(stored["first"][0]), float(stored["first"][1]))
+        points = plan_points(stored["temperatures"], stored["pressures"], first)
+    except (LookupError, ValueError, TypeError) as err:
+        raise InputError(
+            f"{path / 'sweep.toml'} does not say which points there are ({err!r}); run the same "
+            "sscha-mlp sweep command again, which writes it anew."
+        ) from err
+    ordered = sorted(points, key=lambda one: (one.temperature, one.pressure))
+    return tuple(_point(path, one) for one in ordered)
+
+
+def _point(path: Path, point: PlannedPoint) -> PointStanding:
+    """Return where one point stands; one with damaged files has failed."""
+    directory = path / "points" / point.name
+    where = (point.temperature, point.pressure)
+    if not (directory / "run.toml").is_file():
+        return PointStanding(*where, State.TO_COME)
+    try:
+        found = Standing.read(directory)
+        with found.place.trusted():
+            volume, energy = _answer(found)
+        return PointStanding(*where, found.state, found.labels, volume, energy, _why(found))
+    except SschaMlpError as err:
+        return PointStanding(*where, State.FAILED, reason=str(err))
+
+
+def _why(found: Standing) -> str:
+    return "" if found.state in (State.CERTIFIED, State.WORKING) else found.reason
+
+
+def _answer(found: Standing) -> tuple[_Value, _Value]:
+    """Return volume and free energy with their errors."""
+    if not found.place.result.is_file():
+        return None, None
+    result = found.place.read_result()
+    volume, energy = result["volume_A3_per_atom"], result["free_energy_eV_per_atom"]
+    return _pair(volume, "value"), _pair(energy, "corrected")
+
+
+def _pair(value: Mapping[str, Any], name: str) -> _Value:
+    number, error = value.get(name), value.get("stderr")
+    return None if number is None or error is None else (float(number), float(error))
