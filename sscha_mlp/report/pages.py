@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.frequency_figures import mode_values
 from sscha_mlp.report.lattice import conventional_lattice
