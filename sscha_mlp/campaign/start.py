@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.harmonic import displaced, forces_of, from_forces
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.campaign.origin import starting_states
 from sscha_mlp.campaign.preflight import structure_file
@@ -231,47 +231,12 @@ def _finite_displacements(
     structure was not relaxed, and the number of reference calls.
     """
     distance = context.settings.start.displacement
-    atoms = _orbit_representatives(group)
-    frames = []
-    for atom in atoms:
-        for direction in range(3):
-            for sign in (1, -1):
-                frame = supercell.crystal.to_ase()
-                frame.positions[atom, direction] += sign * distance
-                frames.append(frame)
+    frames = displaced(group, distance)
     n_displaced = len(frames)
     if not context.settings.start.relax:
         frames.append(supercell.crystal.to_ase())
     done = context.label(frames, "finite displacements", guard=False)
-    if done.failures:
-        raise ReferenceFailedError(
-            f"The reference failed on a finite displacement: {done.failures[0].reason}"
-        )
-    labels = [one for one in done.labels if one is not None]
-    at_rest = labels[-1].energy / supercell.n_atoms if len(labels) > n_displaced else None
-    forces = np.array([one.forces for one in labels[:n_displaced]])
-    forces = forces.reshape(len(atoms), 3, 2, supercell.n_atoms, 3)
-    rows = -(forces[:, :, 0] - forces[:, :, 1]) / (2 * distance)  # atom, i, J, j
-    constants = np.zeros((supercell.primitive.n_atoms, supercell.n_atoms, 3, 3))
-    constants[atoms] = rows.transpose(0, 2, 1, 3)
-    counts = _orbit_sizes(group, atoms)
-    filled = group.symmetrise_force_constants(constants) * counts[:, None, None, None]
-    state = DynamicalMatrix(supercell, symmetrise(group, filled))
-    return state, at_rest, len(frames)
-
-
-def _orbit_representatives(group: SpaceGroup) -> list[int]:
-    """One primitive atom of each orbit of the group."""
-    n_primitive = group.supercell.primitive.n_atoms
-    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
-    return sorted({int(images[:, atom].min()) for atom in range(n_primitive)})
-
-
-def _orbit_sizes(group: SpaceGroup, atoms: list[int]) -> np.ndarray:
-    """Factor by which an average over the group misses rows that were not computed."""
-    n_primitive = group.supercell.primitive.n_atoms
-    images = group.supercell.primitive_index[group.permutations[:, :n_primitive]]
-    hits = np.zeros(n_primitive)
-    for atom in atoms:
-        hits += np.bincount(images[:, atom], minlength=n_primitive)
-    return np.asarray(group.n_operations / hits)
+    forces = forces_of(done)[:n_displaced]
+    at_rest = done.labels[-1] if len(frames) > n_displaced else None
+    energy = None if at_rest is None else at_rest.energy / supercell.n_atoms
+    return from_forces(group, forces, distance), energy, len(frames)
