@@ -72,8 +72,10 @@ bench-learning: install ## learning curves of each way to choose labels (about a
 	$(BIN)/python benchmarks/learning_curve.py --read runs/learning-linear.json runs/learning-refined.json --figure runs/learning-curve.png
 
 .PHONY: notebooks
-notebooks: install ## run the notebooks in place; fails where a cell fails
-	$(if $(NOTEBOOKS),$(BIN)/jupyter-execute --inplace $(NOTEBOOKS),@echo "There are no notebooks in notebooks/." >&2; exit 1)
+notebooks: install ## run the notebooks, outputs in build/notebooks; fails where a cell fails
+	$(if $(NOTEBOOKS),,@echo "There are no notebooks in notebooks/." >&2; exit 1)
+	mkdir -p build/notebooks && cp $(NOTEBOOKS) build/notebooks/
+	$(BIN)/jupyter-execute --inplace --timeout=600 $(NOTEBOOKS:notebooks/%=build/notebooks/%)
 
 .PHONY: docs
 docs: install ## build the documentation into site/; a warning is an error

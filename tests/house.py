@@ -16,6 +16,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("errors",),
     ("quantities",),
+    ("tables",),
     ("resources",),
     ("parallel",),
     ("quippy_adapter",),

@@ -26,7 +26,6 @@ STAGES = ROOT / "docs" / "stages.md"
 QUANTUM_ESPRESSO = ROOT / "docs" / "quantum-espresso.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 DOCUMENTS = sorted([README, *(ROOT / "docs").glob("*.md")])
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REQUIRED = "required"
 
 
@@ -198,14 +197,3 @@ def test_run_toml_holds_the_documented_settings(finished_run):
         for part in filter(None, table.split(".")):
             place = place[part]
         assert table in OF_POTENTIALS or cell == "not set" or name in place, (table, name)
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
-def test_a_notebook_is_python_and_uses_what_is_public(notebook):
-    cells = json.loads(notebook.read_text())["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code"]
-    assert code
-    for cell in code:
-        source = "".join(cell["source"])
-        ast.parse(re.sub(r"^%.*$", "", source, flags=re.MULTILINE))
-        assert set(re.findall(r"\bsm\.(\w+)", source)) <= set(sm.__all__)

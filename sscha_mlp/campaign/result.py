@@ -16,6 +16,7 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
+from sscha_mlp.validation.answer import frequency_entries
 from sscha_mlp.validation.certificate import Certificate
 from sscha_mlp.validation.correction import Corrected
 
@@ -224,24 +225,9 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
     state, best, shifts = final.model, final.best, final.certificate
     if final.corrected is None:
         best = state.with_force_constants(state.force_constants + shifts.force_constants)
-    model, better = _thz(state), _thz(best)
     sampling = np.array(final.last["frequency_stderr_THz"])
     stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
-    irreducible = np.unique(context.group.equivalent_qpoints())
-    return [
-        {
-            "q": [float(v) for v in state.supercell.qpoints[q]],
-            "model": model[q].tolist(),
-            "corrected": better[q].tolist(),
-            "stderr": stderr[q].tolist(),
-        }
-        for q in irreducible
-    ]
-
-
-def _thz(state: DynamicalMatrix) -> np.ndarray:
-    """Frequencies on the commensurate grid, THz; the translations at q = 0 are exactly zero."""
-    return state.frequencies_at_qpoints() / units.THZ
+    return frequency_entries(context.group, state, best, stderr)
 
 
 def timings(journal: Journal) -> dict[str, float]:

@@ -24,6 +24,7 @@ from sscha_mlp.errors import ConfigError
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
+from sscha_mlp.tables import Shown, Table
 
 EXECUTION: Final = (
     "workers",
@@ -36,12 +37,15 @@ EXECUTION: Final = (
 
 ENGINES: Final = ("native", "python-sscha")
 
+_MAIN: Final = ("temperature", "pressure", "supercell", "reference", "model", "configs", "seed")
+"""Settings that a table shows also where they are the defaults."""
+
 AUTO: Final = "auto"
 """In place of a kind of potential: choose it by cross-validation."""
 
 
 @dataclass(frozen=True)
-class RunSettings:
+class RunSettings(Shown):
     """All settings of a run.
 
     Parameters
@@ -210,6 +214,13 @@ class RunSettings:
             max_populations=self.training.explore_populations,
             tolerances=self.relaxation.tolerances.looser(5.0),
         )
+
+    def table(self) -> Table:
+        """Return what differs from the defaults, and the main settings that do not."""
+        given, usual = flatten(self.to_mapping()), flatten(RunSettings(0.0).to_mapping())
+        shown = [key for key in given if key in _MAIN or given[key] != usual.get(key)]
+        rows = tuple((key, str(given[key])) for key in shown)
+        return Table("Settings of a run", rows, note="Everything else has its default.")
 
     def to_mapping(self) -> dict[str, Any]:
         """Return plain values that TOML can hold."""

@@ -10,6 +10,7 @@ from ase.optimize import BFGS
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.harmonic import forces_of
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.campaign.origin import starting_states
 from sscha_mlp.campaign.preflight import structure_file
@@ -273,11 +274,7 @@ def _finite_displacements(
     if not context.settings.start.relax:
         frames.append(supercell.crystal.to_ase())
     done = context.label(frames, "finite displacements", guard=False)
-    if done.failures:
-        raise ReferenceFailedError(
-            f"The reference failed on a finite displacement: {done.failures[0].reason}"
-        )
-    labels = [one for one in done.labels if one is not None]
-    at_rest = labels[-1].energy / supercell.n_atoms if len(labels) > n_displaced else None
-    state = displaced.force_constants([one.forces for one in labels[:n_displaced]])
-    return state, at_rest, len(frames)
+    forces = forces_of(done)
+    at_rest = done.labels[-1] if len(frames) > n_displaced else None
+    energy = None if at_rest is None else at_rest.energy / supercell.n_atoms
+    return displaced.force_constants(forces[:n_displaced]), energy, len(frames)

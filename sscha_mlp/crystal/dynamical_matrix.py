@@ -13,6 +13,7 @@ from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, span
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +108,7 @@ class Modes:
 
 
 @dataclass(frozen=True, eq=False)
-class DynamicalMatrix:
+class DynamicalMatrix(Shown):
     """A crystal with the force constants of its harmonic (or auxiliary SSCHA) Hamiltonian.
 
     Parameters
@@ -143,6 +144,18 @@ class DynamicalMatrix:
     def crystal(self) -> Crystal:
         """The primitive cell with its centroids."""
         return self.supercell.primitive
+
+    def table(self) -> Table:
+        """Return the crystal, its supercell and the range of its modes."""
+        crystal = self.crystal
+        rows = (
+            ("primitive cell", crystal.to_ase().get_chemical_formula()),
+            ("supercell", "×".join(str(n) for n in self.supercell.size)),
+            ("atoms", str(self.supercell.n_atoms)),
+            ("volume", f"{crystal.volume / crystal.n_atoms:.4f} Å³/atom"),
+            ("modes", f"{span(self.modes.frequencies_thz.tolist(), 3)} THz"),
+        )
+        return Table("Dynamical matrix", rows)
 
     @cached_property
     def matrix(self) -> FloatArray:

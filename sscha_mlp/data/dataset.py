@@ -8,13 +8,14 @@ from typing import Final, Self
 from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, span
 
 SETS: Final = ("train", "test", "check")
 """Names of the three sets, and of their files."""
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Shown):
     """Labelled configurations in three sets without a common member.
 
     Parameters
@@ -71,6 +72,12 @@ class Dataset:
         counts = {name: len(getattr(self, name)) for name in SETS}
         return counts | {"total": sum(counts.values())}
 
+    def table(self) -> Table:
+        """Return what each set holds."""
+        rows = [_set_row(name, getattr(self, name)) for name in SETS]
+        columns = ("Set", "Labels", "Chosen", "T (K)", "Rms displacement (Å)", "Origin")
+        return Table("Data set", tuple(rows), columns)
+
     def write(self, directory: str | Path) -> None:
         """Write ``train.xyz``, ``test.xyz`` and ``check.xyz``, each atomically.
 
@@ -97,6 +104,20 @@ class Dataset:
         if not any(path.is_file() for path in paths.values()):
             raise InputError(f"There is no data set in {directory}: expected train.xyz.")
         return cls(**{name: read_extxyz(path) for name, path in paths.items() if path.is_file()})
+
+
+def _set_row(name: str, configurations: tuple[LabelledConfiguration, ...]) -> tuple[str, ...]:
+    """One line of the table of a data set."""
+    temperatures = [one.temperature for one in configurations if one.temperature is not None]
+    amplitudes = [one.displacement_rms for one in configurations if one.displacement_rms]
+    return (
+        name,
+        str(len(configurations)),
+        str(sum(one.chosen for one in configurations)),
+        span(temperatures, 0),
+        span(amplitudes, 3),
+        ", ".join(dict.fromkeys(one.origin for one in configurations)) or "–",
+    )
 
 
 def _n_frames(path: Path) -> int:

@@ -17,6 +17,7 @@ from sscha_mlp.crystal.structure import FloatArray, read_only
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_moving
 from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.tables import Shown, Table, span
 
 MINIMUM_DISTANCE_RATIO: float = 0.5
 """A configuration is unphysical when two atoms are closer than this part of the shortest bond."""
@@ -35,7 +36,7 @@ class Sampler(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Ensemble:
+class Ensemble(Shown):
     """Configurations drawn at (Phi, R, T).
 
     Parameters
@@ -105,6 +106,18 @@ class Ensemble:
     def displacement_rms(self) -> FloatArray:
         """Root mean square displacement of each configuration, shape (n_configs,), Å."""
         return np.asarray(np.sqrt((self.displacements**2).mean(axis=1) * 3))
+
+    def table(self) -> Table:
+        """Return what was drawn, and from what."""
+        state = self.dynamical_matrix
+        rows = (
+            ("configurations", f"{self.n_configs}{' in pairs u, -u' if self.antithetic else ''}"),
+            ("atoms in each", str(state.supercell.n_atoms)),
+            ("temperature", f"{self.temperature:g} K"),
+            ("rms displacement of an atom", f"{span(self.displacement_rms.tolist(), 3)} Å"),
+            ("thrown away as unphysical", str(self.rejected)),
+        )
+        return Table("Ensemble", rows)
 
     def configurations(self) -> list[Atoms]:
         """Return the displaced supercells as ASE objects."""

@@ -18,6 +18,7 @@ from sscha_mlp.reference.guard import QUARANTINED, check_batch, check_label
 from sscha_mlp.reference.index import State
 from sscha_mlp.reference.offline import CONFIGURATIONS, MANIFEST, Request
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.tables import Shown, Table
 
 TOLERANCE: Final = 1.0e-4
 """Positions and lattice vectors in an output may be rounded by this much, Å."""
@@ -33,7 +34,7 @@ StressOf = Callable[[Sequence[Atoms]], NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True, eq=False)
-class ImportReport:
+class ImportReport(Shown):
     """What came of an import.
 
     Parameters
@@ -58,6 +59,16 @@ class ImportReport:
     n_waiting: int
     notes: tuple[str, ...]
     units: UnitCheck
+
+    def table(self) -> Table:
+        """Return the counts, and what was left out or failed."""
+        rows = (
+            ("stored", str(self.n_labels)),
+            ("known before", str(self.n_known)),
+            ("failed or in quarantine", str(len(self.failures))),
+            ("still missing", str(self.n_waiting)),
+        )
+        return Table("Labels imported", rows, note="; ".join([*self.failures, *self.notes]))
 
 
 @dataclass(eq=False)

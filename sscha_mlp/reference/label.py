@@ -9,6 +9,7 @@ from typing import Any, Final
 from ase import Atoms
 
 from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key, was_chosen
+from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.parallel import Done, ExecutorLostError, Failed, Machines, WorkerStartError
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
@@ -17,9 +18,13 @@ from sscha_mlp.reference.index import State
 from sscha_mlp.reference.offline import ask_for_labels, is_offline
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import Found, LabelStore
+from sscha_mlp.tables import Shown, Table
 
 GIVE_UP_AFTER: Final = 20
 """Labelling ends when this many configurations have failed and none has succeeded."""
+
+_SHOWN: Final = 5
+"""Failures that a table shows."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of configurations that are finished, and their total."""
@@ -42,7 +47,7 @@ class LabelFailure:
 
 
 @dataclass(frozen=True)
-class LabelReport:
+class LabelReport(Shown):
     """What came of labelling.
 
     Parameters
@@ -68,6 +73,17 @@ class LabelReport:
     n_reused: int
     seconds: float
     seconds_computing: float = 0.0
+
+    def table(self) -> Table:
+        """Return counts and times, and why the first failures failed."""
+        rows = (
+            ("computed", str(self.n_computed)),
+            ("found in the store", str(self.n_reused)),
+            ("failed or in quarantine", str(len(self.failures))),
+            ("wall time", f"{self.seconds:.1f} s"),
+            *((f"configuration {one.index}", one.reason) for one in self.failures[:_SHOWN]),
+        )
+        return Table("Labels", rows)
 
 
 def label(
@@ -200,6 +216,50 @@ def labelled_configurations(
         for atoms, one in zip(configurations, report.labels, strict=True)
         if one is not None
     )
+
+
+def label_ensemble(
+    ensemble: Ensemble,
+    reference: Reference,
+    *,
+    origin: str = "ensemble",
+    store: LabelStore | None = None,
+    n_workers: int = 1,
+    progress: Progress | None = None,
+) -> tuple[LabelledConfiguration, ...]:
+    """Label an ensemble; temperature and amplitude go with each configuration.
+
+    Parameters
+    ----------
+    ensemble
+        What is labelled.
+    reference
+        The calculator.
+    origin
+        Where the configurations come from, one word.
+    store
+        Where labels are found and kept.
+    n_workers
+        Processes.
+    progress
+        As for :func:`label`.
+
+    Returns
+    -------
+    Those with a label; :func:`label` says why others have none.
+
+    Raises
+    ------
+    InputError
+        If an element is unknown to the reference, or the origin is not one word.
+    ReferenceFailedError
+        If no configuration at all could be labelled.
+    """
+    frames = ensemble.configurations()
+    for frame, amplitude in zip(frames, ensemble.displacement_rms, strict=True):
+        frame.info.update(temperature=ensemble.temperature, displacement_rms=float(amplitude))
+    report = label(frames, reference, store=store, n_workers=n_workers, progress=progress)
+    return labelled_configurations(frames, report, origin=origin)
 
 
 @dataclass

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
+from sscha_mlp.errors import InputError
 from sscha_mlp.report.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.model import CertificateRow
 from sscha_mlp.report.numbers import significant, with_error
@@ -20,7 +21,7 @@ from sscha_mlp.report.style import (
     TEXT_WIDTH,
     style,
 )
-from sscha_mlp.validation.certificate import Shift
+from sscha_mlp.validation.certificate import Certificate, Shift
 
 SHIFTS: Final = (
     ("free_energy", "Free energy", "meV/atom", "ΔF (meV/atom)"),
@@ -121,12 +122,38 @@ def draw_certificate(
     return top + _HEIGHT + 13.0
 
 
-def certificate_figure(rows: Sequence[CertificateRow]) -> Figure:
-    """Return the shifts of all checks as a figure of its own."""
+def certificate_figure(
+    checks: Sequence[CertificateRow | Certificate], *, names: Sequence[str] = ()
+) -> Figure:
+    """Return the shifts of all checks as a figure of its own.
+
+    Parameters
+    ----------
+    checks
+        Certificates, or their rows.
+    names
+        What each check is called below the panels; its number by default.
+
+    Raises
+    ------
+    InputError
+        If there is no check, or there are not as many names as checks.
+    """
+    if not checks or len(names) not in {0, len(checks)}:
+        raise InputError(
+            f"A figure of {len(checks)} checks cannot have {len(names)} names; give at least one "
+            "check, and one name for each or none."
+        )
+    rows = [
+        CertificateRow.of(one, refits=0) if isinstance(one, Certificate) else one for one in checks
+    ]
     with style():
         size = ((TEXT_WIDTH + 6.0) * MM, (_HEIGHT + 16.0) * MM)
         figure = Figure(figsize=size)
         draw_certificate(figure, rows, left=3.0, top=3.0)
+        for axes in figure.axes if names else ():
+            axes.set_xticks(range(1, len(names) + 1), names)
+            axes.set_xlabel("")
     return figure
 
 

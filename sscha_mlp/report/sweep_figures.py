@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sscha_mlp.campaign.sweep_table import SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep, SweepPoint
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.properties.expansion import ExpansionFit
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Flow, add_axes_mm, new_page, set_labels
-from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, colour_of
-from sscha_mlp.report.sweep_fits import Isobar, Isotherm, SweepFits
+from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, colour_of, style
+from sscha_mlp.report.sweep_fits import Isobar, Isotherm, SweepFits, fit_sweep
 from sscha_mlp.report.sweep_series import MOST_SERIES, WASH, line_style, marker
 
 _COLUMNS: Final = 2
@@ -62,6 +62,18 @@ class Curve:
 
     x: FloatArray
     y: Estimate
+
+
+def sweep_figure(sweep: Sweep) -> Figure:
+    """Return a page with everything over temperature, points and fits, for a few isobars.
+
+    Parameters
+    ----------
+    sweep
+        The table of a sweep.
+    """
+    with style():
+        return temperature_pages(fit_sweep(sweep))[0]
 
 
 def temperature_pages(fits: SweepFits) -> list[Figure]:

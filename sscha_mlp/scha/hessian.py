@@ -85,6 +85,12 @@ class Hessian:
         return signed_root(self.squares.value)
 
     @property
+    def squares_thz2(self) -> Estimate:
+        """Squared frequencies and their errors in THz², aligned with :attr:`squares`."""
+        unit = units.THZ**2
+        return Estimate(self.squares.value / unit, self.squares.stderr / unit)
+
+    @property
     def trial_frequencies_thz(self) -> FloatArray:
         """Frequencies of the trial state, ascending, zero where the Hessian has a translation."""
         frequencies = self._response.frame.dynamical_matrix.frequencies_at_qpoints() / units.THZ

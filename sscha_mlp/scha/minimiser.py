@@ -19,6 +19,7 @@ from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
 from sscha_mlp.scha.mixing import Mixer
+from sscha_mlp.tables import Shown, Table, pm
 
 
 class MinimiserStop(StrEnum):
@@ -92,7 +93,7 @@ class MinimisationStep:
 
 
 @dataclass(frozen=True, eq=False)
-class Minimisation:
+class Minimisation(Shown):
     """Result of minimising one ensemble.
 
     Parameters
@@ -115,6 +116,22 @@ class Minimisation:
     steps: tuple[MinimisationStep, ...]
     reason: MinimiserStop
     proposal: DynamicalMatrix
+
+    def table(self) -> Table:
+        """Return the first and the last step."""
+        named = {"first": self.steps[0], "last": self.steps[-1]}
+        rows = tuple(
+            (
+                name,
+                pm(step.free_energy, step.free_energy_stderr, 5),
+                pm(step.gradient_thz, step.gradient_stderr_thz, 3),
+                f"{step.effective_sample_size:.0f}",
+            )
+            for name, step in named.items()
+        )
+        columns = ("Step", "free energy (eV/atom)", "gradient (THz)", "effective sample size")
+        title = f"Minimisation in {len(self.steps)} steps"
+        return Table(title, rows, columns, f"It ended because {self.reason.value}.")
 
 
 Minimise = Callable[[Samples, SpaceGroup, MinimiserSettings], Minimisation]

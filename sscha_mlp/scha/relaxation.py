@@ -29,6 +29,7 @@ from sscha_mlp.scha.minimiser import (
     record_step,
 )
 from sscha_mlp.scha.reuse import Reusable, pool_samples, reusable
+from sscha_mlp.tables import Shown, Table, pm
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,21 @@ class RelaxationSettings:
     reuse: bool = True
     max_volume_change: float = 0.15
 
+    def __post_init__(self) -> None:
+        """Take the name of a cell mode for the mode.
+
+        Raises
+        ------
+        ConfigError
+            If there is no such mode.
+        """
+        if self.cell not in list(CellMode):
+            raise ConfigError(f"cell = {self.cell!r} must be one of: {', '.join(CellMode)}.")
+        object.__setattr__(self, "cell", CellMode(self.cell))
+
 
 @dataclass(frozen=True, eq=False)
-class Population:
+class Population(Shown):
     """What one population showed and where it leads.
 
     Parameters
@@ -174,6 +187,21 @@ class Population:
     def state(self) -> DynamicalMatrix:
         """The minimum found, at the cell of the ensemble."""
         return self.minimisation.dynamical_matrix
+
+    def table(self) -> Table:
+        """Return the numbers of the minimum, and what holds the run back."""
+        last, stress = self.minimisation.steps[-1], self.minimisation.estimators.stress
+        crystal, fresh = self.state.crystal, self.summary
+        pressure = pressure_of(stress.value) / units.GPA
+        error = float(np.trace(stress.stderr)) / 3 / units.GPA
+        rows = (
+            ("free energy (eV/atom)", pm(last.free_energy, last.free_energy_stderr, 5)),
+            ("pressure (GPa)", pm(pressure, error, 3, sign=True)),
+            ("volume (Å³/atom)", f"{crystal.volume / crystal.n_atoms:.4f}"),
+            ("gradient (THz)", pm(fresh.gradient_thz, fresh.gradient_stderr_thz, 3)),
+            ("configurations", f"{self.ensemble.n_configs}, and {self.n_reused} used again"),
+        )
+        return Table(f"Population {self.index}", rows, note=self.reason)
 
 
 def relax(

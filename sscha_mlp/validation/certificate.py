@@ -28,6 +28,7 @@ from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.scha.estimators import Samples, estimate_difference
+from sscha_mlp.tables import Shown, Table, pm
 
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable standard error."""
@@ -35,6 +36,8 @@ MIN_LABELS: int = 8
 _SUSPECT: float = 1.5
 _FEW_MORE: float = 2.2
 """More labels are preferred to a refit when they need at most this times those there are."""
+
+_UNITS = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
 
 _RARE: float = 0.4
 """A configuration with this part of all squared force errors decides the noise by itself: a refit
@@ -113,7 +116,7 @@ class Shift:
 
 
 @dataclass(frozen=True, eq=False)
-class Certificate:
+class Certificate(Shown):
     """Shifts from the model to the reference at a state, with standard errors.
 
     Parameters
@@ -226,9 +229,8 @@ class Certificate:
         """The verdict in words."""
         if self.verdict is Verdict.PASSED:
             return f"every shift is inside its tolerance on {self.n_labels} unseen labels"
-        named = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
         outside = [
-            f"{name} {shift.delta:+.3f} ± {shift.stderr:.3f} {named[name]} "
+            f"{name} {shift.delta:+.3f} ± {shift.stderr:.3f} {_UNITS[name]} "
             f"(allowed {shift.tolerance:.3g})"
             for name, shift in self.shifts.items()
             if not shift.passed
@@ -240,6 +242,21 @@ class Certificate:
                 f"{self.labels_wanted:.0f} are needed, not a new fit"
             )
         return f"outside: {'; '.join(outside)}; {tail}"
+
+    def table(self) -> Table:
+        """Return the three shifts that decide, beside what is allowed."""
+        rows = tuple(
+            (
+                f"{name} ({_UNITS[name]})",
+                pm(shift.delta, shift.stderr, 3, sign=True),
+                f"{shift.tolerance:.3g}",
+                "yes" if shift.passed else "no",
+            )
+            for name, shift in self.shifts.items()
+        )
+        columns = ("Largest shift", "reference − model", "allowed", "inside")
+        title = f"Certificate on {self.n_labels} labels: {self.verdict}"
+        return Table(title, rows, columns, f"{self.reason[0].upper()}{self.reason[1:]}.")
 
 
 def certify(

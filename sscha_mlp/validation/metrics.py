@@ -20,6 +20,7 @@ from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.protocol import Potential, Predictions
+from sscha_mlp.tables import Shown, Table, pm
 from sscha_mlp.validation.breakdown import (
     DisplacementBin,
     ElementErrors,
@@ -44,7 +45,7 @@ _OPTIONAL: Final = ("temperature", "uncertainties", "uncertainty_name", "uncerta
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationSet:
+class ValidationSet(Shown):
     """Reference and predicted values of one set of configurations.
 
     The arrays are read-only copies.  An error is reference minus model.
@@ -227,6 +228,18 @@ class ValidationSet:
             n_bins=n_bins,
         )
 
+    def table(self) -> Table:
+        """Return the errors of energies, forces and stresses."""
+        named = (
+            ("energy (meV/atom)", self.energy, _MEV),
+            ("force (meV/Å)", self.force, _MEV),
+            ("stress (GPa)", self.stress, 1.0 / units.GPA),
+        )
+        rows = tuple(_error_row(name, one, factor) for name, one, factor in named)
+        where = "" if self.temperature is None else f", {self.temperature:g} K"
+        columns = ("Error: reference − model", "rms", "bias", "largest", "slope", "R²")
+        return Table(f"{self.name}{where}: {self.n_configs} configurations", rows, columns)
+
     def to_json(self) -> dict[str, Any]:
         """Return a row of ``validation`` in result.json, with everything else in ``details``."""
         return {
@@ -399,6 +412,20 @@ def validate(
         temperature,
         uncertainty_name=model.uncertainty_name,
         uncertainty_limit=model.uncertainty_limit,
+    )
+
+
+def _error_row(name: str, errors: ErrorStatistics, factor: float) -> tuple[str, ...]:
+    """One line of the table of a validation set."""
+    rms, bias, error = (factor * one for one in (errors.rmse, errors.bias, errors.bias_stderr))
+    decimals = max(0, 2 - math.floor(math.log10(rms))) if rms > 0 else 2
+    return (
+        name,
+        f"{rms:.{decimals}f}",
+        pm(bias, error, decimals, sign=True),
+        f"{factor * errors.max_abs:.{decimals}f}",
+        f"{errors.slope:.4f}",
+        f"{errors.r2:.5f}",
     )
 
 

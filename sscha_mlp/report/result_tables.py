@@ -1,0 +1,105 @@
+"""Tables of a finished run and of a sweep, for a notebook."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sscha_mlp.campaign.sweep_table import Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_values import Value
+from sscha_mlp.report.lattice import conventional_lattice
+from sscha_mlp.report.numbers import DASH, fixed, with_error
+from sscha_mlp.tables import Table
+
+_SWEEP_COLUMNS = (
+    "T (K)",
+    "P (GPa)",
+    "V (Å³/atom)",
+    "F (eV/atom)",
+    "S (k/atom)",
+    "α (ppm/K)",
+    "C_P (k)",
+    "B (GPa)",
+    "labels",
+    "certified",
+)
+
+
+def result_table(result: Mapping[str, Any]) -> Table:
+    """Return the answer of a run: what the model says, what it becomes, and what it took.
+
+    Parameters
+    ----------
+    result
+        What :func:`sscha_mlp.run` returns, or the content of ``result.json``.
+    """
+    labels, volume = result["labels"], result["volume_A3_per_atom"]
+    rows = [
+        _corrected_row("free energy (eV/atom)", result["free_energy_eV_per_atom"]),
+        _corrected_row("pressure (GPa)", result["pressure_GPa"]),
+        ("volume (Å³/atom)", "", with_error(volume["value"], volume["stderr"])),
+        *((name, "", text) for name, text in conventional_lattice(result)),
+        *_extreme_modes(result),
+        ("labels", "", _counts(labels)),
+    ]
+    word = "certified" if result["converged"] else "NOT certified"
+    title = f"{result['formula']} at {result['temperature_K']:g} K: {word}"
+    columns = ("", "model", "result")
+    return Table(title, tuple(rows), columns, f"{_sentence(result['stop_reason'])}")
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """Return one line for each point of a sweep; responses are those of the model."""
+    rows = tuple(_point_row(one) for one in sweep.points)
+    title = f"{sweep.formula}: {len(rows)} points, {sweep.labels_total} labels"
+    return Table(title, rows, _SWEEP_COLUMNS)
+
+
+def _corrected_row(name: str, value: Mapping[str, float]) -> tuple[str, str, str]:
+    text = with_error(value["corrected"], value["stderr"])
+    decimals = len(text.partition(" ±")[0].partition(".")[2])
+    return name, fixed(value["model"], decimals), text
+
+
+def _extreme_modes(result: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """The softest and the hardest mode; translations are left out."""
+    modes = sorted(
+        mode
+        for entry in result["frequencies_THz"]
+        for mode in zip(entry["corrected"], entry["model"], entry["stderr"], strict=True)
+        if mode[1] != 0.0
+    )
+    return [
+        (f"{name} mode (THz)", fixed(model, 3), with_error(corrected, stderr))
+        for name, (corrected, model, stderr) in (("softest", modes[0]), ("hardest", modes[-1]))
+    ]
+
+
+def _counts(labels: Mapping[str, int]) -> str:
+    parts = ", ".join(f"{labels[name]} {name}" for name in ("train", "test", "check"))
+    return f"{labels['total']} ({parts})"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
+
+
+def _point_row(point: SweepPoint) -> tuple[str, ...]:
+    response = point.response
+    known = (
+        (None, None, None)
+        if response is None
+        else (response.expansion_per_K, response.heat_capacity_p_kB, response.bulk_modulus_GPa)
+    )
+    return (
+        f"{point.temperature_K:g}",
+        f"{point.pressure_GPa:g}",
+        _text(point.volume_A3_per_atom),
+        _text(point.free_energy_eV_per_atom),
+        _text(point.entropy_kB),
+        *(_text(one, scale) for one, scale in zip(known, (1.0e6, 1.0, 1.0), strict=True)),
+        str(point.labels_new),
+        "yes" if point.converged else "no",
+    )
+
+
+def _text(value: Value | None, scale: float = 1.0) -> str:
+    return DASH if value is None else with_error(scale * value.value, scale * value.stderr)

@@ -1,0 +1,105 @@
+"""Small tables: HTML where a notebook shows them, aligned text where they are printed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Final
+
+_GAP: Final = "  "
+_CELL: Final = "text-align:{align};padding:0.15em 0.9em 0.15em 0"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a title.
+
+    Parameters
+    ----------
+    title
+        What it is.
+    rows
+        Cells, turned into text; rows that are shorter than the longest are filled up.
+    columns
+        Names of the columns; none for pairs of name and value.
+    note
+        A sentence below; none when empty.
+    """
+
+    title: str
+    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        """Make every cell text and every row as long as the longest."""
+        rows = [tuple(str(cell) for cell in row) for row in self.rows]
+        width = max([len(self.columns), *map(len, rows)], default=0)
+        object.__setattr__(self, "rows", tuple(_filled(row, width) for row in rows))
+        if self.columns:
+            object.__setattr__(self, "columns", _filled(self.columns, width))
+
+    def __str__(self) -> str:
+        """Return aligned text: the first column to the left, the others to the right."""
+        lines = [*([self.columns] if self.columns else []), *self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        body = [_line(line, widths) for line in lines]
+        return "\n".join([self.title, *body, *([self.note] if self.note else [])])
+
+    def _repr_html_(self) -> str:
+        """Return the table as a notebook shows it."""
+        head = _html_row(self.columns, "th") if self.columns else ""
+        body = "".join(_html_row(row, "td") for row in self.rows)
+        note = f'<div style="max-width:48em">{escape(self.note)}</div>' if self.note else ""
+        return f"<div><b>{escape(self.title)}</b><table>{head}{body}</table>{note}</div>"
+
+
+class Shown:
+    """Base of values that a notebook shows as their table."""
+
+    def table(self) -> Table:
+        """Return what is shown.
+
+        Raises
+        ------
+        NotImplementedError
+            If the class does not say what.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say what its table is.")
+
+    def _repr_html_(self) -> str:
+        """Return the table as a notebook shows it."""
+        return self.table()._repr_html_()
+
+
+def pm(value: float, stderr: float, decimals: int, *, sign: bool = False) -> str:
+    """Return a number and its standard error with as many decimals."""
+    return f"{value:{'+' if sign else ''}.{decimals}f} ± {stderr:.{decimals}f}"
+
+
+def span(values: Iterable[float], decimals: int) -> str:
+    """Return the least and the largest of some numbers; a dash where there is none."""
+    found = sorted(values)
+    if not found:
+        return "–"
+    low, high = f"{found[0]:.{decimals}f}", f"{found[-1]:.{decimals}f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _filled(row: Sequence[str], width: int) -> tuple[str, ...]:
+    return (*row, *([""] * (width - len(row))))
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first, *others = (
+        cell.rjust(width) if number else cell.ljust(width)
+        for number, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    )
+    return _GAP.join([first, *others]).rstrip()
+
+
+def _html_row(cells: Sequence[str], tag: str) -> str:
+    parts = [
+        f'<{tag} style="{_CELL.format(align="right" if number else "left")}">{escape(cell)}</{tag}>'
+        for number, cell in enumerate(cells)
+    ]
+    return f"<tr>{''.join(parts)}</tr>"
