@@ -31,7 +31,7 @@ demo: install ## the main job: the bundled silicon at 2000 K, results in runs/de
 
 .PHONY: test
 test: install ## the tests that take seconds
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: test-slow
 test-slow: install ## the tests that take minutes: whole runs, kills, coverage of the error bars

@@ -1,8 +1,8 @@
 """A crystal that only temperature stabilises: atoms in cages, with central pair bonds.
 
 CsCl structure.  Bonds between first and second neighbours of the same kind are springs; those
-between an atom and the eight corners of its cage have a negative stiffness and a quartic term: at
-rest the crystal is unstable against moving one kind against the other, and against little else.
+between an atom and the eight corners of its cage have a negative stiffness, a cubic and a quartic
+term: at rest the crystal is unstable against moving one kind against the other, and against little else.
 The energy depends on distances alone, so that potentials can learn it.
 
 Use it as a reference from this directory: ``--reference cage:calculator --structure cage.vasp``,
@@ -25,22 +25,23 @@ SYMBOLS = ("Cs", "Cl")
 
 
 class Cage(Calculator):
-    """Central bonds ``v(x) = k x²/2 + b x⁴`` of the elongation ``x`` of each bond.
+    """Central bonds ``v(x) = k x²/2 + c x³ + b x⁴`` of the elongation ``x`` of each bond.
 
     Parameters
     ----------
     spring
         Stiffness between first and second neighbours of one kind, eV/Å².
-    stiffness, quartic
-        k (eV/Å²) and b (eV/Å⁴) of the bonds of a cage.
+    stiffness, cubic, quartic
+        k (eV/Å²), c (eV/Å³) and b (eV/Å⁴) of the bonds of a cage.
     """
 
     implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012 - as ASE has it
 
-    def __init__(self, spring: float, stiffness: float, quartic: float) -> None:
+    def __init__(self, spring: float, stiffness: float, cubic: float, quartic: float) -> None:
         super().__init__()
         self.spring = spring
         self.stiffness = stiffness
+        self.cubic = cubic
         self.quartic = quartic
 
     def calculate(self, atoms=None, properties=None, system_changes=all_changes) -> None:
@@ -55,13 +56,14 @@ class Cage(Calculator):
         side = np.where(length < 1.2 * LATTICE, LATTICE, np.sqrt(2.0) * LATTICE)
         x = length - np.where(same, side, CAGE)
         k = np.where(same, self.spring, self.stiffness)
+        c = np.where(same, 0.0, self.cubic)
         b = np.where(same, 0.0, self.quartic)
-        pull = (k * x + 4 * b * x**3)[:, None] * span / length[:, None]
+        pull = (k * x + 3 * c * x**2 + 4 * b * x**3)[:, None] * span / length[:, None]
         forces = np.zeros((len(self.atoms), 3))
         np.add.at(forces, i, pull)  # each bond comes in both directions
         virial = 0.5 * pull.T @ span
         stress = 0.5 * (virial + virial.T) / self.atoms.get_volume()
-        energy = 0.5 * float((k * x**2 / 2 + b * x**4).sum())
+        energy = 0.5 * float((k * x**2 / 2 + c * x**3 + b * x**4).sum())
         self.results = {
             "energy": energy,
             "free_energy": energy,
@@ -72,7 +74,7 @@ class Cage(Calculator):
 
 def calculator() -> Cage:
     """Atoms in cages, unstable at rest."""
-    return Cage(spring=2.0, stiffness=-0.30, quartic=2.0)
+    return Cage(spring=1.0, stiffness=-0.30, cubic=-1.5, quartic=2.0)
 
 
 def structure() -> Atoms:

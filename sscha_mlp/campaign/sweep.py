@@ -6,6 +6,7 @@ asks for it, and what it has learnt goes on to the points that follow.  All labe
 A sweep that was interrupted goes on with the point where it stopped.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,7 +42,7 @@ class PointTask:
         Of its run, as plain values.
     directory
         Of its run.
-    response_configs, hessian_configs
+    response_configs, hessian_configs, fourth
         See :class:`SweepSettings`.
     """
 
@@ -49,6 +50,7 @@ class PointTask:
     directory: str
     response_configs: int
     hessian_configs: int
+    fourth: bool
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,23 @@ class _Runner:
                 n_workers=n_workers,
                 observer=self.observer,
             )
-        if task.hessian_configs and not place.hessian.is_file():
+        if task.hessian_configs and not _has_hessian(place, fourth=task.fourth):
             hessian_of_run(
                 directory,
                 n_configs=task.hessian_configs,
+                fourth=task.fourth,
                 n_workers=n_workers,
                 observer=self.observer,
             )
+
+
+def _has_hessian(place: RunDirectory, *, fourth: bool) -> bool:
+    """Whether a run has a Hessian of this order."""
+    if not place.hessian.is_file():
+        return False
+    with place.trusted():
+        stored = json.loads(place.hessian.read_text(encoding="utf-8"))
+        return bool(stored["fourth_order"]) == fourth
 
 
 def _runner(runner: _Runner) -> _Runner:
@@ -234,6 +246,7 @@ class _Sweeping:
             str(place.path),
             self.settings.response_configs,
             self.settings.hessian_configs,
+            self.settings.fourth,
         )
 
     def changes(self, point: PlannedPoint, n_beside: int) -> dict[str, Any] | None:

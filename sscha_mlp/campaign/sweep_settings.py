@@ -38,6 +38,8 @@ class SweepSettings:
         it out.
     hessian_configs
         Configurations for the free-energy Hessian of each point; 0 leaves it out.
+    fourth
+        Whether the Hessian includes the fourth order.
 
     Raises
     ------
@@ -52,6 +54,7 @@ class SweepSettings:
     check_labels: int = 12
     response_configs: int = 4000
     hessian_configs: int = 0
+    fourth: bool = False
 
     def __post_init__(self) -> None:
         """Check the ranges, and that each point would be a run."""
@@ -104,5 +107,6 @@ class SweepSettings:
             "check_labels": self.check_labels,
             "response_configs": self.response_configs,
             "hessian_configs": self.hessian_configs,
+            "fourth": self.fourth,
             "run": dict(self.run),
         }

@@ -79,6 +79,14 @@ def sweep(
             rich_help_panel=options.TUNING,
         ),
     ] = 0,
+    fourth: Annotated[
+        bool,
+        Option(
+            "--fourth",
+            help="Include the fourth order in the Hessian; takes several times as long.",
+            rich_help_panel=options.TUNING,
+        ),
+    ] = False,
     symmetry: options.Symmetry = None,
     engine: options.Engine = None,
     seed: options.RunSeed = None,
@@ -147,6 +155,7 @@ def sweep(
         check_labels=check_labels,
         response_configs=response,
         hessian_configs=hessian,
+        fourth=fourth,
     )
     where = None if points is None else read_executor(points)
     quiet_logging(debug=debug)
