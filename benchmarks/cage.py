@@ -2,7 +2,8 @@
 
 CsCl structure.  Bonds between first and second neighbours of the same kind are springs; those
 between an atom and the eight corners of its cage have a negative stiffness, a cubic and a quartic
-term: at rest the crystal is unstable against moving one kind against the other, and against little else.
+term: at rest the crystal is unstable against moving one kind against the other, and against little
+else.
 The energy depends on distances alone, so that potentials can learn it.
 
 Use it as a reference from this directory: ``--reference cage:calculator --structure cage.vasp``,
