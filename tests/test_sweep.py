@@ -1,6 +1,7 @@
 """Sweeps over temperature and pressure: points, budget, interruption, points that fail."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from cheap import DIARY, environment, sscha_mlp, write_copper, write_settings
@@ -11,6 +12,8 @@ from sscha_mlp.campaign.sweep_settings import SweepSettings
 from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.errors import ConfigError, SschaMlpError
 from sscha_mlp.parallel import read_executor
+from sscha_mlp.report.mode_pages import mode_pages
+from sscha_mlp.report.sweep_fits import fit_sweep
 
 
 def shared(directory, reference="cheap:diary"):
@@ -83,6 +86,13 @@ def test_one_model_and_one_store_serve_all_points(tmp_path, diary):
     assert Sweep.read(tmp_path / "sweep") == table
     assert not list((tmp_path / "sweep").glob("points/*/labels.db"))
     assert all(one.response.expansion_per_K is not None for one in table.points)
+    result = found["T100-P0"]["frequencies_THz"]
+    moving = [value for entry in result for value in entry["corrected"] if abs(value) > 1e-6]
+    levels = table.points[0].levels
+    assert sum(one.count for one in levels) == len(moving)
+    assert sum(one.count * one.frequency for one in levels) == pytest.approx(sum(moving), rel=1e-4)
+    assert len(mode_pages(fit_sweep(table))) == 1
+    assert not mode_pages(fit_sweep(replace(table, points=table.points[:1])))
     # The same command shows what there is, and more points go on from it.
     more = run_sweep(asked(tmp_path, temperatures=(200.0, 300.0, 400.0)), tmp_path / "sweep")
     assert [one.temperature_K for one in more.points] == [200.0, 300.0, 400.0]

@@ -11,6 +11,7 @@ from ase.geometry import cell_to_cellpar
 
 from sscha_mlp import units
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.levels import Level, levels_of
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -58,6 +59,8 @@ class RunValues:
         Fits after the first.
     soft_mode
         From ``hessian.json``, or None.
+    levels
+        Corrected frequencies.
     formula, space_group, n_atoms, supercell, reference, model, nuclei, seed
         What was run.
     einstein_temperatures
@@ -77,6 +80,7 @@ class RunValues:
     labels_new: int
     retrains: int
     soft_mode: dict[str, Any] | None
+    levels: tuple[Level, ...]
     formula: str
     space_group: str
     n_atoms: int
@@ -130,6 +134,7 @@ def run_values(place: RunDirectory) -> RunValues:
         labels_new=_labels_new(result["labels"]),
         retrains=int(result["retrains"]),
         soft_mode=_soft_mode(place),
+        levels=levels_of(result),
         formula=str(result["formula"]),
         space_group=str(result["space_group"]),
         n_atoms=int(result["n_atoms"]),

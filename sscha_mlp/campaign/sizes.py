@@ -1,13 +1,12 @@
 """A relaxed crystal in a larger supercell, and how results change with the size."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from sscha_mlp.campaign.finished import FinishedRun
+from sscha_mlp.campaign.levels import Level, levels_of
 from sscha_mlp.campaign.origin import settings_from
 from sscha_mlp.campaign.settings import RunSettings, merge
 from sscha_mlp.errors import InputError
@@ -16,10 +15,6 @@ CHECK_LABELS: Final = 14
 """Labels of the first look at a larger cell: each holds as much as several of a small one."""
 
 MAX_LABELS: Final = 60
-
-_SAME_Q: Final = 1.0e-6
-_TRANSLATION_THZ: Final = 1.0e-6
-_LEVEL_THZ: Final = 1.0e-4
 
 
 def enlarged_settings(
@@ -51,26 +46,6 @@ def enlarged_settings(
     few = {"max_labels": MAX_LABELS, "certificate": {"n_labels": CHECK_LABELS}}
     asked = merge(merge(base, few), given or {})
     return RunSettings.from_mapping({**asked, "supercell": list(size)})
-
-
-@dataclass(frozen=True)
-class Level:
-    """A frequency at a wave vector, degenerate modes once.
-
-    Parameters
-    ----------
-    q
-        In units of the reciprocal lattice vectors.
-    frequency, stderr
-        Corrected, THz.
-    count
-        Number of modes.
-    """
-
-    q: tuple[float, float, float]
-    frequency: float
-    stderr: float
-    count: int
 
 
 @dataclass(frozen=True)
@@ -129,7 +104,7 @@ class SizeRow:
             (float(energy["corrected"]), float(energy["stderr"])),
             int(labels.get("new", labels["total"])),
             float(result["timings_s"]["total"]),
-            tuple(one for entry in result["frequencies_THz"] for one in _levels(entry)),
+            levels_of(result),
         )
 
     @property
@@ -139,7 +114,7 @@ class SizeRow:
 
     def at(self, q: tuple[float, float, float]) -> list[Level]:
         """Levels at a wave vector, ascending; none where the supercell does not have it."""
-        return [one for one in self.levels if np.abs(np.subtract(one.q, q)).max() < _SAME_Q]
+        return [one for one in self.levels if one.is_at(q)]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -156,25 +131,8 @@ class SizeRow:
             ),
             "labels": self.labels,
             "seconds": self.seconds,
-            "frequencies_THz": [
-                {"q": list(one.q), "value": one.frequency, "stderr": one.stderr, "n": one.count}
-                for one in self.levels
-            ],
+            "frequencies_THz": [one.to_json() for one in self.levels],
         }
-
-
-def _levels(entry: Mapping[str, Any]) -> Iterator[Level]:
-    """Levels of one wave vector of a result; translations are left out."""
-    q1, q2, q3 = (float(v) for v in entry["q"])
-    values = [float(v) for v in entry["corrected"]]
-    errors = [float(v) for v in entry["stderr"]]
-    first = 0
-    for last in range(1, len(values) + 1):
-        if last < len(values) and abs(values[last] - values[first]) < _LEVEL_THZ:
-            continue
-        if abs(values[first]) > _TRANSLATION_THZ:
-            yield Level((q1, q2, q3), values[first], errors[first], last - first)
-        first = last
 
 
 def size_rows(directory: str | Path) -> tuple[SizeRow, ...]:

@@ -1,12 +1,13 @@
 """The table of a sweep: what is known at each temperature and pressure, as ``sweep.json``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.levels import Level
 from sscha_mlp.campaign.run_values import RunValues, run_values
 from sscha_mlp.campaign.sweep_values import Fields, Value, value_of
 from sscha_mlp.data.files import write_json_atomic
@@ -93,6 +94,8 @@ class SweepPoint:
         Fits after its first potential.
     response
         From the model at this point, or None.
+    levels
+        Corrected frequencies, degenerate modes once; ``frequencies_THz`` in the file.
     soft_mode
         ``squared_frequency_THz2``, ``stderr_THz2`` and ``q`` of the softest mode of the
         free-energy Hessian, or None.
@@ -113,6 +116,7 @@ class SweepPoint:
     retrains: int = 0
     response: PointResponse | None = None
     soft_mode: Mapping[str, Any] | None = None
+    levels: tuple[Level, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a point that cannot be one.
@@ -136,8 +140,12 @@ class SweepPoint:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        found = {one.name: _plain(getattr(self, one.name)) for one in fields(self)}
-        return {**found, "response": None if self.response is None else self.response.to_json()}
+        names = [one.name for one in fields(self) if one.name not in {"response", "levels"}]
+        return {
+            **{name: _plain(getattr(self, name)) for name in names},
+            "response": None if self.response is None else self.response.to_json(),
+            "frequencies_THz": [one.to_json() for one in self.levels],
+        }
 
     @classmethod
     def from_json(cls, content: Any, where: str = "A point") -> "SweepPoint":
@@ -169,6 +177,7 @@ class SweepPoint:
             retrains=given.integer("retrains"),
             response=None if response is None else PointResponse.from_json(response, where),
             soft_mode=_soft_mode(given) if given.has("soft_mode") else None,
+            levels=tuple(_frequencies(given)) if given.has("frequencies_THz") else (),
         )
 
     @classmethod
@@ -417,6 +426,7 @@ def _point(values: RunValues, directory: str) -> SweepPoint:
         labels_new=values.labels_new,
         retrains=values.retrains,
         soft_mode=values.soft_mode,
+        levels=values.levels,
     )
 
 
@@ -424,6 +434,13 @@ def _soft_mode(given: Fields) -> dict[str, Any]:
     inner = given.inner("soft_mode")
     names = ("squared_frequency_THz2", "stderr_THz2")
     return {**{name: inner.number(name) for name in names}, "q": list(inner.numbers("q", 3))}
+
+
+def _frequencies(given: Fields) -> Iterator[Level]:
+    for number, item in enumerate(given.items("frequencies_THz"), start=1):
+        row = Fields.of(item, f"{given.where}, frequency {number}")
+        q1, q2, q3 = row.numbers("q", 3)
+        yield Level((q1, q2, q3), row.number("value"), row.number("stderr"), row.integer("n"))
 
 
 def _is_same(one: SweepPoint, other: SweepPoint) -> bool:

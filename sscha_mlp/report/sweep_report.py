@@ -13,6 +13,7 @@ from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
+from sscha_mlp.report.mode_pages import mode_pages
 from sscha_mlp.report.numbers import DASH, with_error
 from sscha_mlp.report.pdf import pdf_bytes
 from sscha_mlp.report.style import GREY, style
@@ -108,7 +109,8 @@ def sweep_pages(fits: SweepFits) -> list[Figure]:
     last, flow = table_pages(
         "Expansion, heat capacity and bulk modulus", _THERMAL_COLUMNS, thermal, size=8.0, first=flow
     )
-    figures = [*temperature_pages(fits), *length_pages(fits), *pressure_pages(fits)]
+    figures = [*temperature_pages(fits), *mode_pages(fits)]
+    figures += [*length_pages(fits), *pressure_pages(fits)]
     return [*pages, *more, *last, *figures]
 
 

@@ -1,0 +1,59 @@
+"""Levels: the frequencies of a result, degenerate modes once."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+_SAME_Q: Final = 1.0e-6
+_TRANSLATION_THZ: Final = 1.0e-6
+_LEVEL_THZ: Final = 1.0e-4
+"""Modes of one wave vector that are nearer than this are one level."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """A frequency at a wave vector, degenerate modes once.
+
+    Parameters
+    ----------
+    q
+        In units of the reciprocal lattice vectors.
+    frequency, stderr
+        Corrected, THz.
+    count
+        Number of modes.
+    """
+
+    q: tuple[float, float, float]
+    frequency: float
+    stderr: float
+    count: int
+
+    def is_at(self, q: tuple[float, float, float]) -> bool:
+        """Whether it is at a wave vector."""
+        return bool(np.abs(np.subtract(self.q, q)).max() < _SAME_Q)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"q": list(self.q), "value": self.frequency, "stderr": self.stderr, "n": self.count}
+
+
+def levels_of(result: Mapping[str, Any]) -> tuple[Level, ...]:
+    """Return the corrected levels of a ``result.json``, translations left out."""
+    return tuple(one for entry in result["frequencies_THz"] for one in _levels(entry))
+
+
+def _levels(entry: Mapping[str, Any]) -> Iterator[Level]:
+    """Levels of one wave vector, ascending."""
+    q1, q2, q3 = (float(v) for v in entry["q"])
+    values = [float(v) for v in entry["corrected"]]
+    errors = [float(v) for v in entry["stderr"]]
+    first = 0
+    for last in range(1, len(values) + 1):
+        if last < len(values) and abs(values[last] - values[first]) < _LEVEL_THZ:
+            continue
+        if abs(values[first]) > _TRANSLATION_THZ:
+            yield Level((q1, q2, q3), values[first], errors[first], last - first)
+        first = last
