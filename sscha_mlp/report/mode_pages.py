@@ -25,9 +25,9 @@ _STEP: Final = 80.0
 
 _HOW: Final = (
     "Corrected frequencies less those of the coldest point, with two standard errors of the "
-    "former, one panel for each wave vector of the supercell that differs by symmetry. At the end of each "
-    "line stand the frequency at the coldest point (THz) and the number of modes. Lines connect "
-    "points and are no fits. Lines that fall are modes that soften as the crystal warms."
+    "former, one panel for each wave vector of the supercell that differs by symmetry. At the end "
+    "of each line stand the frequency at the coldest point (THz) and the number of modes. Lines "
+    "connect points and are no fits. Lines that fall are modes that soften as the crystal warms."
 )
 
 _Q = tuple[float, float, float]
