@@ -49,7 +49,7 @@ class Cage(Calculator):
         """Sum over the bonds of the first three shells."""
         super().calculate(atoms, properties, system_changes)
         symbols = self.atoms.get_chemical_symbols()
-        reach = dict.fromkeys((SYMBOLS, SYMBOLS[::-1]), 0.5 * (CAGE + LATTICE))
+        reach = dict.fromkeys((SYMBOLS, SYMBOLS[::-1]), 1.25 * LATTICE)
         reach |= {(one, one): 1.57 * LATTICE for one in SYMBOLS}
         i, j, span = neighbor_list("ijD", self.atoms, reach)
         length = np.linalg.norm(span, axis=1)
@@ -75,7 +75,7 @@ class Cage(Calculator):
 
 def calculator() -> Cage:
     """Atoms in cages, unstable at rest."""
-    return Cage(spring=1.0, stiffness=-0.30, cubic=-1.5, quartic=2.0)
+    return Cage(spring=2.0, stiffness=-0.30, cubic=-1.5, quartic=2.0)
 
 
 def structure() -> Atoms:

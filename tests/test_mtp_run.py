@@ -74,6 +74,7 @@ def test_auto_compares_both_kinds_and_says_which(tmp_path):
     assert min(totals.values()) > 0
 
 
+@pytest.mark.slow
 def test_the_same_run_in_two_sittings_gives_the_same(tmp_path):
     """The second sitting finds labels and fits of the first, and ends where one sitting does."""
     arguments = relax_arguments(tmp_path, reference="cheap:diary", model="mtp", break_grade=5.0)

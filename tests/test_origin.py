@@ -5,7 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
-from cheap import DIARY, environment, sscha_mlp, without_timings
+from cheap import (
+    DIARY,
+    environment,
+    finish,
+    sscha_mlp,
+    without_timings,
+    write_copper,
+    write_settings,
+)
 
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.origin import settings_from
@@ -150,12 +158,22 @@ def test_the_command_line_takes_the_settings_over(finished_run, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def larger(finished_run, tmp_path_factory):
-    """The finished run in a larger cell, by the command line."""
+def small(tmp_path_factory):
+    """A finished run with an MTP, which is quick in larger cells."""
+    directory = tmp_path_factory.mktemp("small")
+    write_settings(directory, model="mtp", explore_configs=0)
+    write_copper(directory)
+    assert finish(directory)["converged"]
+    return directory / "run"
+
+
+@pytest.fixture(scope="module")
+def larger(small, tmp_path_factory):
+    """That run in a larger cell, by the command line."""
     directory = tmp_path_factory.mktemp("larger")
     done = sscha_mlp(
         [
-            *("supercell", str(finished_run), "3", "3", "3", "--executor", "here"),
+            *("supercell", str(small), "3", "3", "3", "--executor", "here"),
             *("--run-dir", str(directory / "run")),
         ],
         cwd=directory,
@@ -165,9 +183,9 @@ def larger(finished_run, tmp_path_factory):
     return directory / "run", done.stdout
 
 
-def test_a_larger_cell_begins_with_interpolated_force_constants(finished_run, larger):
+def test_a_larger_cell_begins_with_interpolated_force_constants(small, larger):
     run_directory, _ = larger
-    small = load_state(finished_run / "states" / "model.npz")
+    small = load_state(small / "states" / "model.npz")
     large = load_state(run_directory / "states" / "start.npz")
     assert large.supercell.size == (3, 3, 3)
     found = large.frequencies_at_qpoints()
@@ -183,11 +201,11 @@ def test_a_larger_cell_is_certified_by_its_own_labels(larger):
     assert all(len(one.atoms) == 27 for one in check)
 
 
-def test_sizes_stand_side_by_side(finished_run, larger):
+def test_sizes_stand_side_by_side(small, larger):
     run_directory, printed = larger
     rows = size_rows(run_directory)
     assert [row.n_atoms for row in rows] == [8, 27]
-    before = json.loads((finished_run / "result.json").read_text())
+    before = json.loads((small / "result.json").read_text())
     assert rows[0].volume == tuple(before["volume_A3_per_atom"][k] for k in ("value", "stderr"))
     assert {one.q for one in rows[0].levels} != {one.q for one in rows[1].levels}
     stored = json.loads((run_directory / "sizes.json").read_text())

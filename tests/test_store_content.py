@@ -353,6 +353,7 @@ def test_wrong_input(arguments, words, filled, monkeypatch, capsys):
 # --- one store for several runs ---------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_runs_share_a_store(tmp_path, capsys):
     from cheap import relax_arguments
 
