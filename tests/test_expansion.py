@@ -179,6 +179,17 @@ def test_classical_nuclei_expand_from_the_start():
     assert "agree with" in thermal.agreement
 
 
+def test_few_entropies_are_not_integrated():
+    t = np.array([300.0, 600.0, 900.0])
+    gibbs = np.array([CRYSTAL.gibbs(one, 0.0) for one in t])
+    entropies = np.array([CRYSTAL.entropy(one, 0.0) for one in t])
+    fit = fit_isobar(
+        t, gibbs, np.full(3, 1e-6), entropies, np.full(3, 1e-4), einstein_temperatures=FOUR
+    )
+    assert fit.curve is not None
+    assert "Too few entropies" in fit.agreement
+
+
 def test_entropies_that_are_not_the_slope_are_noticed(rng):
     t = TEMPERATURES[1:]
     gibbs = np.array([CRYSTAL.gibbs(one, 0.0) for one in t])

@@ -8,6 +8,7 @@ of the free energies.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,6 +21,9 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.properties.averaged_fit import IMPROBABLE, AveragedFit, Observed, fit_average
 from sscha_mlp.properties.expansion import LEAST, ascending, quality, too_few
 from sscha_mlp.properties.terms import gibbs_candidates
+
+_LEAST_ENTROPIES: Final = 5
+"""With fewer the form between them decides their integral, not they."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,6 +154,8 @@ def joint_fit(
 
 def _agreement(gibbs: Observed, entropy: Observed, thetas: Sequence[float]) -> str:
     """Compare differences of G with the integral of the entropies alone."""
+    if len(entropy.x) < _LEAST_ENTROPIES:
+        return f"Too few entropies to integrate them; {_LEAST_ENTROPIES} are needed."
     alone = fit_average(gibbs_candidates(tuple(thetas)), entropy)
     if alone is None:
         return "Too few entropies to integrate them."
