@@ -116,6 +116,9 @@ def _modes(entry: Mapping[str, Any]) -> list[_Row]:
 
 
 def _cost(directory: Path, result: Mapping[str, Any]) -> str:
+    stored = Path(result["model"]["path"])
+    moved = directory / "models" / stored.name
+    model = moved if moved.is_dir() else stored
     lines = [
         *_labels(result),
         f"Refits      {result['retrains']}, populations {result['populations']}, "
@@ -123,7 +126,7 @@ def _cost(directory: Path, result: Mapping[str, Any]) -> str:
         f"Report      {escape(str(directory / 'report.pdf'))}",
         f"Result      {escape(str(directory / 'result.json'))}",
         f"Matrices    {escape(str(directory / 'dyn' / 'final_dyn*'))}",
-        f"Potential   {escape(str(result['model']['path']))}",
+        f"Potential   {escape(str(model))}",
     ]
     return "\n".join(lines)
 
