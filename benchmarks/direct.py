@@ -13,12 +13,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from ase import Atoms
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
@@ -28,31 +26,10 @@ from sscha_mlp.campaign.observer import LogObserver
 from sscha_mlp.campaign.response import respond
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import make_start
-from sscha_mlp.potentials.protocol import Predictions
-from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import Reference, get_reference
+from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.scha.relaxation import RelaxationSettings, pressure_of, relax
-
-
-class ReferenceEvaluator:
-    """The reference as a potential: every configuration is a label."""
-
-    def __init__(self, reference: Reference, n_workers: int) -> None:
-        self.reference = reference
-        self.n_workers = n_workers
-        self.n_labels = 0
-
-    def evaluate(self, configurations: Sequence[Atoms]) -> Predictions:
-        """Label all configurations."""
-        done = label(configurations, self.reference, n_workers=self.n_workers, guard=False)
-        values = [one for one in done.labels if one is not None]
-        self.n_labels += len(values)
-        return Predictions(
-            np.array([one.energy for one in values]),
-            tuple(one.forces for one in values),
-            np.array([one.stress for one in values]),
-        )
+from sscha_mlp.validation.direct import DirectEvaluator
 
 
 def read_arguments() -> argparse.Namespace:
@@ -94,7 +71,7 @@ def main() -> None:
                 settings, place, Journal(place.journal), store, reference, LogObserver()
             )
             start = make_start(context)
-    evaluator = ReferenceEvaluator(reference, args.workers)
+    evaluator = DirectEvaluator(reference, n_workers=args.workers)
     rows = []
     converged_at = None
     loop = RelaxationSettings(n_configs=args.configs, max_populations=10_000)

@@ -24,7 +24,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
-from direct import ReferenceEvaluator
 
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
@@ -42,6 +41,7 @@ from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.scha.relaxation import RelaxationSettings, relax
+from sscha_mlp.validation.direct import DirectEvaluator
 
 DEFAULT_DIRECTORY = Path(__file__).parents[1] / "runs" / "bench-data"
 SEED = 20250
@@ -110,7 +110,7 @@ def converged_state(reference_name: str, structure: str, temperature: float) -> 
     """SSCHA state at zero pressure, relaxed with the reference itself."""
     reference = get_reference(reference_name)
     start, group = sscha_start(reference, bundled_file(structure), temperature)
-    evaluator = ReferenceEvaluator(reference, n_workers=1)
+    evaluator = DirectEvaluator(reference)
     loop = RelaxationSettings(n_configs=_POPULATION, max_populations=12)
     state = start
     for population in relax(

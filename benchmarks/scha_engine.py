@@ -28,6 +28,7 @@ import numpy as np
 from ase.build import bulk
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
+from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
@@ -195,18 +196,11 @@ def silicon(size: int) -> Supercell:
 
 
 def harmonic(size: int, potential: Evaluator) -> tuple[DynamicalMatrix, SpaceGroup]:
-    """Force constants of the potential by finite displacements of the two primitive atoms."""
-    supercell = silicon(size)
-    group = find_space_group(supercell)
-    constants = np.zeros((2, supercell.n_atoms, 3, 3))
-    for atom in range(2):
-        for axis in range(3):
-            frames = [supercell.crystal.to_ase(), supercell.crystal.to_ase()]
-            frames[0].positions[atom, axis] += 0.01
-            frames[1].positions[atom, axis] -= 0.01
-            plus, minus = potential.evaluate(frames).forces
-            constants[atom, :, axis, :] = -(plus - minus) / 0.02
-    return DynamicalMatrix(supercell, symmetrise(group, constants)), group
+    """Force constants of the potential by finite displacements."""
+    group = find_space_group(silicon(size))
+    displaced = FiniteDisplacements(group, 0.01)
+    forces = potential.evaluate(displaced.configurations()).forces
+    return displaced.force_constants(forces), group
 
 
 def draw(size: int, n_configs: int, model: Path) -> tuple[Samples, SpaceGroup]:

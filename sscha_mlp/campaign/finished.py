@@ -8,7 +8,21 @@ from typing import Any
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError
+
+
+def new_labels(labels: Mapping[str, Any]) -> int:
+    """Return the labels that a run asked for itself, without those that it took over.
+
+    Parameters
+    ----------
+    labels
+        The entry of ``result.json``.
+    """
+    return int(labels.get("new", labels.get("total", 0)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,17 @@ class FinishedRun:
         stored = Path(self.result["model"]["path"])
         moved = self.place.path / "models" / stored.name
         return moved if moved.is_dir() else stored
+
+    def minimum(self) -> tuple[DynamicalMatrix, SpaceGroup]:
+        """Return the minimum of the model at the final cell, and the space group kept there.
+
+        Raises
+        ------
+        InputError
+            If the state cannot be read.
+        """
+        state = load_state(self.place.state("model"))
+        return state, find_space_group(state.supercell).restricted(self.settings.symmetry)
 
     def last(self, prefix: str) -> Payload:
         """Return the last row of the journal whose key begins so; empty if there is none."""

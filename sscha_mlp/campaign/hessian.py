@@ -17,7 +17,7 @@ from sscha_mlp.campaign.result import versions
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.structure import FloatArray
-from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
@@ -103,8 +103,7 @@ def hessian_of_run(
     run = FinishedRun.read(directory)
     place, settings = run.place, run.settings
     watcher = LogObserver() if observer is None else observer
-    state = load_state(place.state("model"))
-    group = find_space_group(state.supercell).restricted(settings.symmetry)
+    state, group = run.minimum()
     with load(run.model_directory, n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")
         study = _Study(place, settings, state, group, evaluator)

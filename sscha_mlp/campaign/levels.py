@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from sscha_mlp.properties.modes import levels
+
 _SAME_Q: Final = 1.0e-6
 _TRANSLATION_THZ: Final = 1.0e-6
-_LEVEL_THZ: Final = 1.0e-4
+SAME_THZ: Final = 1.0e-4
 """Modes of one wave vector that are nearer than this are one level."""
 
 
@@ -48,12 +50,9 @@ def levels_of(result: Mapping[str, Any]) -> tuple[Level, ...]:
 def _levels(entry: Mapping[str, Any]) -> Iterator[Level]:
     """Levels of one wave vector, ascending."""
     q1, q2, q3 = (float(v) for v in entry["q"])
-    values = [float(v) for v in entry["corrected"]]
-    errors = [float(v) for v in entry["stderr"]]
-    first = 0
-    for last in range(1, len(values) + 1):
-        if last < len(values) and abs(values[last] - values[first]) < _LEVEL_THZ:
-            continue
-        if abs(values[first]) > _TRANSLATION_THZ:
-            yield Level((q1, q2, q3), values[first], errors[first], last - first)
-        first = last
+    values = np.asarray(entry["corrected"], dtype=np.float64)
+    for level in levels(values, SAME_THZ):
+        frequency = float(values[level.first])
+        if abs(frequency) > _TRANSLATION_THZ:
+            error = float(entry["stderr"][level.first])
+            yield Level((q1, q2, q3), frequency, error, level.degeneracy)

@@ -31,9 +31,8 @@ from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.sweep_table import PointResponse
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.thermodynamics import thermodynamics
@@ -167,8 +166,7 @@ def response_of_run(
     """
     run = FinishedRun.read(directory)
     watcher = LogObserver() if observer is None else observer
-    state = load_state(run.place.state("model"))
-    group = find_space_group(state.supercell).restricted(run.settings.symmetry)
+    state, group = run.minimum()
     with load(run.model_directory, n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the response")
         found = respond(state, evaluator, run.settings, group, n_configs=n_configs).shown()

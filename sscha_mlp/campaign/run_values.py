@@ -11,7 +11,8 @@ from ase.geometry import cell_to_cellpar
 
 from sscha_mlp import units
 from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.levels import Level, levels_of
+from sscha_mlp.campaign.finished import new_labels
+from sscha_mlp.campaign.levels import SAME_THZ, Level, levels_of
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -19,18 +20,13 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.einstein import (
-    einstein_entropy,
-    einstein_heat_capacity,
-    einstein_temperatures,
-)
+from sscha_mlp.properties.einstein import einstein_temperatures
+from sscha_mlp.properties.modes import levels
+from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.scha.cell import CellMode
 
 _ZERO_THZ: Final = 1.0e-3
 """A mode below this is no oscillator, THz."""
-
-_SAME_THZ: Final = 1.0e-4
-"""Modes of one wave vector that are nearer than this are one level, THz."""
 
 _SYMMETRY: Final = 1.0e-4
 """Distance within which the conventional cell is looked for, Å."""
@@ -131,7 +127,7 @@ def run_values(place: RunDirectory) -> RunValues:
         entropy=modes.entropy(float(result["temperature_K"])),
         cell_lengths=lengths,
         cell_angles=angles,
-        labels_new=_labels_new(result["labels"]),
+        labels_new=new_labels(result["labels"]) + int(result["labels"].get("start", 0)),
         retrains=int(result["retrains"]),
         soft_mode=_soft_mode(place),
         levels=levels_of(result),
@@ -190,19 +186,17 @@ class _Modes:
         return Value(float(total / scale), float(np.sqrt(variance) / scale))
 
     def _of_mode(self, frequency: float, temperature: float) -> tuple[float, float]:
-        """Entropy, and how fast it falls with the frequency, 1/THz."""
-        theta = frequency * units.THZ * units.HBAR / units.KB
-        if self.nuclei == "classical":
-            return 1.0 - float(np.log(theta / temperature)), 1.0 / frequency
-        capacity = float(einstein_heat_capacity(temperature, theta))
-        return float(einstein_entropy(temperature, theta)), capacity / frequency
+        """Entropy (k), and how fast it falls with the frequency: ``C / nu``, k/THz."""
+        found = thermodynamics(np.array([frequency * units.THZ]), temperature, nuclei=self.nuclei)
+        entropy, capacity = float(found.entropy[0]), float(found.heat_capacity[0])
+        return entropy / units.KB, capacity / units.KB / frequency
 
 
 def _by_levels(frequencies: FloatArray, changes: FloatArray) -> float:
     """Sum over levels of the squared sum of changes within each."""
     order = np.argsort(frequencies, kind="stable")
-    starts = np.flatnonzero(np.diff(frequencies[order], prepend=-np.inf) > _SAME_THZ)
-    return float((np.add.reduceat(changes[order], starts) ** 2).sum()) if len(order) else 0.0
+    parts = [changes[order][one.modes].sum() for one in levels(frequencies[order], SAME_THZ)]
+    return float(np.square(parts).sum())
 
 
 def _conventional_cell(
@@ -224,17 +218,11 @@ def _conventional_cell(
 
 def _soft_mode(place: RunDirectory) -> dict[str, Any] | None:
     """Softest mode of the free-energy Hessian, where it was computed for this run."""
-    file = place.path / "hessian.json"
-    if not file.is_file():
+    if not place.hessian.is_file():
         return None
-    softest = json.loads(file.read_text(encoding="utf-8"))["softest"]
+    softest = json.loads(place.hessian.read_text(encoding="utf-8"))["softest"]
     return {
         "squared_frequency_THz2": float(softest["squared_frequency_THz2"]),
         "stderr_THz2": float(softest["stderr_THz2"]),
         "q": [float(v) for v in softest["q"]],
     }
-
-
-def _labels_new(labels: Mapping[str, Any]) -> int:
-    """Reference calls of a run; labels that it took over from another one do not count."""
-    return int(labels.get("new", labels["total"])) + int(labels.get("start", 0))

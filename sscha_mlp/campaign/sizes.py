@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sscha_mlp.campaign.finished import FinishedRun
+from sscha_mlp.campaign.finished import FinishedRun, new_labels
 from sscha_mlp.campaign.levels import Level, levels_of
 from sscha_mlp.campaign.origin import settings_from
 from sscha_mlp.campaign.settings import RunSettings, merge
@@ -102,7 +102,7 @@ class SizeRow:
             bool(result["converged"]),
             (float(volume["value"]), float(volume["stderr"])),
             (float(energy["corrected"]), float(energy["stderr"])),
-            int(labels.get("new", labels["total"])),
+            new_labels(labels),
             float(result["timings_s"]["total"]),
             levels_of(result),
         )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.finished import new_labels
 from sscha_mlp.campaign.hessian import hessian_of_run
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.observer import LogObserver, Observer
@@ -209,6 +210,7 @@ class _Sweeping:
     machines: Machines
     runner: _Runner
     failed: dict[str, str] = field(default_factory=dict)
+    rows: dict[str, SweepPoint] = field(default_factory=dict)
 
     @property
     def observer(self) -> Observer:
@@ -287,10 +289,9 @@ class _Sweeping:
     def spent(self) -> int:
         """Labels of all finished points."""
         return sum(
-            int(labels.get("new", labels["total"]))
+            new_labels(self.place(one).read_result()["labels"])
             for one in self.points
             if self.place(one).result.is_file()
-            for labels in [self.place(one).read_result()["labels"]]
         )
 
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
@@ -298,6 +299,7 @@ class _Sweeping:
         waiting = None
         finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
+            self.rows.pop(point.name, None)
             if isinstance(reason, WaitingForLabelsError):
                 waiting = reason
             elif reason is not None:
@@ -340,7 +342,7 @@ class _Sweeping:
         word = "certified" if result["converged"] else "NOT certified"
         self.observer.note(
             f"{point.temperature:g} K, {point.pressure:g} GPa: {word}, V {volume['value']:.4f} ± "
-            f"{volume['stderr']:.4f} Å³/atom, {labels.get('new', labels['total'])} new labels, "
+            f"{volume['stderr']:.4f} Å³/atom, {new_labels(labels)} new labels, "
             f"{result['retrains']} refits"
         )
 
@@ -352,12 +354,15 @@ class _Sweeping:
         SschaMlpError
             If there is none.
         """
-        rows = [one for one in self.points if self.place(one).result.is_file()]
-        if not rows:
+        finished = [one for one in self.points if self.place(one).result.is_file()]
+        if not finished:
             raise SschaMlpError(f"No point of the sweep in {self.path} could be finished.")
-        points = tuple(self.row(one) for one in rows)
+        for one in finished:  # a row takes a space group and a state; those that stand are kept
+            if one.name not in self.rows:
+                self.rows[one.name] = self.row(one)
+        points = tuple(self.rows[one.name] for one in finished)
         table = replace(
-            Sweep.from_run(self.place(rows[0]).path),
+            Sweep.from_run(self.place(finished[0]).path),
             labels_total=sum(one.labels_new for one in points),
             points=points,
         )

@@ -4,12 +4,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from sscha_mlp.campaign.finished import new_labels
+from sscha_mlp.campaign.levels import SAME_THZ
 from sscha_mlp.ensemble.nuclei import Nuclei
+from sscha_mlp.properties.modes import levels
 from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.numbers import duration, fixed, q_name, with_error
 from sscha_mlp.report.story import labels_in_words, taken_over_labels
@@ -95,24 +99,16 @@ def _corrected(value: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def _modes(entry: Mapping[str, Any]) -> list[_Row]:
     """Return the modes of one wave vector, degenerate ones once; translations are left out."""
+    columns = zip(entry["model"], entry["corrected"], entry["stderr"], strict=True)
+    moving = [row for row in columns if abs(row[0]) >= 1.0e-6]
     rows: list[_Row] = []
-    counts: list[int] = []
-    for model, corrected, stderr in zip(
-        entry["model"], entry["corrected"], entry["stderr"], strict=True
-    ):
-        if abs(model) < 1.0e-6:
-            continue
-        if rows and abs(rows[-1][1]["model"] - model) < 1.0e-4:
-            counts[-1] += 1
-            continue
+    for level in levels(np.array([model for model, _, _ in moving]), SAME_THZ):
+        model, corrected, stderr = moving[level.first]
         shift = corrected - model
         value = {"model": model, "correction": shift, "corrected": corrected, "stderr": stderr}
-        rows.append((f"  q = {q_name(entry['q'])}", value))
-        counts.append(1)
-    return [
-        (f"{name}{f' ×{count}' if count > 1 else ''}", value)
-        for (name, value), count in zip(rows, counts, strict=True)
-    ]
+        count = f" ×{level.degeneracy}" if level.degeneracy > 1 else ""
+        rows.append((f"  q = {q_name(entry['q'])}{count}", value))
+    return rows
 
 
 def _cost(directory: Path, result: Mapping[str, Any]) -> str:
@@ -137,7 +133,7 @@ def _labels(result: Mapping[str, Any]) -> list[str]:
     if not origin:
         return [f"Labels      {labels_in_words(labels)}"]
     uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check"))
-    new, calls = labels.get("new", labels["total"]), labels.get("start", 0)
+    new, calls = new_labels(labels), labels.get("start", 0)
     return [
         f"Labels      {new} new, and {calls} calls for the start",
         f"Taken over  {taken_over_labels(labels)} labels from {escape(str(origin['path']))}",

@@ -33,7 +33,7 @@ def einstein_energy(
     zero_point
         Add ``theta / 2``.
     """
-    decay, filled = _boltzmann(temperatures, theta)
+    _, decay, filled = _boltzmann(temperatures, theta)
     start = 0.5 * theta if zero_point else 0.0
     return np.asarray(start + theta * decay / filled)
 
@@ -48,9 +48,7 @@ def einstein_heat_capacity(temperatures: ArrayLike, theta: float) -> FloatArray:
     theta
         Einstein temperature, K.
     """
-    t = np.asarray(temperatures, dtype=np.float64)
-    decay, filled = _boltzmann(t, theta)
-    x = np.divide(theta, t, out=np.zeros_like(t), where=t > 0)
+    x, decay, filled = _boltzmann(temperatures, theta)
     return np.asarray(x**2 * decay / filled**2)
 
 
@@ -64,18 +62,16 @@ def einstein_entropy(temperatures: ArrayLike, theta: float) -> FloatArray:
     theta
         Einstein temperature, K.
     """
-    t = np.asarray(temperatures, dtype=np.float64)
-    decay, filled = _boltzmann(t, theta)
-    x = np.divide(theta, t, out=np.zeros_like(t), where=t > 0)
+    x, decay, filled = _boltzmann(temperatures, theta)
     return np.asarray(x * decay / filled - np.log(filled))
 
 
-def _boltzmann(temperatures: ArrayLike, theta: float) -> tuple[FloatArray, FloatArray]:
-    """Return ``exp(-x)`` and ``1 - exp(-x)``, 0 and 1 at T = 0."""
+def _boltzmann(temperatures: ArrayLike, theta: float) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return ``x = theta / T``, ``exp(-x)`` and ``1 - exp(-x)``; 1, 0 and 1 at T = 0."""
     t = np.asarray(temperatures, dtype=np.float64)
     moving = t > 0
     x = np.divide(theta, t, out=np.ones_like(t), where=moving)
-    return np.where(moving, np.exp(-x), 0.0), np.where(moving, -np.expm1(-x), 1.0)
+    return x, np.where(moving, np.exp(-x), 0.0), np.where(moving, -np.expm1(-x), 1.0)
 
 
 def einstein_temperatures(

@@ -24,6 +24,9 @@ LEAST: Final = 3
 """Temperatures without which there is no fit: two leave nothing to judge it by."""
 
 
+TOO_CLOSE: Final = "The points determine no fit: they are too close together."
+
+
 @dataclass(frozen=True, eq=False)
 class ExpansionFit:
     """A volume or a length over temperature.
@@ -64,7 +67,7 @@ class ExpansionFit:
         InputError
             If there is no fit.
         """
-        return self._known().at(temperatures)
+        return known(self.curve, self.statement).at(temperatures)
 
     def coefficient(self, temperatures: ArrayLike) -> Estimate:
         """Return ``(dy/dT) / y`` with errors, shape (n,), 1/K.
@@ -76,15 +79,10 @@ class ExpansionFit:
         InputError
             If there is no fit.
         """
-        curve = self._known()
+        curve = known(self.curve, self.statement)
         y, slope = curve.at(temperatures).value, curve.at(temperatures, order=1).value
         errors = curve.combined([(1, 1.0 / y), (0, -slope / y**2)], temperatures)
         return Estimate(slope / y, errors.stderr)
-
-    def _known(self) -> AveragedFit:
-        if self.curve is None:
-            raise InputError(self.statement)
-        return self.curve
 
 
 def fit_expansion(
@@ -120,7 +118,7 @@ def fit_expansion(
         return ExpansionFit(data, None, too_few(n, "temperature"))
     curve = fit_average(volume_candidates(tuple(einstein_temperatures)), data)
     if curve is None:
-        return ExpansionFit(data, None, "The points determine no fit: they are too close together.")
+        return ExpansionFit(data, None, TOO_CLOSE)
     return ExpansionFit(data, curve, quality(curve))
 
 
@@ -135,6 +133,19 @@ def ascending(x: ArrayLike, y: ArrayLike, stderr: ArrayLike, *, order: int = 0) 
     given = Observed(np.asarray(x), np.asarray(y), np.asarray(stderr), order)
     places = np.argsort(given.x, kind="stable")
     return Observed(given.x[places], given.y[places], given.stderr[places], order)
+
+
+def known(curve: AveragedFit | None, statement: str) -> AveragedFit:
+    """Return the curve of a fit, or say why there is none.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    if curve is None:
+        raise InputError(statement)
+    return curve
 
 
 def too_few(n: int, what: str) -> str:

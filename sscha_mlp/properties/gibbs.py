@@ -19,7 +19,7 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.averaged_fit import IMPROBABLE, AveragedFit, Observed, fit_average
-from sscha_mlp.properties.expansion import LEAST, ascending, quality, too_few
+from sscha_mlp.properties.expansion import LEAST, TOO_CLOSE, ascending, known, quality, too_few
 from sscha_mlp.properties.terms import gibbs_candidates
 
 _LEAST_ENTROPIES: Final = 5
@@ -56,7 +56,7 @@ class IsobarFit:
         InputError
             If there is no fit.
         """
-        return self._known().at(temperatures)
+        return known(self.curve, self.statement).at(temperatures)
 
     def entropies(self, temperatures: ArrayLike) -> Estimate:
         """Return ``S = -dG/dT`` with errors, shape (n,), Boltzmann constants per atom.
@@ -66,7 +66,7 @@ class IsobarFit:
         InputError
             If there is no fit.
         """
-        found = self._known().at(temperatures, order=1)
+        found = known(self.curve, self.statement).at(temperatures, order=1)
         return Estimate(-found.value / units.KB, found.stderr / units.KB)
 
     def heat_capacity(self, temperatures: ArrayLike) -> Estimate:
@@ -78,12 +78,7 @@ class IsobarFit:
             If there is no fit.
         """
         t = np.asarray(temperatures, dtype=np.float64)
-        return self._known().combined([(2, -t / units.KB)], t)
-
-    def _known(self) -> AveragedFit:
-        if self.curve is None:
-            raise InputError(self.statement)
-        return self.curve
+        return known(self.curve, self.statement).combined([(2, -t / units.KB)], t)
 
 
 def fit_isobar(
@@ -124,8 +119,7 @@ def fit_isobar(
         return IsobarFit(values, slopes, None, too_few(n, "temperature"), "")
     curve = joint_fit(values, slopes, einstein_temperatures)
     if curve is None:
-        statement = "The points determine no fit: they are too close together."
-        return IsobarFit(values, slopes, None, statement, "")
+        return IsobarFit(values, slopes, None, TOO_CLOSE, "")
     agreement = _agreement(values, slopes, einstein_temperatures)
     return IsobarFit(values, slopes, curve, quality(curve), agreement)
 

@@ -38,9 +38,13 @@ class Level:
         return slice(self.first, self.first + self.degeneracy)
 
 
-def levels(frequencies_thz: NDArray[np.float64]) -> list[Level]:
-    """Group frequencies (n_bands,) of one wave vector, ascending, into levels."""
-    jumps = np.flatnonzero(np.diff(frequencies_thz) > DEGENERATE_THZ) + 1
+def levels(
+    frequencies_thz: NDArray[np.float64], tolerance_thz: float = DEGENERATE_THZ
+) -> list[Level]:
+    """Group frequencies (n_bands,) of one wave vector, ascending, into levels; none of none."""
+    if len(frequencies_thz) == 0:
+        return []
+    jumps = np.flatnonzero(np.diff(frequencies_thz) > tolerance_thz) + 1
     starts = [0, *jumps.tolist(), len(frequencies_thz)]
     return [Level(a, b - a) for a, b in pairwise(starts)]
 

@@ -19,7 +19,7 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.properties.dispersion import Dispersion
 from sscha_mlp.properties.equation_of_state import EquationOfState
 from sscha_mlp.quantities import QUANTITIES
-from sscha_mlp.report.layout import add_axes_mm
+from sscha_mlp.report.layout import add_axes_mm, legend_above
 from sscha_mlp.report.phonon_figures import set_path
 from sscha_mlp.report.style import BLUE, GREY, INK, MM, PALE, TEXT_WIDTH, VERMILION, style
 
@@ -97,7 +97,7 @@ def draw_comparison(figure: Figure, comparison: Comparison, *, left: float, top:
     bands.set_xlabel("")
     bands.tick_params(axis="x", labelbottom=False)
     _zero_line(bands)
-    _legend(bands)
+    legend_above(bands)
     below = top + _BANDS + _GAP + _LEGEND
     changes = add_axes_mm(figure, left + _LEFT, below, width, _CHANGES)
     for name, found in (("harmonic, at rest", harmonic.frequencies), ("SSCHA", comparison.sscha)):
@@ -107,7 +107,7 @@ def draw_comparison(figure: Figure, comparison: Comparison, *, left: float, top:
     changes.yaxis.set_major_locator(MaxNLocator(5))
     changes.set_ylabel("Model − reference (THz)")
     set_path(changes, path)
-    _legend(changes)
+    legend_above(changes)
     for axes in (bands, changes):
         axes.yaxis.set_label_coords(-_LABEL / width, 0.5)
     return below + _CHANGES + 10.0
@@ -165,22 +165,6 @@ def _on_path(
     for distance, q in harmonic.reference_bands.path.commensurate(supercell.size):
         places.setdefault(round(distance, 8), by_star[star(q)])
     yield from places.items()
-
-
-def _legend(axes: Axes) -> None:
-    """Legend above the axes, each name once."""
-    handles, labels = axes.get_legend_handles_labels()
-    found = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        list(found.values()),
-        list(found),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=len(found),
-        borderaxespad=0.3,
-        columnspacing=1.4,
-        handlelength=2.6,
-    )
 
 
 def volume_figure(eos: VolumeComparison) -> Figure:
@@ -246,5 +230,5 @@ def draw_volumes(figure: Figure, eos: VolumeComparison, *, left: float, top: flo
         axes.yaxis.set_label_coords(-(_LABEL - 1.0) / _ENERGY_WIDTH, 0.5)
         axes.yaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlim(*energies.get_xlim())
-    _legend(energies)
+    legend_above(energies)
     return below + _ENERGY_CHANGES + 11.0

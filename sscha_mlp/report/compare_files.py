@@ -21,9 +21,9 @@ from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.properties.equation_of_state import EquationOfState
 from sscha_mlp.report.compare_figures import draw_comparison, draw_volumes
 from sscha_mlp.report.csv_text import csv_text
-from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
+from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.numbers import fixed, q_name, with_error
-from sscha_mlp.report.pdf import pdf_bytes
+from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.style import GREY, MARGIN, style
 
 SCHEMA: Final = "sscha-mlp/compare/1"
@@ -88,11 +88,9 @@ def write_comparison(comparison: Comparison, directory: str | Path) -> list[Path
     """
     place = make_directory(directory)
     with style():
-        pages = comparison_pages(comparison)
-        for number, page in enumerate(pages, start=1):
-            stamp(page, "Model against reference", number, len(pages))
+        pages, head = comparison_pages(comparison), "Model against reference"
         title = "sscha-mlp: model against reference"
-        write_atomic(place / "compare.pdf", pdf_bytes(pages, title=title))
+        write_atomic(place / "compare.pdf", stamped_pdf(pages, head=head, title=title))
     write_json_atomic(place / "compare.json", comparison_json(comparison))
     write_atomic(place / "compare-bands.csv", _bands_csv(comparison))
     write_atomic(place / "compare-modes.csv", _modes_csv(comparison))

@@ -6,6 +6,7 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sscha_mlp.campaign.finished import new_labels
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -95,7 +96,7 @@ def _calls(data: ReportData) -> list[tuple[str, str]]:
     labels = data.result.get("labels") or {}
     seconds: Any = (data.result.get("timings_s") or {}).get("label")
     rows = [("Labels", labels_in_words(labels, data.result.get("origin")))]
-    new = int(labels.get("new", labels.get("total", 0)))
+    new = new_labels(labels)
     if is_number(seconds) and new:
         each = duration(seconds / new)
         rows.append(("Time of the labels", f"{duration(seconds)}, {each} each"))

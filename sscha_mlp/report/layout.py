@@ -1,6 +1,6 @@
 """A page as a person lays it out: millimetres from the top left corner, text that wraps, tables."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final, Literal
@@ -96,6 +96,30 @@ def set_labels(axes: Axes, x: str, y: str) -> None:
     """Label both axes; the labels of neighbours stand on one line whatever their letters."""
     axes.set_xlabel(x, labelpad=9.5, va="baseline")
     axes.set_ylabel(y)
+
+
+def legend_above(axes: Axes, *, rank: Callable[[str], int] = lambda _name: 0) -> None:
+    """Write the legend above axes in one line, each name once.
+
+    Parameters
+    ----------
+    axes
+        A curve of many bands is one entry.
+    rank
+        Place of a name; those of one place stay in the order in which they were drawn.
+    """
+    handles, labels = axes.get_legend_handles_labels()
+    found = dict(sorted(zip(labels, handles, strict=True), key=lambda one: rank(one[0])))
+    axes.legend(
+        list(found.values()),
+        list(found),
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=len(found),
+        borderaxespad=0.3,
+        columnspacing=1.2,
+        handlelength=2.4,
+    )
 
 
 @dataclass(frozen=True)

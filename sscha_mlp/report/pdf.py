@@ -98,10 +98,8 @@ def write_report(
     """
     target = Path(path)
     with style():
-        pages = report_pages(data)
-        for number, page in enumerate(pages, start=1):
-            stamp(page, data.name, number, len(pages))
-        write_atomic(target, pdf_bytes(pages, title=f"sscha-mlp: {data.name}"))
+        content = stamped_pdf(report_pages(data), head=data.name, title=f"sscha-mlp: {data.name}")
+        write_atomic(target, content)
     written = [target]
     if validation_stem is not None and data.validation:
         last = data.validation[-1].sets
@@ -295,6 +293,23 @@ def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
             numbered_from=start + 1 if len(entries) > MOST_NAMES else None,
         )
     return pages, flow
+
+
+def stamped_pdf(pages: Sequence[Figure], *, head: str, title: str) -> bytes:
+    """Return pages as a PDF, each with a running head and its number.
+
+    Parameters
+    ----------
+    pages
+        In order, drawn in the style; call this in the style as well.
+    head
+        What stands at the top of each page.
+    title
+        Of the document.
+    """
+    for number, page in enumerate(pages, start=1):
+        stamp(page, head, number, len(pages))
+    return pdf_bytes(pages, title=title)
 
 
 def pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:

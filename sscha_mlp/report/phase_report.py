@@ -30,11 +30,10 @@ from sscha_mlp.report.layout import (
     add_axes_mm,
     new_page,
     set_labels,
-    stamp,
     table_pages,
 )
 from sscha_mlp.report.numbers import DASH, with_error
-from sscha_mlp.report.pdf import pdf_bytes
+from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, colour_of, style
 from sscha_mlp.report.sweep_fits import numbers
 from sscha_mlp.report.sweep_series import MOST_SERIES, WASH, line_style, marker
@@ -206,10 +205,8 @@ def write_phases(found: Phases, directory: str | Path) -> list[Path]:
     """
     place = make_directory(directory)
     with style():
-        pages = phase_pages(found)
-        for number, page in enumerate(pages, start=1):
-            stamp(page, "Phases", number, len(pages))
-        write_atomic(place / "phases.pdf", pdf_bytes(pages, title="sscha-mlp: phases"))
+        content = stamped_pdf(phase_pages(found), head="Phases", title="sscha-mlp: phases")
+        write_atomic(place / "phases.pdf", content)
     write_json_atomic(place / "phases.json", phases_json(found))
     write_atomic(place / "phases.csv", _csv(found.comparison))
     return [place / name for name in ("phases.pdf", "phases.json", "phases.csv")]

@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sscha_mlp.properties.paths import BandPath
 from sscha_mlp.quantities import QUANTITIES
-from sscha_mlp.report.layout import add_axes_mm
+from sscha_mlp.report.layout import add_axes_mm, legend_above
 from sscha_mlp.report.phonons import PathPoint, Phonons, PhononState
 from sscha_mlp.report.style import BLUE, GREY, INK, MM, PALE, TEXT_WIDTH, VERMILION, style
 
@@ -101,19 +101,7 @@ def draw_phonons(
         bands.tick_params(axis="x", labelbottom=False)
         panel.yaxis.set_label_coords(-_LABEL / width, 0.5)
     bands.yaxis.set_label_coords(-_LABEL / width, 0.5)
-    # A curve of many bands is one entry; the order is that of the states.
-    handles, labels = bands.get_legend_handles_labels()
-    found = dict(sorted(zip(labels, handles, strict=True), key=lambda one: _rank(one[0])))
-    bands.legend(
-        list(found.values()),
-        list(found),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=len(found),
-        borderaxespad=0.3,
-        columnspacing=1.2,
-        handlelength=2.4,
-    )
+    legend_above(bands, rank=_rank)
     return below + 9.0
 
 
@@ -191,10 +179,20 @@ def _draw_changes(axes: Axes, points: Sequence[PathPoint]) -> None:
     axes.set_ylabel("Change (THz)")
 
 
-def set_path(axes: Axes, path: BandPath) -> None:
-    """Mark the special points of a path on the axis of wave vectors."""
+def set_path(axes: Axes, path: BandPath, *, length: float = 1.0) -> None:
+    """Mark the special points of a path on the axis of wave vectors.
+
+    Parameters
+    ----------
+    axes
+        Where the path is drawn.
+    path
+        The path.
+    length
+        By which distances along it were divided.
+    """
     ticks = path.ticks()
-    places = [place for place, _ in ticks]
+    places = [place / length for place, _ in ticks]
     for place in places[1:-1]:
         axes.axvline(place, color=PALE, linewidth=0.6, zorder=1.0)
     axes.set_xticks(places, [label.replace("|", " | ") for _, label in ticks])

@@ -15,9 +15,9 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
 from sscha_mlp.report.csv_text import csv_text
-from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
+from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.numbers import fixed, q_name, with_error
-from sscha_mlp.report.pdf import pdf_bytes
+from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.phonon_figures import NAMES, draw_phonons
 from sscha_mlp.report.phonons import ModeRow, Phonons, PhononState
 from sscha_mlp.report.style import GREY, MARGIN, style
@@ -86,10 +86,8 @@ def write_phonons(
     formats = [as_export(one) for one in exports]
     place = make_directory(directory)
     with style():
-        pages = phonon_pages(phonons)
-        for number, page in enumerate(pages, start=1):
-            stamp(page, "Phonons", number, len(pages))
-        write_atomic(place / "phonons.pdf", pdf_bytes(pages, title="sscha-mlp: phonons"))
+        content = stamped_pdf(phonon_pages(phonons), head="Phonons", title="sscha-mlp: phonons")
+        write_atomic(place / "phonons.pdf", content)
     write_json_atomic(place / "phonons.json", phonons_json(phonons))
     write_atomic(place / "phonons.csv", _dispersion_csv(phonons))
     write_atomic(place / "phonons-dos.csv", _density_csv(phonons))

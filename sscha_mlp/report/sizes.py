@@ -14,11 +14,19 @@ from sscha_mlp.campaign.sizes import SizeRow
 from sscha_mlp.data.files import write_atomic, write_json_atomic
 from sscha_mlp.errors import InputError
 from sscha_mlp.quantities import QUANTITIES
-from sscha_mlp.report.layout import Column, Flow, add_axes_mm, new_page, set_labels, stamp
+from sscha_mlp.report.layout import (
+    Column,
+    Flow,
+    add_axes_mm,
+    legend_above,
+    new_page,
+    set_labels,
+)
 from sscha_mlp.report.numbers import with_error
-from sscha_mlp.report.pdf import pdf_bytes
+from sscha_mlp.report.pdf import stamped_pdf
+from sscha_mlp.report.phonon_figures import set_path
 from sscha_mlp.report.phonons import Phonons, run_phonons
-from sscha_mlp.report.style import BLUE, INK, PALE, TEXT_WIDTH, VERMILION, style
+from sscha_mlp.report.style import BLUE, INK, TEXT_WIDTH, VERMILION, style
 
 SCHEMA: Final = "sscha-mlp/sizes/1"
 
@@ -64,8 +72,10 @@ def write_sizes(rows: Sequence[SizeRow], directory: str | Path) -> tuple[Path, P
         "versions": versions(),
     }
     write_json_atomic(place / "sizes.json", content)
-    page = sizes_page(rows)
-    write_atomic(place / "sizes.pdf", pdf_bytes([page], title="Change with the supercell"))
+    page, head = sizes_page(rows), Path(rows[-1].directory).name
+    with style():
+        pdf = stamped_pdf([page], head=head, title="Change with the supercell")
+        write_atomic(place / "sizes.pdf", pdf)
     return place / "sizes.json", place / "sizes.pdf"
 
 
@@ -96,7 +106,6 @@ def sizes_page(rows: Sequence[SizeRow]) -> Figure:
         flow.heading("Frequencies at the wave vectors that both have")
         columns, cells = _table(shown)
         flow.table(columns, cells)
-        stamp(figure, Path(rows[-1].directory).name, 1, 1)
     return figure
 
 
@@ -110,28 +119,10 @@ def _draw_bands(
         index = number + len(_LOOKS) - len(rows)
         _draw_one(axes, row, one, index)
     path = found[-1].path
-    length = path.distances[-1]
-    ticks = path.ticks()
-    for place, _ in ticks[1:-1]:
-        axes.axvline(place / length, color=PALE, linewidth=0.6, zorder=1.0)
-    axes.set_xticks(
-        [place / length for place, _ in ticks],
-        [label.replace("|", " | ") for _, label in ticks],
-    )
-    axes.tick_params(axis="x", length=0, pad=4.0)
-    axes.set_xlim(0.0, 1.0)
+    set_path(axes, path, length=float(path.distances[-1]))
     axes.set_ylim(min(0.0, axes.get_ylim()[0]), None)
-    set_labels(axes, "Wave vector", QUANTITIES["frequency"].axis)
-    handles, labels = axes.get_legend_handles_labels()
-    unique = dict(zip(labels, handles, strict=True))
-    axes.legend(
-        list(unique.values()),
-        list(unique),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=len(unique),
-        borderaxespad=0.3,
-    )
+    axes.set_ylabel(QUANTITIES["frequency"].axis)
+    legend_above(axes)
     return top + _BANDS + 12.0
 
 

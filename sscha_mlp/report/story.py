@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sscha_mlp.campaign.finished import new_labels
+
 
 @dataclass(frozen=True)
 class OriginRow:
@@ -98,8 +100,7 @@ def taken_over_labels(labels: Mapping[str, Any]) -> int:
     labels
         The entry of ``result.json``.
     """
-    total = int(labels.get("total", 0))
-    return total - int(labels.get("new", total))
+    return int(labels.get("total", 0)) - new_labels(labels)
 
 
 def labels_in_words(labels: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> str:
@@ -115,10 +116,9 @@ def labels_in_words(labels: Mapping[str, Any], origin: Mapping[str, Any] | None 
     uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check") if use in labels)
     total = labels.get("total", "no")
     if origin:
-        new = int(labels.get("new", labels.get("total", 0)))
         return (
-            f"{new} new, {taken_over_labels(labels)} taken over from {origin.get('path', '')}; "
-            f"in use {total} ({uses})"
+            f"{new_labels(labels)} new, {taken_over_labels(labels)} taken over from "
+            f"{origin.get('path', '')}; in use {total} ({uses})"
         )
     start = f", and {labels['start']} calls for the start" if "start" in labels else ""
     return f"{total} ({uses}){start}" if uses else f"{total}{start}"

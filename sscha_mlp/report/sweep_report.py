@@ -12,10 +12,10 @@ from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.report.csv_text import csv_text
-from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
+from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.mode_pages import mode_pages
 from sscha_mlp.report.numbers import DASH, with_error
-from sscha_mlp.report.pdf import pdf_bytes
+from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.style import GREY, style
 from sscha_mlp.report.sweep_figures import (
     length_pages,
@@ -91,10 +91,8 @@ def write_sweep_report(sweep: Sweep, directory: str | Path) -> list[Path]:
     place = make_directory(directory)
     fits = fit_sweep(sweep)
     with style():
-        pages = sweep_pages(fits)
-        for number, page in enumerate(pages, start=1):
-            stamp(page, "Sweep", number, len(pages))
-        write_atomic(place / "sweep.pdf", pdf_bytes(pages, title="sscha-mlp: sweep"))
+        content = stamped_pdf(sweep_pages(fits), head="Sweep", title="sscha-mlp: sweep")
+        write_atomic(place / "sweep.pdf", content)
     write_atomic(place / "sweep.csv", sweep_csv(fits))
     write_atomic(place / "sweep-fits.csv", curves_csv(fits))
     return [place / name for name in ("sweep.pdf", "sweep.csv", "sweep-fits.csv")]
