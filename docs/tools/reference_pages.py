@@ -74,7 +74,7 @@ def options(command: Any) -> list[Option]:
 
 def _option(parameter: Any) -> Option:
     annotation = parameter.type_descriptor.annotation
-    is_flag = getattr(parameter, "is_flag", False)
+    is_flag = getattr(parameter, "is_flag", False) and not parameter.secondary_opts
     is_argument = not parameter.opts[0].startswith("-")
     value = parameter.metavar or _METAVARS.get(annotation, "TEXT")
     name = value if is_argument else ", ".join([*parameter.opts, *parameter.secondary_opts])
@@ -82,10 +82,16 @@ def _option(parameter: Any) -> Option:
     said = _DEFAULT_IN_HELP.search(text)
     return Option(
         name=name,
-        value="" if is_flag or is_argument else value,
-        default=said.group(1) if said else _shown_default(parameter, is_flag=is_flag),
+        value="" if is_argument or getattr(parameter, "is_flag", False) else value,
+        default=_in_words(said.group(1)) if said else _shown_default(parameter, is_flag=is_flag),
         text=_DEFAULT_IN_HELP.sub("", text).replace("\\[", "["),
     )
+
+
+def _in_words(default: str) -> str:
+    """Return a default from a help text: a value as code, words as words."""
+    is_value = " " not in default or default.replace(" ", "").isdigit()
+    return _code(default) if is_value else default
 
 
 def _shown_default(parameter: Any, *, is_flag: bool) -> str:
@@ -95,9 +101,11 @@ def _shown_default(parameter: Any, *, is_flag: bool) -> str:
     if empty or not parameter.show_default:
         return ""
     default = parameter.default
+    if parameter.secondary_opts:  # one of two names
+        return _code((parameter.opts if default else parameter.secondary_opts)[0])
     plain = default.value if isinstance(default, Enum) else default
     words = plain if isinstance(plain, list | tuple) else [plain]
-    return " ".join(str(one) for one in words)
+    return _code(" ".join(str(one) for one in words))
 
 
 def command_line_page() -> str:
@@ -120,9 +128,7 @@ def command_line_page() -> str:
             lines += ["", f"## {panel}"]
         lines += ["", f"### {name}", "", *_usage(name, command), "", _prose(command.help or "")]
         lines += ["", "| Option | Value | Default | Meaning |", "|---|---|---|---|"]
-        lines += [
-            _row(_code(o.name), _code(o.value), _code(o.default), o.text) for o in options(command)
-        ]
+        lines += [_row(_code(o.name), _code(o.value), o.default, o.text) for o in options(command)]
     return "\n".join(lines) + "\n"
 
 

@@ -51,11 +51,12 @@ class RunSettings(Shown):
     Parameters
     ----------
     temperature
-        Of the ensemble, K; at least 0.
+        Temperature of the crystal, K; at least 0.
     pressure
-        Target, GPa.
+        Target pressure, GPa.
     nuclei
-        ``quantum``, ``classical``, or ``no-zero-point``: how the nuclei move.
+        How the nuclei move: as quantum particles, as classical ones, or as quantum ones without
+        zero-point motion.
     structure
         File that ASE reads; the bundled silicon when empty.
     dyn
@@ -73,17 +74,17 @@ class RunSettings(Shown):
     configs
         Configurations per population; even, at least 20.
     seed
-        Decides everything random.
+        Decides everything random: the same seed gives the same numbers.
     max_labels
         Budget: training, test and check together, failed ones included; the start and labels that
         were taken over are not counted.
     cell
-        What of the cell is free.
+        What of the cell is free: all of it, its shape at a fixed volume, or nothing.
     symmetry
         What is imposed: ``full`` for the space group of the structure, ``none``, or some of its
         operations in the coordinates of the primitive cell, ``x,y,z; -x,-y,-z``.
     engine
-        ``native`` or ``python-sscha``: who minimises.
+        Who minimises an ensemble: ``native`` or ``python-sscha``.
     workers
         Processes for labels and for the model; all cores when 0.
     label_time_limit

@@ -26,7 +26,7 @@ class StartSettings:
     fmax
         Largest force left by that relaxation, eV/Å.
     displacement
-        Of the finite differences, Å.
+        How far atoms are moved for the harmonic force constants, Å.
     smallest_frequency_thz
         Unstable and softer modes are lifted to at least this frequency, THz.
     """
@@ -50,7 +50,7 @@ class TrainingSettings:
     Parameters
     ----------
     temperature
-        Of the first ensemble, K; that of the relaxation when left out.
+        Temperature of the first ensemble, K; that of the run when left out.
     n_start
         Training labels drawn at the start state; at least 4.
     n_test

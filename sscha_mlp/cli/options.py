@@ -15,7 +15,12 @@ SCREEN: str = "What is shown"
 
 Temperature = Annotated[
     float | None,
-    Option("--T", help="Temperature, in K; at least 0.", show_default=False, rich_help_panel=RUN),
+    Option(
+        "--T",
+        help="Temperature, in K; at least 0. Needed, unless --config or --from has one.",
+        show_default=False,
+        rich_help_panel=RUN,
+    ),
 ]
 Pressure = Annotated[
     float | None,
@@ -100,7 +105,8 @@ Cell = Annotated[
     str | None,
     Option(
         "--cell",
-        help="What of the cell is free: variable, fixed-volume or fixed. \\[default: variable]",
+        help="What of the cell is free: all of it (variable), its shape (fixed-volume), or nothing "
+        "(fixed). \\[default: variable]",
         rich_help_panel=RUN,
     ),
 ]

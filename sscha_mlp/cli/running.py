@@ -116,9 +116,9 @@ def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
     if not result["converged"]:
         say(
             f"{result['stop_reason']}. The numbers in {directory / 'result.json'} are not "
-            "certified; a run with another seed, more configurations or a larger budget needs "
-            "another --run-dir.",
-            kind="not converged",
+            f"certified; relax --from {directory} goes on from them, with a larger budget or more "
+            "configurations, in another --run-dir.",
+            kind="not certified",
         )
         raise Exit(FAILED)
 

@@ -79,7 +79,7 @@ class LineObserver(ScreenObserver):
 
     def begin(self, settings: "RunSettings", directory: Path) -> None:
         """Say what is run and where."""
-        what = Path(settings.structure or settings.dyn or "bundled silicon").name
+        what = Path(settings.structure or settings.dyn or settings.origin or "bundled silicon").name
         cells = "×".join(str(n) for n in settings.supercell)
         again = "going on in" if (directory / "journal.jsonl").exists() else "run directory"
         self.print(

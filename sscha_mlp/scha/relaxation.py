@@ -44,11 +44,11 @@ class Tolerances:
     Parameters
     ----------
     frequency_thz
-        Shift that the gradient may ask of any mode, THz.
+        Largest shift that the gradient asks of a mode, THz.
     pressure_gpa
-        Any component of the stress less its target, GPa.
+        Largest component of the stress less its target, GPa.
     free_energy_mev
-        Change of the free energy between populations, meV/atom.
+        Largest change of the free energy between populations, meV/atom.
     max_frequency_stderr_thz
         Largest standard error of a frequency, THz.
     max_pressure_stderr_gpa

@@ -46,18 +46,18 @@ that learns it and its like shrinks the noise, more labels would only average it
 
 @dataclass(frozen=True)
 class CertificateTolerances:
-    """What the reference may shift, errors included.
+    """How far the reference may shift the result of the model, two standard errors included.
 
     Parameters
     ----------
     free_energy_mev
-        Of the free energy, meV/atom.
+        Largest shift of the free energy, meV/atom.
     pressure_gpa
-        Of the pressure and of each component of the stress, GPa.
+        Largest shift of the pressure and of each component of the stress, GPa.
     frequency_thz
-        Of each frequency, THz, or
+        Largest shift of a frequency, THz; the larger of this and the next counts.
     frequency_relative
-        this part of it, whichever is larger.
+        Largest shift of a frequency, as a part of it.
     """
 
     free_energy_mev: float = 1.0
