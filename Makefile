@@ -72,10 +72,10 @@ bench-learning: install ## learning curves of each way to choose labels (about a
 	$(BIN)/python benchmarks/learning_curve.py --read runs/learning-linear.json runs/learning-refined.json --figure runs/learning-curve.png
 
 .PHONY: notebooks
-notebooks: install ## run the notebooks, outputs in build/notebooks; fails where a cell fails
+notebooks: install ## run the notebooks, two at a time, outputs in build/notebooks; fails where a cell fails
 	$(if $(NOTEBOOKS),,@echo "There are no notebooks in notebooks/." >&2; exit 1)
 	mkdir -p build/notebooks && cp $(NOTEBOOKS) build/notebooks/
-	$(BIN)/jupyter-execute --inplace --timeout=600 $(NOTEBOOKS:notebooks/%=build/notebooks/%)
+	printf '%s\n' $(NOTEBOOKS:notebooks/%=build/notebooks/%) | xargs -n 1 -P 2 $(BIN)/jupyter-execute --inplace --timeout=900
 
 .PHONY: docs
 docs: install ## build the documentation into site/; a warning is an error

@@ -11,7 +11,7 @@ look() {
 }
 
 say_what_to_install() {
-    echo "The tests with Quantum ESPRESSO need ${missing[*]} (names of Debian's packages: pw.x, and $pseudo). $1" >&2
+    echo "Calculations with Quantum ESPRESSO need ${missing[*]} (names of Debian's packages: pw.x, and $pseudo). $1" >&2
     exit 1
 }
 

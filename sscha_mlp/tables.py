@@ -3,10 +3,17 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Any, Final
 
 _GAP: Final = "  "
-_CELL: Final = "text-align:{align};padding:0.15em 0.9em 0.15em 0"
+_CELL: Final = "text-align:{align};padding:0.15em 0.9em 0.15em 0{wrap}"
+_SENTENCE: Final = 40
+"""Characters from which a cell is text to be read, on several lines if need be."""
+
+_WIDEST: Final = 110
+"""Characters of a row that fit beside each other; in a wider one numbers may break as well."""
+
+_MOST_ROWS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,9 @@ class Table:
 
     def _repr_html_(self) -> str:
         """Return the table as a notebook shows it."""
-        head = _html_row(self.columns, "th") if self.columns else ""
-        body = "".join(_html_row(row, "td") for row in self.rows)
+        styles = _styles([*([self.columns] if self.columns else []), *self.rows])
+        head = _html_row(self.columns, "th", styles) if self.columns else ""
+        body = "".join(_html_row(row, "td", styles) for row in self.rows)
         note = f'<div style="max-width:48em">{escape(self.note)}</div>' if self.note else ""
         return f"<div><b>{escape(self.title)}</b><table>{head}{body}</table>{note}</div>"
 
@@ -69,6 +77,19 @@ class Shown:
     def _repr_html_(self) -> str:
         """Return the table as a notebook shows it."""
         return self.table()._repr_html_()
+
+
+class ShownContent(dict[str, Any], Shown):
+    """Base of the content of a file that a notebook shows as a table."""
+
+
+def few(rows: Sequence[Sequence[str]], most: int = _MOST_ROWS) -> tuple[tuple[str, ...], ...]:
+    """Return the rows; of too many the first and the last ones, and dots between them."""
+    found = tuple(tuple(row) for row in rows)
+    if len(found) <= most:
+        return found
+    half = most // 2
+    return (*found[:half], ("…",) * len(found[0]), *found[-half:])
 
 
 def pm(value: float, stderr: float, decimals: int, *, sign: bool = False) -> str:
@@ -97,9 +118,23 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return _GAP.join([first, *others]).rstrip()
 
 
-def _html_row(cells: Sequence[str], tag: str) -> str:
+def _styles(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return the style of each column: numbers to the right on one line, sentences to the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    is_text = [width >= _SENTENCE for width in widths]
+    is_wide = sum(w for w, text in zip(widths, is_text, strict=True) if not text) > _WIDEST
+    return [
+        _CELL.format(
+            align="left" if text or number == 0 else "right",
+            wrap="" if text or is_wide else ";white-space:nowrap",
+        )
+        for number, text in enumerate(is_text)
+    ]
+
+
+def _html_row(cells: Sequence[str], tag: str, styles: Sequence[str]) -> str:
     parts = [
-        f'<{tag} style="{_CELL.format(align="right" if number else "left")}">{escape(cell)}</{tag}>'
-        for number, cell in enumerate(cells)
+        f'<{tag} style="{style}">{escape(cell)}</{tag}>'
+        for cell, style in zip(cells, styles, strict=True)
     ]
     return f"<tr>{''.join(parts)}</tr>"

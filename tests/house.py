@@ -16,6 +16,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("errors",),
     ("quantities",),
+    ("digits",),
     ("tables",),
     ("resources",),
     ("parallel",),

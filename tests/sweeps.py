@@ -11,7 +11,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_table import PointResponse, Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.properties.einstein import (
     einstein_energy,

@@ -156,6 +156,10 @@ def test_a_model_of_known_difference_shows_it(complete, model):
     assert "V0" not in beyond
     assert "the model departs from the reference in harmonic frequencies" in found.verdict
     assert "B0" in found.verdict and "+10 %" in found.verdict
+    shown = {row[0]: row[1:] for row in found.table().rows}
+    assert float(shown["B0"][1].removesuffix(" %")) == pytest.approx(10.0, abs=0.1)
+    assert shown["B0"][2] == "yes" and shown["V0"][2] == "no"
+    assert found.table().note == found.verdict
 
 
 def test_bulk_moduli_of_strains_and_of_volumes_agree(complete, model):

@@ -12,9 +12,9 @@ import matplotlib
 import numpy as np
 import pytest
 
-from sscha_mlp import units
+from sscha_mlp import digits, units
 from sscha_mlp.errors import InputError
-from sscha_mlp.report import frequency_figures, numbers
+from sscha_mlp.report import frequency_figures
 from sscha_mlp.report.certificate_figures import certificate_figure
 from sscha_mlp.report.model import (
     CertificateRow,
@@ -400,7 +400,7 @@ def test_the_frequency_table_compares_with_what_is_known():
     assert breaks == [2, 6]
     assert rows[2] == ["(1/2 0 0)", "1–2", "4.260", "+0.010", "4.270 ± 0.020", "4.260", "−0.5"]
     assert [row[1] for row in rows[2:6]] == ["1–2", "3", "4", "5–6"], "degenerate modes share one"
-    assert rows[0][-1] == numbers.DASH, "a translation has no error to compare with"
+    assert rows[0][-1] == digits.DASH, "a translation has no error to compare with"
 
 
 def test_the_figure_of_frequencies_shows_model_corrected_and_known():

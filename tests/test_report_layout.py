@@ -2,7 +2,7 @@
 
 import pytest
 
-from sscha_mlp.report import numbers
+from sscha_mlp import digits
 from sscha_mlp.report.layout import Column, Flow, new_page, shorten, table_pages, text_width, wrap
 from sscha_mlp.report.style import style
 
@@ -19,7 +19,7 @@ from sscha_mlp.report.style import style
     ],
 )
 def test_numbers_have_the_digits_of_their_errors(value, stderr, text):
-    assert numbers.with_error(value, stderr) == text
+    assert digits.with_error(value, stderr) == text
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ def test_numbers_have_the_digits_of_their_errors(value, stderr, text):
     [(0.0444, "0.0444"), (340.2, "340"), (3631.3, "3631"), (-0.5, "−0.500"), (0.0, "0")],
 )
 def test_significant_digits(value, text):
-    assert numbers.significant(value) == text
+    assert digits.significant(value) == text
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_significant_digits(value, text):
     [(3.0, "3.0 s"), (63.0, "63 s"), (305.0, "5 min 05 s"), (7380, "2 h 03 min")],
 )
 def test_durations(seconds, text):
-    assert numbers.duration(seconds) == text
+    assert digits.duration(seconds) == text
 
 
 def test_small_negative_numbers_have_no_sign_when_they_round_to_zero():
-    assert numbers.fixed(-1e-9, 3, sign=True) == "0.000"
+    assert digits.fixed(-1e-9, 3, sign=True) == "0.000"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_small_negative_numbers_have_no_sign_when_they_round_to_zero():
     [([0, 0, 0], "Γ"), ([0.5, -0.25, 0], "(1/2 −1/4 0)"), ([1 / 3, 0.123456, 0], "(1/3 0.123 0)")],
 )
 def test_names_of_q_points(q, name):
-    assert numbers.q_name(q) == name
+    assert digits.q_name(q) == name
 
 
 def test_text_wraps_inside_its_width():

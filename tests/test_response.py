@@ -7,7 +7,7 @@ from toys import fcc
 from sscha_mlp import units
 from sscha_mlp.campaign.response import TEMPERATURE_STEP, VOLUME_STEP, respond
 from sscha_mlp.campaign.settings import RunSettings
-from sscha_mlp.campaign.sweep_table import PointResponse
+from sscha_mlp.campaign.sweep_point import PointResponse
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.scha.cell import CellMode

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.lattice import conventional_lattice
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.cli.running import resolve
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.from_run import report_data, write_run_report
 from sscha_mlp.report.known import known_frequencies
-from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.pages import summary_page, verdict_of
 from sscha_mlp.report.pdf import report_pages
 from sscha_mlp.validation.metrics import ValidationSet

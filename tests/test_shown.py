@@ -10,7 +10,8 @@ from toys import wurtzite
 
 import sscha_mlp as sm
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_table import PointResponse, Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.reference.label import LabelFailure, LabelReport

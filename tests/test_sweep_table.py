@@ -9,7 +9,8 @@ import pytest
 from sweeps import QuasiHarmonic, make_sweep
 
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_table import PointResponse, Sweep, SweepPoint, load_sweep
+from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep, load_sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError, SschaMlpError

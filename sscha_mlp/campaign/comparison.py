@@ -11,10 +11,12 @@ from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.digits import DASH, significant
 from sscha_mlp.properties.dispersion import Dispersion
 from sscha_mlp.properties.elastic import ElasticConstants
 from sscha_mlp.properties.equation_of_state import EquationOfState
 from sscha_mlp.properties.modes import levels
+from sscha_mlp.tables import Shown, Table
 
 VOLUME_LIMIT: Final = 0.005
 """Relative difference of the volume at rest that counts as a departure."""
@@ -313,7 +315,7 @@ class Departure:
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Shown):
     """Model against reference of a finished run.
 
     Parameters
@@ -393,6 +395,20 @@ class Comparison:
                 "learned that state need not be right for the lattice at rest.",
             ]
         )
+
+    def table(self) -> Table:
+        """Return each observable with its difference, and the verdict."""
+        rows = [
+            (
+                one.name,
+                f"{significant(one.difference)} {one.unit}",
+                DASH if one.relative is None else f"{significant(100.0 * one.relative, 2)} %",
+                "yes" if one.departs else "no",
+            )
+            for one in self.departures
+        ]
+        columns = ("Observable", "model − reference", "relative", "departs")
+        return Table(f"Model against reference: {self.title}", tuple(rows), columns, self.verdict)
 
 
 def constant_name(place: tuple[int, int]) -> str:

@@ -1,6 +1,7 @@
 """The free-energy Hessian of a finished run: is its state stable at this temperature."""
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.digits import fixed, q_name, with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
@@ -33,6 +35,7 @@ from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.estimators import Samples, estimate_difference
 from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
 from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
+from sscha_mlp.tables import ShownContent, Table, few
 from sscha_mlp.validation.certificate import MIN_LABELS
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
@@ -59,6 +62,23 @@ class _Study:
     evaluator: Evaluator
 
 
+class HessianResult(ShownContent):
+    """The content of ``hessian.json``."""
+
+    def table(self) -> Table:
+        """Return the softest mode of each irreducible wave vector, and the verdict."""
+        rows = [_softest_row(one) for one in self["modes"] if not all(one["is_translation"])]
+        labels = self["check_labels"]
+        columns = (
+            "q",
+            "SSCHA (THz²)",
+            "Hessian, model (THz²)",
+            f"corrected by {labels} labels" if labels else "no labels to correct it",
+        )
+        title = f"Free-energy Hessian at {self['temperature_K']:g} K: softest modes, squared"
+        return Table(title, few(rows), columns, self["statement"])
+
+
 def hessian_of_run(
     directory: str | Path,
     *,
@@ -66,7 +86,7 @@ def hessian_of_run(
     fourth: bool = False,
     n_workers: int = 1,
     observer: Observer | None = None,
-) -> dict[str, Any]:
+) -> HessianResult:
     """Compute the free-energy Hessian of a finished run with its model, and correct it.
 
     An ensemble of the model's final state is drawn and minimised once more; the Hessian is that of
@@ -89,7 +109,7 @@ def hessian_of_run(
 
     Returns
     -------
-    The content of ``hessian.json``.
+    The content of ``hessian.json``, a mapping.
 
     Raises
     ------
@@ -114,7 +134,20 @@ def hessian_of_run(
     save_state(place.state("hessian"), hessian.dynamical_matrix)
     write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix)
     write_json_atomic(place.hessian, content)
-    return content
+    return HessianResult(content)
+
+
+def _softest_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Wave vector and softest mode, translations left out."""
+    squares = entry["squared_THz2"]
+    places = [n for n, rigid in enumerate(entry["is_translation"]) if not rigid]
+    softest = min(places, key=lambda n: squares["corrected"][n])
+    return (
+        q_name(entry["q"]),
+        fixed(min(entry["sscha_THz"][n] for n in places) ** 2, 2),
+        fixed(squares["model"][softest], 2),
+        with_error(squares["corrected"][softest], squares["stderr"][softest]),
+    )
 
 
 def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:

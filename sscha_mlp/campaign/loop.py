@@ -35,6 +35,7 @@ from sscha_mlp.campaign.origin import take_over
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
+from sscha_mlp.campaign.result_tables import RunResult
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -56,7 +57,7 @@ _LINEAR_STRAIN = 1.0e-3
 
 def run(
     settings: RunSettings, directory: str | Path, *, observer: Observer | None = None
-) -> dict[str, Any]:
+) -> RunResult:
     """Run a study from its settings to ``result.json``, or go on with one.
 
     Parameters
@@ -70,7 +71,7 @@ def run(
 
     Returns
     -------
-    The content of ``result.json``.
+    The content of ``result.json``, a mapping.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def run(
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
-        return result
+        return RunResult(result)
 
 
 @contextmanager

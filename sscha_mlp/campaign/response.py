@@ -28,7 +28,7 @@ from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.observer import LogObserver, Observer
 from sscha_mlp.campaign.settings import RunSettings
-from sscha_mlp.campaign.sweep_table import PointResponse
+from sscha_mlp.campaign.sweep_point import PointResponse
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup

@@ -9,12 +9,25 @@ from sscha_mlp.campaign.finished import FinishedRun, new_labels
 from sscha_mlp.campaign.levels import Level, levels_of
 from sscha_mlp.campaign.origin import settings_from
 from sscha_mlp.campaign.settings import RunSettings, merge
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table
 
 CHECK_LABELS: Final = 14
 """Labels of the first look at a larger cell: each holds as much as several of a small one."""
 
 MAX_LABELS: Final = 60
+
+_COLUMNS: Final = (
+    "Supercell",
+    "atoms",
+    "V (Å³/atom)",
+    "F (eV/atom)",
+    "softest (THz)",
+    "hardest (THz)",
+    "labels",
+    "certified",
+)
 
 
 def enlarged_settings(
@@ -49,7 +62,7 @@ def enlarged_settings(
 
 
 @dataclass(frozen=True)
-class SizeRow:
+class SizeRow(Shown):
     """The result of one run, for comparison with others of the same crystal.
 
     Parameters
@@ -134,8 +147,36 @@ class SizeRow:
             "frequencies_THz": [one.to_json() for one in self.levels],
         }
 
+    def table(self) -> Table:
+        """Return the line of this run."""
+        return SizeRows((self,)).table()
 
-def size_rows(directory: str | Path) -> tuple[SizeRow, ...]:
+    def cells_of_table(self) -> tuple[str, ...]:
+        """Return the run as one line of a table."""
+        found = sorted(one.frequency for one in self.levels if one.frequency != 0.0)
+        return (
+            self.cells,
+            str(self.n_atoms),
+            with_error(*self.volume),
+            with_error(*self.free_energy),
+            fixed(found[0] if found else None, 3),
+            fixed(found[-1] if found else None, 3),
+            str(self.labels),
+            "yes" if self.converged else "no",
+        )
+
+
+class SizeRows(tuple[SizeRow, ...], Shown):
+    """The same crystal in several supercells, by number of atoms."""
+
+    def table(self) -> Table:
+        """Return one line for each supercell."""
+        where = f" at {self[0].temperature:g} K, {self[0].pressure:g} GPa" if self else ""
+        rows = tuple(one.cells_of_table() for one in self)
+        return Table(f"Supercells{where}", rows, _COLUMNS)
+
+
+def size_rows(directory: str | Path) -> SizeRows:
     """Collect a run and those that it stands on, at the same temperature and pressure.
 
     Parameters
@@ -161,7 +202,7 @@ def size_rows(directory: str | Path) -> tuple[SizeRow, ...]:
             break
         found.setdefault(row.supercell, row)
         run = _before(run)
-    return tuple(sorted(found.values(), key=lambda one: one.n_atoms))
+    return SizeRows(sorted(found.values(), key=lambda one: one.n_atoms))
 
 
 def _before(run: FinishedRun) -> FinishedRun | None:

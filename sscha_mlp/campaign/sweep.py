@@ -23,8 +23,9 @@ from sscha_mlp.campaign.plan import PlannedPoint, plan_points
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.response import read_response, response_of_run
 from sscha_mlp.campaign.settings import RunSettings, differences, format_toml, read_toml
+from sscha_mlp.campaign.sweep_point import SweepPoint
 from sscha_mlp.campaign.sweep_settings import SweepSettings
-from sscha_mlp.campaign.sweep_table import FILE, Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_table import FILE, Sweep
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Done, ExecutorSettings, Failed, Machines

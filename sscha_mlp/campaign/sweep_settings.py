@@ -7,6 +7,7 @@ from typing import Any, Final
 from sscha_mlp.campaign.plan import first_point
 from sscha_mlp.campaign.settings import RunSettings, merge
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.tables import Shown, Table
 
 _FOR_THE_FIRST: Final = 250
 _FOR_EACH: Final = 30
@@ -18,7 +19,7 @@ _OF_A_POINT: Final = ("temperature", "pressure", "max_labels")
 
 
 @dataclass(frozen=True)
-class SweepSettings:
+class SweepSettings(Shown):
     """All settings of a sweep.
 
     Parameters
@@ -110,3 +111,23 @@ class SweepSettings:
             "fourth": self.fourth,
             "run": dict(self.run),
         }
+
+    def table(self) -> Table:
+        """Return the points, what they may cost, and what the runs do not have by default."""
+        shared = [
+            (f"run.{name}", value)
+            for name, value in self.shared(*self.first).table().rows
+            if name not in _OF_A_POINT
+        ]
+        rows = (
+            ("temperatures (K)", ", ".join(f"{one:g}" for one in self.temperatures)),
+            ("pressures (GPa)", ", ".join(f"{one:g}" for one in self.pressures)),
+            ("points", str(self.n_points)),
+            ("first point", "{:g} K, {:g} GPa".format(*self.first)),
+            ("labels at most", str(self.budget)),
+            ("labels of a check", str(self.check_labels)),
+            ("configurations for the response", str(self.response_configs)),
+            ("configurations for the Hessian", str(self.hessian_configs)),
+            *shared,
+        )
+        return Table("Settings of a sweep", rows, note="Everything else has its default.")

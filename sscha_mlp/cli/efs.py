@@ -45,10 +45,10 @@ def efs(
     del debug  # read by the command line itself
     from sscha_mlp.cli import models
     from sscha_mlp.cli.screen import note
+    from sscha_mlp.digits import configurations
     from sscha_mlp.errors import InputError
     from sscha_mlp.parallel import Machines
     from sscha_mlp.potentials.spread import spread
-    from sscha_mlp.report.numbers import configurations
 
     models.refuse_to_replace(out, inputs)
     with (
@@ -184,8 +184,8 @@ def _print(errors: "Mapping[str, ErrorStatistics]") -> None:
     from rich.table import Table
 
     from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.digits import fixed, significant, with_error
     from sscha_mlp.quantities import QUANTITIES
-    from sscha_mlp.report.numbers import fixed, significant, with_error
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Error", no_wrap=True)

@@ -161,7 +161,7 @@ def _print(
     from rich.table import Table
 
     from sscha_mlp.cli.summary import output_console
-    from sscha_mlp.report.numbers import configurations, significant
+    from sscha_mlp.digits import configurations, significant
 
     console = output_console()
     low, middle, high = (significant(content[name]) for name in ("min", "median", "max"))

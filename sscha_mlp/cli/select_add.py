@@ -215,7 +215,7 @@ def _print(content: dict[str, Any], names: Sequence[str]) -> None:
     from rich.table import Table
 
     from sscha_mlp.cli.summary import output_console
-    from sscha_mlp.report.numbers import significant
+    from sscha_mlp.digits import significant
 
     graded = [row for row in content["chosen"] if row["grade"] is not None]
     if not graded:
@@ -233,7 +233,7 @@ def _print(content: dict[str, Any], names: Sequence[str]) -> None:
 def _say(content: dict[str, Any], out: Path, written: "Written | None") -> None:
     from sscha_mlp.cli.models import describe
     from sscha_mlp.cli.screen import note
-    from sscha_mlp.report.numbers import significant
+    from sscha_mlp.digits import significant
 
     left, n_known = content["largest_grade_left"], content["n_known"]
     parts = [

@@ -80,7 +80,7 @@ def _heading(run: "Standing") -> Iterator[str]:
 def _now(run: "Standing") -> Iterator[str]:
     """What it does or waits for, why it ended, and how it goes on."""
     from sscha_mlp.campaign.standing import State
-    from sscha_mlp.report.numbers import duration
+    from sscha_mlp.digits import duration
 
     names = {State.FAILED: "Because", State.WAITING: "Waits for"}
     if run.reason:
@@ -116,7 +116,7 @@ def _work(run: "Standing") -> str:
 
 
 def _time(timings: Mapping[str, float]) -> str:
-    from sscha_mlp.report.numbers import duration
+    from sscha_mlp.digits import duration
 
     parts = [f"{name} {duration(value)}" for name, value in timings.items() if value >= 0.05]
     parts = [part for part in parts if not part.startswith("total ")]
@@ -126,7 +126,7 @@ def _time(timings: Mapping[str, float]) -> str:
 
 def _population_table(rows: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
     """The last populations, and what is missing after the last one."""
-    from sscha_mlp.report.numbers import fixed, with_error
+    from sscha_mlp.digits import fixed, with_error
 
     yield _row("Population", "F (eV/atom)", "P (GPa)", "V (Å³)", "gradient (THz)", "ESS")
     if len(rows) > _MOST_ROWS:
@@ -182,7 +182,7 @@ def _short(state: str) -> str:
 
 
 def _value(pair: tuple[float, float] | None) -> str:
-    from sscha_mlp.report.numbers import with_error
+    from sscha_mlp.digits import with_error
 
     return "" if pair is None else with_error(*pair)
 

@@ -67,7 +67,7 @@ def supercell(
 
 def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
     """What changes with the size, at most 80 columns wide."""
-    from sscha_mlp.report.numbers import with_error
+    from sscha_mlp.digits import with_error
 
     yield ""
     yield (

@@ -190,7 +190,7 @@ def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None
 
 def _lines(table: "Sweep") -> Iterator[str]:
     """The points, at most 80 columns wide."""
-    from sscha_mlp.report.numbers import concise
+    from sscha_mlp.digits import concise
 
     yield (
         f"{'T (K)':>7}{'P (GPa)':>9}{'V (Å³/atom)':>16}{'G (eV/atom)':>18}{'S (k/atom)':>15}"

@@ -85,7 +85,7 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
 
     from sscha_mlp import units
     from sscha_mlp.cli.summary import output_console
-    from sscha_mlp.report.numbers import significant, with_error
+    from sscha_mlp.digits import significant, with_error
     from sscha_mlp.validation.calibration import calibrate
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)

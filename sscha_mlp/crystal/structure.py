@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp.errors import StructureError
+from sscha_mlp.tables import Shown, Table
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -36,7 +37,7 @@ def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class Crystal:
+class Crystal(Shown):
     """A periodic crystal.
 
     Parameters
@@ -190,6 +191,17 @@ class Crystal:
     def shortest_distance(self) -> float:
         """Shortest distance between two atoms or an atom and its image, Å."""
         return shortest_distance(self.to_ase())
+
+    def table(self) -> Table:
+        """Return the formula, the cell and the volume."""
+        lengths = np.linalg.norm(self.cell, axis=1)
+        rows = (
+            ("formula", self.to_ase().get_chemical_formula()),
+            ("atoms", str(self.n_atoms)),
+            ("lattice vectors", ", ".join(f"{one:.4f}" for one in lengths) + " Å"),
+            ("volume", f"{self.volume / self.n_atoms:.4f} Å³/atom"),
+        )
+        return Table("Crystal", rows)
 
 
 def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:

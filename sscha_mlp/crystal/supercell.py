@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from sscha_mlp.crystal.reciprocal import ComplexArray, HalfGrid
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table
 
 
 @dataclass(frozen=True, eq=False)
-class Supercell:
+class Supercell(Shown):
     """A diagonal supercell of a primitive cell.
 
     Atoms are ordered cell by cell: atom ``T * n_primitive + a`` is primitive atom ``a`` moved by
@@ -122,6 +123,16 @@ class Supercell:
         """Undo :meth:`to_reciprocal`."""
         by_coordinate = self.grid.backward(values).reshape(-1, values.shape[2])
         return np.ascontiguousarray(by_coordinate.T)
+
+    def table(self) -> Table:
+        """Return the size, and the wave vectors that fit into it."""
+        rows = (
+            ("primitive cell", self.primitive.to_ase().get_chemical_formula()),
+            ("repetitions", "×".join(str(n) for n in self.size)),
+            ("atoms", str(self.n_atoms)),
+            ("wave vectors", str(self.n_cells)),
+        )
+        return Table("Supercell", rows)
 
 
 def check_supercell_size(size: tuple[int, ...] | list[int]) -> tuple[int, int, int]:

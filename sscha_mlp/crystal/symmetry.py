@@ -19,6 +19,7 @@ from sscha_mlp.crystal.stars import Stars
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.tables import Shown, Table
 
 SYMMETRY_TOLERANCE: float = 1.0e-4
 """Largest distance (Å) between an atom's image under an operation and an atom."""
@@ -29,7 +30,7 @@ _TERM = re.compile(r"([+-]?)([xyz]|[0-9]+/[1-9][0-9]*|[0-9]+(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True, eq=False)
-class SpaceGroup:
+class SpaceGroup(Shown):
     """Operations of a crystal that also map a supercell onto itself.
 
     Parameters
@@ -209,6 +210,16 @@ class SpaceGroup:
         Stars are joined by time reversal (q and -q); the label is the index of the first member.
         """
         return self.stars.labels
+
+    def table(self) -> Table:
+        """Return the symbol, the operations and the irreducible wave vectors."""
+        equivalent = self.equivalent_qpoints()
+        rows = (
+            ("symbol", f"{self.international} ({self.number})"),
+            ("operations", str(self.n_operations)),
+            ("wave vectors", f"{len(equivalent)}, of which {len(set(equivalent))} are irreducible"),
+        )
+        return Table("Space group", rows)
 
 
 def read_triplet(text: str) -> tuple[IntArray, FloatArray]:

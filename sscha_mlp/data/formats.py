@@ -29,6 +29,7 @@ from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.losses import left_out
 from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.tables import Shown, Table, few
 
 NUMBER: Final = "{}"
 """Stands in the name of a file for the number of the configuration: one file for each."""
@@ -59,7 +60,7 @@ _TAKEN: Final = frozenset({"lattice", "properties", "pbc", "energy", "stress", "
 
 
 @dataclass(frozen=True)
-class Written:
+class Written(Shown):
     """What was written.
 
     Parameters
@@ -81,6 +82,12 @@ class Written:
     n_configs: int
     species: tuple[str, ...]
     left_out: tuple[str, ...]
+
+    def table(self) -> Table:
+        """Return the files, and what they cannot hold."""
+        rows = [(str(path), self.file_format) for path in self.paths]
+        note = f"Left out: {', '.join(self.left_out)}." if self.left_out else ""
+        return Table(f"{self.n_configs} configurations written", few(rows), note=note)
 
 
 def read_any(

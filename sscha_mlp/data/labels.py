@@ -10,7 +10,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from sscha_mlp import units
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table
 
 KEY_RESOLUTION: Final = 1.0e-8
 """Positions and cells closer than this, in Å, belong to the same configuration."""
@@ -24,7 +26,7 @@ _ASYMMETRY: Final = 1.0e-8
 
 
 @dataclass(frozen=True, eq=False)
-class Label:
+class Label(Shown):
     """Energy, forces and stress of one configuration.
 
     Parameters
@@ -61,9 +63,20 @@ class Label:
         object.__setattr__(self, "forces", forces)
         object.__setattr__(self, "stress", stress)
 
+    def table(self) -> Table:
+        """Return energy, forces and pressure."""
+        largest = float(np.linalg.norm(self.forces, axis=1).max())
+        rows = (
+            ("energy (eV)", f"{self.energy:.5f}"),
+            ("atoms", str(len(self.forces))),
+            ("largest force (eV/Å)", f"{largest:.4f}"),
+            ("pressure (GPa)", f"{-np.trace(self.stress) / 3.0 / units.GPA:.3f}"),
+        )
+        return Table("Label", rows)
+
 
 @dataclass(frozen=True, eq=False)
-class LabelledConfiguration:
+class LabelledConfiguration(Shown):
     """A configuration with its label and where it comes from.
 
     Parameters
@@ -117,6 +130,15 @@ class LabelledConfiguration:
     def key(self) -> str:
         """Content of the configuration as a hash, see :func:`configuration_key`."""
         return configuration_key(self.atoms)
+
+    def table(self) -> Table:
+        """Return the configuration, where it comes from, and its label."""
+        drawn = (
+            ("formula", self.atoms.get_chemical_formula()),
+            ("origin", f"{self.origin}, chosen" if self.chosen else self.origin),
+            ("temperature", "–" if self.temperature is None else f"{self.temperature:g} K"),
+        )
+        return Table("Labelled configuration", (*drawn, *self.label.table().rows))
 
 
 def was_chosen(atoms: Atoms) -> bool:

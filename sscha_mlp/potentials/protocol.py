@@ -10,13 +10,15 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
+from sscha_mlp import units
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, span
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Shown):
     """What a potential says about a batch of configurations; the arrays are read-only.
 
     Parameters
@@ -59,6 +61,20 @@ class Predictions:
 
     def __len__(self) -> int:
         return len(self.forces)
+
+    def table(self) -> Table:
+        """Return the range of what the potential says."""
+        pressures = -np.trace(self.stresses, axis1=1, axis2=2) / 3.0 / units.GPA
+        largest = [float(np.linalg.norm(one, axis=1).max()) for one in self.forces]
+        rows = [
+            ("configurations", str(len(self))),
+            ("energy (eV)", span(self.energies.tolist(), 4)),
+            ("largest force (eV/Å)", span(largest, 4)),
+            ("pressure (GPa)", span(pressures.tolist(), 3)),
+        ]
+        if self.uncertainty is not None:
+            rows.append(("uncertainty", span(self.uncertainty.tolist(), 4)))
+        return Table("Predictions", tuple(rows))
 
 
 @runtime_checkable

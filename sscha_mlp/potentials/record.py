@@ -14,6 +14,7 @@ from typing import Any, Self
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import InputError, ModelError
 from sscha_mlp.potentials.registry import MARKER
+from sscha_mlp.tables import Shown, Table
 
 _KEYS = ("schema", "kind", "sha256", "files", "fingerprint", "settings", "elements")
 
@@ -49,7 +50,7 @@ class ModelRecord:
     details: Mapping[str, Any]
 
 
-class RecordedModel:
+class RecordedModel(Shown):
     """What every potential with a record has: a place, an identity, and an end.
 
     Parameters
@@ -93,6 +94,15 @@ class RecordedModel:
 
     def close(self) -> None:
         """End what evaluates; where there is nothing to end, nothing happens."""
+
+    def table(self) -> Table:
+        """Return what it is, what it was trained on, and its settings."""
+        rows = [("elements", ", ".join(self.elements))]
+        if "n_train" in self.record.details:
+            rows.append(("training configurations", str(self.record.details["n_train"])))
+        rows += [(name, str(value)) for name, value in self.settings.items()]
+        rows += [("directory", str(self.path)), ("sha256", f"{self.sha256[:12]}…")]
+        return Table(f"Potential: {self.record.kind.upper()}", tuple(rows))
 
 
 def write_record(directory: Path, record: ModelRecord) -> None:

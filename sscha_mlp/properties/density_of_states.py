@@ -13,10 +13,12 @@ from scipy.special import erf
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation
 from sscha_mlp.properties.mesh import MeshFrequencies, mesh_frequencies
+from sscha_mlp.tables import Shown, Table
 
 GAUSSIAN_WIDTH_THZ: Final = 0.1
 """Default standard deviation of the Gaussians, THz."""
@@ -33,7 +35,7 @@ class Smearing(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class DensityOfStates:
+class DensityOfStates(Shown):
     """Number of modes per frequency.
 
     Parameters
@@ -62,6 +64,21 @@ class DensityOfStates:
     def n_modes(self) -> float:
         """Integral of the density: 3 n_primitive if the bins hold all modes."""
         return float(self.density @ np.diff(self.edges_thz))
+
+    def table(self) -> Table:
+        """Return how it was made, and its mean and range."""
+        widths = np.diff(self.edges_thz)
+        filled = np.flatnonzero(self.density > 0.0)
+        mean = float((self.density * widths) @ self.frequencies_thz) / self.n_modes
+        rows = (
+            ("mesh", "×".join(str(n) for n in self.mesh)),
+            ("smearing", self.smearing.value),
+            ("modes", fixed(self.n_modes, 3)),
+            ("mean frequency (THz)", fixed(mean, 3)),
+            ("lowest (THz)", fixed(self.edges_thz[filled[0]], 2)),
+            ("highest (THz)", fixed(self.edges_thz[filled[-1] + 1], 2)),
+        )
+        return Table("Density of states", rows)
 
 
 def density_of_states(

@@ -22,7 +22,9 @@ from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import Crystal, FloatArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
+from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, few
 
 COULOMB: float = constants.e / (4.0 * np.pi * constants.epsilon_0 * constants.angstrom)
 """``e² / (4 pi eps_0)`` in eV Å."""
@@ -38,7 +40,7 @@ _SMALL = 1.0e-10
 
 
 @dataclass(frozen=True, eq=False)
-class BornCharges:
+class BornCharges(Shown):
     """Born effective charges and the electronic dielectric tensor of a crystal.
 
     Parameters
@@ -92,6 +94,21 @@ class BornCharges:
         charges /= group.n_operations
         charges -= charges.mean(axis=0)
         return BornCharges(charges, group.symmetrise_tensor(self.dielectric))
+
+    def table(self) -> Table:
+        """Return a third of the trace of each tensor, and its largest part off the diagonal."""
+        named = [(f"Z* of atom {n}", one) for n, one in enumerate(self.charges, start=1)]
+        named.append(("ε∞", self.dielectric))
+        rows = [
+            (
+                name,
+                fixed(np.trace(one) / 3.0, 4, sign=True),
+                fixed(np.abs(one - np.diag(np.diag(one))).max(), 4),
+            )
+            for name, one in named
+        ]
+        columns = ("", "trace / 3", "largest off the diagonal")
+        return Table("Born charges and dielectric tensor", few(rows, 20), columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.digits import fixed
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation, interpolate
 from sscha_mlp.properties.paths import BandPath, standard_path
+from sscha_mlp.tables import Shown, Table, few
 
 
 @dataclass(frozen=True, eq=False)
-class Dispersion:
+class Dispersion(Shown):
     """Frequencies along a path.
 
     Parameters
@@ -30,6 +32,16 @@ class Dispersion:
     def frequencies_thz(self) -> FloatArray:
         """Frequencies in THz, shape (n_points, 3 n_primitive)."""
         return self.frequencies / units.THZ
+
+    def table(self) -> Table:
+        """Return the lowest and the highest frequency of each segment."""
+        found = self.frequencies_thz
+        rows = [
+            (" – ".join(one.labels), fixed(found[part].min(), 3), fixed(found[part].max(), 3))
+            for one, part in zip(self.path.segments, self.path.parts, strict=True)
+        ]
+        columns = ("Segment", "lowest (THz)", "highest (THz)")
+        return Table("Frequencies along a path", few(rows, 20), columns)
 
 
 def dispersion(

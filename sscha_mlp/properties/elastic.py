@@ -22,10 +22,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, standard_axes
+from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table
 
 STRAIN: Final = 5.0e-3
 """Size of the strains."""
@@ -38,7 +41,7 @@ _SAME: Final = 1.0e-6
 
 
 @dataclass(frozen=True, eq=False)
-class ElasticConstants:
+class ElasticConstants(Shown):
     """Stiffness of a crystal in Voigt order and the axes of its conventional cell, eV/Å³.
 
     Parameters
@@ -63,9 +66,20 @@ class ElasticConstants:
         """Voigt's average, eV/Å³."""
         return float(self.best[:3, :3].sum() / 9.0)
 
+    def table(self) -> Table:
+        """Return the constants in GPa, with relaxed atoms where there are any."""
+        names = [str(number) for number in range(1, 7)]
+        rows = [
+            (name, *(fixed(value / units.GPA, 1) for value in row))
+            for name, row in zip(names, self.best, strict=True)
+        ]
+        kind = "clamped" if self.relaxed is None else "relaxed"
+        note = f"Voigt's average of the bulk modulus: {self.bulk_modulus / units.GPA:.1f} GPa."
+        return Table(f"Elastic constants (GPa), {kind} atoms", tuple(rows), ("", *names), note)
+
 
 @dataclass(frozen=True, eq=False)
-class ElasticStrains:
+class ElasticStrains(Shown):
     """Strained supercells that suffice for all elastic constants of a crystal.
 
     Parameters
@@ -214,6 +228,17 @@ class ElasticStrains:
             if np.abs(np.array(known) - abs(mean[i, j])).min() > _SAME:
                 found.append((i, j))
         return sorted(found)
+
+    def table(self) -> Table:
+        """Return how many strained cells there are, and which constants are independent."""
+        names = ", ".join(f"C{i + 1}{j + 1}" for i, j in self.independent)
+        rows = (
+            ("directions", str(len(self.directions))),
+            ("strained cells", str(len(self.configurations()))),
+            ("size of a strain", f"{self.size:g}"),
+            ("independent constants", names),
+        )
+        return Table("Strains", rows)
 
 
 def _following(state: DynamicalMatrix, forces: NDArray[np.float64]) -> FloatArray | None:

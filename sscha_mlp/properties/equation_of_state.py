@@ -15,8 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike
 
+from sscha_mlp import units
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table
 
 LEAST_VOLUMES: Final = 5
 """Volumes that a fit of four parameters needs: one more than these."""
@@ -26,7 +28,7 @@ _FARTHEST: Final = 4.0
 
 
 @dataclass(frozen=True)
-class EquationOfState:
+class EquationOfState(Shown):
     """Parameters of the third-order Birch-Murnaghan equation.
 
     Parameters
@@ -63,6 +65,20 @@ class EquationOfState:
         stiffness = 9.0 * self.volume * self.bulk_modulus / 16.0
         cubic = (self.derivative - 4.0) * strain**3
         return np.asarray(self.energy + stiffness * (2.0 * strain**2 + cubic))
+
+    def table(self) -> Table:
+        """Return the parameters."""
+        low, high = self.sampled
+        rows = (
+            ("V0 (Å³/atom)", f"{self.volume:.4f}"),
+            ("E0 (eV/atom)", f"{self.energy:.5f}"),
+            ("B0 (GPa)", f"{self.bulk_modulus / units.GPA:.2f}"),
+            ("B'", f"{self.derivative:.2f}"),
+            ("rms deviation (meV/atom)", f"{1e3 * self.residual:.4f}"),
+            ("volumes (Å³/atom)", f"{low:.3f} to {high:.3f}"),
+        )
+        note = "The minimum lies outside the volumes." if self.is_extrapolated else ""
+        return Table("Equation of state at rest, Birch-Murnaghan", rows, note=note)
 
 
 def fit_equation_of_state(volumes: ArrayLike, energies: ArrayLike) -> EquationOfState:

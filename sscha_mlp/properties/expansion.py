@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.averaged_fit import IMPROBABLE, AveragedFit, Observed, fit_average
 from sscha_mlp.properties.terms import volume_candidates
+from sscha_mlp.tables import Shown, Table, few
 
 LEAST: Final = 3
 """Temperatures without which there is no fit: two leave nothing to judge it by."""
@@ -28,7 +30,7 @@ TOO_CLOSE: Final = "The points determine no fit: they are too close together."
 
 
 @dataclass(frozen=True, eq=False)
-class ExpansionFit:
+class ExpansionFit(Shown):
     """A volume or a length over temperature.
 
     Parameters
@@ -83,6 +85,19 @@ class ExpansionFit:
         y, slope = curve.at(temperatures).value, curve.at(temperatures, order=1).value
         errors = curve.combined([(1, 1.0 / y), (0, -slope / y**2)], temperatures)
         return Estimate(slope / y, errors.stderr)
+
+    def table(self) -> Table:
+        """Return the points beside the fit and its expansion coefficient."""
+        t, points = self.data.x, Estimate(self.data.y, self.data.stderr)
+        columns = {
+            "T (K)": [f"{one:g}" for one in t],
+            "size (Å³ or Å)": estimate_texts(points),
+        }
+        if self.curve is not None:
+            columns["fit"] = estimate_texts(self.size(t))
+            columns["α (ppm/K)"] = estimate_texts(self.coefficient(t), 1.0e6)
+        rows = list(zip(*columns.values(), strict=True))
+        return Table("Thermal expansion", few(rows), tuple(columns), self.statement)
 
 
 def fit_expansion(
@@ -175,3 +190,9 @@ def linear_coefficient(volumetric: Estimate) -> Estimate:
     """Return the mean linear coefficient, a third of the volumetric one, shape (n,), 1/K."""
     parts: tuple[FloatArray, FloatArray] = (volumetric.value / 3.0, volumetric.stderr / 3.0)
     return Estimate(*parts)
+
+
+def estimate_texts(found: Estimate, scale: float = 1.0) -> list[str]:
+    """Return values with their errors as texts, each multiplied by ``scale``."""
+    pairs = zip(found.value, found.stderr, strict=True)
+    return [with_error(scale * value, abs(scale) * stderr) for value, stderr in pairs]

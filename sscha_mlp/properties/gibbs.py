@@ -19,15 +19,24 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.averaged_fit import IMPROBABLE, AveragedFit, Observed, fit_average
-from sscha_mlp.properties.expansion import LEAST, TOO_CLOSE, ascending, known, quality, too_few
+from sscha_mlp.properties.expansion import (
+    LEAST,
+    TOO_CLOSE,
+    ascending,
+    estimate_texts,
+    known,
+    quality,
+    too_few,
+)
 from sscha_mlp.properties.terms import gibbs_candidates
+from sscha_mlp.tables import Shown, Table, few
 
 _LEAST_ENTROPIES: Final = 5
 """With fewer the form between them decides their integral, not they."""
 
 
 @dataclass(frozen=True, eq=False)
-class IsobarFit:
+class IsobarFit(Shown):
     """Thermodynamics along an isobar, per atom.
 
     Parameters
@@ -79,6 +88,18 @@ class IsobarFit:
         """
         t = np.asarray(temperatures, dtype=np.float64)
         return known(self.curve, self.statement).combined([(2, -t / units.KB)], t)
+
+    def table(self) -> Table:
+        """Return the points beside the fit, its entropy and heat capacity."""
+        t, points = self.gibbs.x, Estimate(self.gibbs.y, self.gibbs.stderr)
+        columns = {"T (K)": [f"{one:g}" for one in t], "G (eV/atom)": estimate_texts(points)}
+        if self.curve is not None:
+            columns["fit"] = estimate_texts(self.free_energy(t))
+            columns["S (k/atom)"] = estimate_texts(self.entropies(t))
+            columns["C_P (k/atom)"] = estimate_texts(self.heat_capacity(t))
+        rows = list(zip(*columns.values(), strict=True))
+        note = f"{self.statement} {self.agreement}".strip()
+        return Table("Thermodynamics of an isobar", few(rows), tuple(columns), note)
 
 
 def fit_isobar(

@@ -24,6 +24,7 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SYMMETRY_TOLERANCE, find_space_group
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.properties.dipoles import BornCharges, DipoleSum
+from sscha_mlp.tables import Shown, Table
 
 _ASYMMETRY = 1.0e-6
 """Relative change by symmetrisation up to which force constants have the symmetry."""
@@ -33,7 +34,7 @@ _BATCH = 512
 
 
 @dataclass(frozen=True, eq=False)
-class Interpolation:
+class Interpolation(Shown):
     """Force constants as a Fourier series over lattice translations.
 
     Parameters
@@ -140,6 +141,16 @@ class Interpolation:
     ) -> FloatArray:
         """Frequencies in THz, otherwise as :meth:`frequencies`."""
         return self.frequencies(qpoints, directions) / units.THZ
+
+    def table(self) -> Table:
+        """Return what is interpolated."""
+        rows = (
+            ("primitive cell", self.crystal.to_ase().get_chemical_formula()),
+            ("lattice translations", str(len(self.translations))),
+            ("rotations", str(len(self.rotations))),
+            ("dipoles", "no" if self.dipoles is None else "yes"),
+        )
+        return Table("Interpolated force constants", rows)
 
 
 def interpolate(state: DynamicalMatrix, *, born: BornCharges | None = None) -> Interpolation:

@@ -11,10 +11,12 @@ from scipy.optimize import least_squares
 from scipy.special import gammaincc
 
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.averaged_fit import IMPROBABLE, Observed
 from sscha_mlp.properties.expansion import LEAST, ascending, too_few
+from sscha_mlp.tables import Shown, Table, few
 
 USUAL_DERIVATIVE, USUAL_SPREAD = 4.0, 1.0
 """B' of solids, and how much it differs between them: what is taken for known with few points."""
@@ -78,7 +80,7 @@ _Function = Callable[[EquationForm, FloatArray], FloatArray]
 
 
 @dataclass(frozen=True, eq=False)
-class EquationOfState:
+class EquationOfState(Shown):
     """An isotherm.
 
     Parameters
@@ -151,6 +153,23 @@ class EquationOfState:
         if not self.forms:
             raise InputError(self.statement)
         return self.forms
+
+    def table(self) -> Table:
+        """Return the parameters; the points where there is no fit."""
+        if not self.is_known:
+            data = self.data
+            points = zip(data.x, data.y, data.stderr, strict=True)
+            rows = [(f"{p:g}", with_error(v, s)) for p, v, s in points]
+            return Table("Isotherm", few(rows), ("P (GPa)", "V (Å³)"), self.statement)
+        found = {
+            "V0 (Å³)": self.volume_at_zero,
+            "B at zero pressure (GPa)": self.bulk_modulus_at_zero,
+            "B'": self.derivative,
+        }
+        named = tuple(
+            (name, with_error(float(one.value), float(one.stderr))) for name, one in found.items()
+        )
+        return Table("Equation of state of an isotherm", named, note=self.statement)
 
 
 def fit_isotherm(

@@ -8,16 +8,18 @@ from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray
 from sscha_mlp.crystal.supercell import check_supercell_size
+from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation, interpolate
+from sscha_mlp.tables import Shown, Table
 
 MESH_LENGTH: float = 60.0
 """A mesh is as fine as the grid of a supercell of this length (Å) in every direction."""
 
 
 @dataclass(frozen=True, eq=False)
-class MeshFrequencies:
+class MeshFrequencies(Shown):
     """Frequencies on a mesh of wave vectors.
 
     Parameters
@@ -54,6 +56,17 @@ class MeshFrequencies:
     def everywhere(self) -> FloatArray:
         """Angular frequencies at all points of the mesh, shape (*size, 3 n_primitive)."""
         return self.frequencies[self.place].reshape(*self.size, -1)
+
+    def table(self) -> Table:
+        """Return the mesh and the range of the frequencies."""
+        found = self.frequencies_thz
+        rows = (
+            ("mesh", "×".join(str(n) for n in self.size)),
+            ("irreducible wave vectors", str(len(self.qpoints))),
+            ("lowest (THz)", fixed(found.min(), 3)),
+            ("highest (THz)", fixed(found.max(), 3)),
+        )
+        return Table("Frequencies on a mesh", rows)
 
 
 def mesh_for(crystal: Crystal, length: float = MESH_LENGTH) -> tuple[int, int, int]:

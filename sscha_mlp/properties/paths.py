@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.symmetry import SYMMETRY_TOLERANCE
 from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.tables import Shown, Table, few
 
 POINTS_PER_INVERSE_ANGSTROM: Final = 60.0
 """Points along a path for each 1/Å (2 pi included)."""
@@ -44,7 +45,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class BandPath:
+class BandPath(Shown):
     """A path of straight segments; where one does not begin at the end of the last, it jumps.
 
     Parameters
@@ -143,6 +144,15 @@ class BandPath:
 
     def _with_counts(self) -> Iterator[tuple[Segment, int]]:
         return zip(self.segments, self.counts, strict=True)
+
+    def table(self) -> Table:
+        """Return the segments."""
+        rows = [
+            (" – ".join(one.labels), f"{length:.4f}", str(count))
+            for one, length, count in zip(self.segments, self.lengths(), self.counts, strict=True)
+        ]
+        columns = ("Segment", "length (1/Å)", "points")
+        return Table("Path through the Brillouin zone", few(rows, 20), columns)
 
 
 def _whole(start: FloatArray, step: FloatArray, size: NDArray[np.int64]) -> list[float]:

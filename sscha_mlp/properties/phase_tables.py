@@ -9,8 +9,10 @@ from ase.formula import Formula
 from numpy.typing import NDArray
 
 from sscha_mlp.crystal.structure import FloatArray, read_only
+from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, few
 
 SIGNIFICANT: Final = 2.0
 """Standard errors that a difference must be away from zero."""
@@ -49,7 +51,7 @@ class Axis(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Phase:
+class Phase(Shown):
     """Thermodynamics of one structure, per atom.
 
     Parameters
@@ -132,6 +134,20 @@ class Phase:
         """Return the points at a value of what is kept, ascending along the axis."""
         found = np.flatnonzero(np.abs(self.places(axis.other) - at) < SAME)
         return found[np.argsort(self.places(axis)[found], kind="stable")]
+
+    def table(self) -> Table:
+        """Return its points."""
+        values = (
+            (self.gibbs, self.gibbs_stderr),
+            (self.entropies, self.entropies_stderr),
+            (self.volumes, self.volumes_stderr),
+        )
+        rows = [
+            (f"{t:g}", f"{p:g}", *(with_error(value[n], error[n]) for value, error in values))
+            for n, (t, p) in enumerate(zip(self.temperatures, self.pressures, strict=True))
+        ]
+        columns = ("T (K)", "P (GPa)", "G (eV/atom)", "S (k/atom)", "V (Å³/atom)")
+        return Table(f"{self.name}: {self.formula}", few(rows), columns)
 
 
 @dataclass(frozen=True)
@@ -233,7 +249,7 @@ class PhaseLine:
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseComparison:
+class PhaseComparison(Shown):
     """Two structures side by side.
 
     Parameters
@@ -262,6 +278,22 @@ class PhaseComparison:
         if self.lines:
             return tuple(line.statement for line in self.lines)
         return tuple(_of_point(self.a, self.b, one) for one in self.differences)
+
+    def table(self) -> Table:
+        """Return the differences at the points, and the result in sentences."""
+        rows = [
+            (
+                f"{one.temperature:g}",
+                f"{one.pressure:g}",
+                with_error(1e3 * one.gibbs, 1e3 * one.gibbs_stderr, sign=True),
+                with_error(one.entropy, one.entropy_stderr, sign=True),
+                with_error(one.volume, one.volume_stderr, sign=True),
+            )
+            for one in self.differences
+        ]
+        columns = ("T (K)", "P (GPa)", "ΔG (meV/atom)", "ΔS (k/atom)", "ΔV (Å³/atom)")
+        title = f"{self.b.name} less {self.a.name}"
+        return Table(title, few(rows), columns, " ".join(self.statements))
 
 
 def _of_point(a: Phase, b: Phase, one: PhaseDifference) -> str:

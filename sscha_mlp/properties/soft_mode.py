@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sscha_mlp.crystal.structure import FloatArray, read_only
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, few
 
 _SIGNIFICANT = 2.0
 """Standard errors that the slope must be away from zero."""
 
 
 @dataclass(frozen=True, eq=False)
-class SoftModeFit:
+class SoftModeFit(Shown):
     """A straight line through squared frequencies.
 
     Parameters
@@ -53,6 +55,22 @@ class SoftModeFit:
         centre = (weights * self.temperatures).sum() / weights.sum()
         mean = (weights * self.squares).sum() / weights.sum()
         return np.asarray(mean + self.slope * (np.asarray(temperatures) - centre))
+
+    def table(self) -> Table:
+        """Return the points beside the line, and the result as a sentence."""
+        rows = [
+            (f"{t:g}", with_error(y, s, sign=True), fixed(line, 3, sign=True))
+            for t, y, s, line in zip(
+                self.temperatures,
+                self.squares,
+                self.stderr,
+                self.line(self.temperatures),
+                strict=True,
+            )
+        ]
+        fit = f" χ² = {self.chi_squared:.1f} for {self.degrees_of_freedom} degrees of freedom."
+        columns = ("T (K)", "squared frequency", "line")
+        return Table("Soft mode", few(rows), columns, self.statement + fit)
 
 
 def fit_soft_mode(

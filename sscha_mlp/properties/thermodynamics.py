@@ -17,13 +17,14 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_temperature
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.mesh import MeshFrequencies
+from sscha_mlp.tables import Shown, Table, few
 
 _ZERO_THZ = 1.0e-3
 """A mode between plus and minus this is no oscillator, THz."""
 
 
 @dataclass(frozen=True, eq=False)
-class Thermodynamics:
+class Thermodynamics(Shown):
     """Harmonic thermodynamics of a primitive cell at fixed frequencies.
 
     Parameters
@@ -55,6 +56,19 @@ class Thermodynamics:
     def energy(self) -> FloatArray:
         """Internal energy ``F + T S``, shape (n_temperatures,), eV."""
         return np.asarray(self.free_energy + self.temperatures * self.entropy)
+
+    def table(self) -> Table:
+        """Return free energy, entropy and heat capacity over temperature."""
+        values = (self.temperatures, self.free_energy, self.entropy, self.heat_capacity)
+        rows = [
+            (f"{t:g}", f"{f:.5f}", f"{s / units.KB:.4f}", f"{c / units.KB:.4f}")
+            for t, f, s, c in zip(*values, strict=True)
+        ]
+        note = f"Zero-point energy {self.zero_point:.5f} eV."
+        if self.left_out:
+            note += f" {self.left_out:.3g} unstable modes are left out."
+        columns = ("T (K)", "F (eV)", "S (k)", "C_V (k)")
+        return Table("Harmonic sums of a primitive cell", few(rows), columns, note)
 
 
 def thermodynamics(

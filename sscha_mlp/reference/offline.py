@@ -23,6 +23,7 @@ from sscha_mlp.errors import InputError, SschaMlpError, WaitingForLabelsError
 from sscha_mlp.reference.files import UNITS, InputFormat, by_hand, write_inputs
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.tables import Shown, Table
 
 SCHEMA: Final = "sscha-mlp/offline/1"
 MANIFEST: Final = "manifest.json"
@@ -30,7 +31,7 @@ CONFIGURATIONS: Final = "configurations.xyz"
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class Request(Shown):
     """Labels that somebody was asked to compute.
 
     Parameters
@@ -69,6 +70,16 @@ class Request:
                 f"remove {self.directory} and run the same command again, which writes it anew."
             )
         return frames
+
+    def table(self) -> Table:
+        """Return how many labels are asked of whom, and where the inputs are."""
+        rows = (
+            ("labels", str(len(self.keys))),
+            ("reference", self.reference),
+            ("inputs in", str(self.directory)),
+            ("outputs go into", str(self.store)),
+        )
+        return Table("Labels to compute by hand", rows)
 
 
 def is_offline(reference: Reference) -> bool:

@@ -21,10 +21,11 @@ from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.prepared import suggestion
 from sscha_mlp.reference.table import ReferenceTable, find_table, pseudopotential_hashes, read_table
+from sscha_mlp.tables import Shown, Table
 
 
 @dataclass(frozen=True)
-class Reference:
+class Reference(Shown):
     """A calculator that is taken for the truth.
 
     Parameters
@@ -137,6 +138,15 @@ class Reference:
                 f"{outcome.reason}"
             )
         return Label(*outcome.value)
+
+    def table(self) -> Table:
+        """Return what it is and which elements it knows."""
+        rows = {"name": self.name, "description": self.description}
+        if self.elements is not None:
+            rows["elements"] = ", ".join(self.elements)
+        for name, value in self.parameters.items():
+            rows.setdefault(name, str(value))
+        return Table("Reference", tuple(rows.items()))
 
 
 def reference_names() -> tuple[str, ...]:

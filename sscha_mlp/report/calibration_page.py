@@ -13,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from sscha_mlp.digits import DASH, fixed, significant, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm, new_page, set_labels
-from sscha_mlp.report.numbers import DASH, fixed, significant, with_error
 from sscha_mlp.report.style import (
     GREY,
     INK,

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
+from sscha_mlp.digits import significant, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.model import CertificateRow
-from sscha_mlp.report.numbers import significant, with_error
 from sscha_mlp.report.style import (
     BAND_COLOUR,
     FAIL_COLOUR,

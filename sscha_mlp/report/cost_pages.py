@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sscha_mlp.campaign.finished import new_labels
+from sscha_mlp.digits import DASH, duration, is_number, significant
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -17,7 +18,6 @@ from sscha_mlp.report.layout import (
     wrap,
 )
 from sscha_mlp.report.model import ReportData, UncertaintyRow
-from sscha_mlp.report.numbers import DASH, duration, is_number, significant
 from sscha_mlp.report.story import labels_in_words
 from sscha_mlp.report.style import CYCLE, GREY, MARGIN, PALE, TEXT_WIDTH
 

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sscha_mlp.digits import fixed, is_number, q_name
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.model import FloatArray
-from sscha_mlp.report.numbers import fixed, is_number, q_name
 from sscha_mlp.report.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
 
 FREQUENCY_COLUMNS: Final = (

@@ -8,10 +8,11 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
+from sscha_mlp.campaign.lattice import conventional_lattice
+from sscha_mlp.digits import DASH, duration, fixed, is_number, q_name, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.frequency_figures import mode_values
-from sscha_mlp.report.lattice import conventional_lattice
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -21,7 +22,6 @@ from sscha_mlp.report.layout import (
     wrap,
 )
 from sscha_mlp.report.model import ReportData
-from sscha_mlp.report.numbers import DASH, duration, fixed, is_number, q_name, with_error
 from sscha_mlp.report.phonon_figures import draw_phonons
 from sscha_mlp.report.story import labels_in_words
 from sscha_mlp.report.style import (

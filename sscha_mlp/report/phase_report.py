@@ -1,7 +1,7 @@
 """Two structures by Gibbs free energy: from sweeps or runs to a figure and tables."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sscha_mlp.campaign.sweep_table import Sweep, load_sweep
 from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
+from sscha_mlp.digits import DASH, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.phase_tables import (
     Axis,
@@ -32,11 +33,11 @@ from sscha_mlp.report.layout import (
     set_labels,
     table_pages,
 )
-from sscha_mlp.report.numbers import DASH, with_error
 from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, colour_of, style
 from sscha_mlp.report.sweep_fits import numbers
 from sscha_mlp.report.sweep_series import MOST_SERIES, WASH, line_style, marker
+from sscha_mlp.tables import Shown, Table
 
 SCHEMA: Final = "sscha-mlp/phases/1"
 
@@ -69,7 +70,7 @@ _TINY: Final = 1.0e-6
 
 
 @dataclass(frozen=True, eq=False)
-class Phases:
+class Phases(Shown):
     """A comparison with what has to be said about it.
 
     Parameters
@@ -82,6 +83,11 @@ class Phases:
 
     comparison: PhaseComparison
     notes: tuple[str, ...] = ()
+
+    def table(self) -> Table:
+        """Return the differences, the result and the notes."""
+        found = self.comparison.table()
+        return replace(found, note=" ".join([found.note, *self.notes]))
 
 
 def phase_of(sweep: Sweep, name: str) -> Phase:

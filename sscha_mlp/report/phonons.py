@@ -15,6 +15,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.states import load_state
+from sscha_mlp.digits import fixed, q_name, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.born_files import read_born
@@ -27,7 +28,7 @@ from sscha_mlp.properties.modes import levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
 from sscha_mlp.report.known import known_frequencies
-from sscha_mlp.report.numbers import fixed
+from sscha_mlp.tables import Shown, Table, few
 
 SAME_THZ: Final = 2.0e-3
 """The corrected state counts as that of the result when no frequency differs by more, THz."""
@@ -132,7 +133,7 @@ class PathPoint:
 
 
 @dataclass(frozen=True, eq=False)
-class Phonons:
+class Phonons(Shown):
     """What is known of the phonons of a run.
 
     Parameters
@@ -166,6 +167,23 @@ class Phonons:
     def path(self) -> BandPath:
         """The path of all states."""
         return self.states[0].dispersion.path
+
+    def table(self) -> Table:
+        """Return the modes of the supercell's wave vectors, harmonic and at temperature."""
+        rows = [
+            (
+                q_name(one.q),
+                str(one.band),
+                str(one.degeneracy),
+                fixed(one.harmonic, 3),
+                fixed(one.model, 3),
+                with_error(one.corrected, one.stderr),
+                fixed(one.change, 3, sign=True),
+            )
+            for one in self.rows
+        ]
+        columns = ("q", "band", "modes", "harmonic (THz)", "model", "corrected", "change")
+        return Table(f"Phonons: {self.title}", few(rows, 24), columns, " ".join(self.notes))
 
 
 def run_phonons(

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 from matplotlib.figure import Figure
 
+from sscha_mlp.digits import DASH
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.model import ReportData
-from sscha_mlp.report.numbers import DASH
 from sscha_mlp.report.style import GREY
 
 _SETTINGS: Final = (

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.model import FloatArray, MinimisationTrace, PopulationRow
-from sscha_mlp.report.numbers import fixed, with_error
 from sscha_mlp.report.style import (
     BLUE,
     CYCLE,
@@ -185,7 +185,10 @@ def draw_gradient(axes: Axes, progress: Progress) -> None:
 
 
 def draw_sample_size(axes: Axes, progress: Progress) -> None:
-    """Draw the effective sample size below the number of configurations."""
+    """Draw the effective sample size, and the number of fresh configurations as a dotted line.
+
+    A population that uses earlier ones again may have more than it drew.
+    """
     _series(axes, progress, "effective_sample_size", None)
     sizes = progress.values("n_configs")
     first = 0.0 if progress.stepwise else progress.ends[0] - 1.0
@@ -193,7 +196,9 @@ def draw_sample_size(axes: Axes, progress: Progress) -> None:
     shift = 0.5
     for low, high, size in zip(starts + shift, progress.ends + shift, sizes, strict=True):
         axes.plot((low, high), (size, size), color=GREY, linewidth=0.8, linestyle=(0, (2, 1.5)))
-    axes.set_ylim(0.0, 1.12 * float(sizes.max()))
+    reached = [progress.values("effective_sample_size"), sizes]
+    reached += [trace.effective_sample_size for _, trace in progress.traces()]
+    axes.set_ylim(0.0, 1.12 * float(np.max(np.concatenate(reached))))
     _frame(axes, progress, QUANTITIES["effective_sample_size"].axis)
 
 

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from sscha_mlp.campaign.result import versions
 from sscha_mlp.campaign.sizes import SizeRow
 from sscha_mlp.data.files import write_atomic, write_json_atomic
+from sscha_mlp.digits import with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import (
@@ -22,7 +23,6 @@ from sscha_mlp.report.layout import (
     new_page,
     set_labels,
 )
-from sscha_mlp.report.numbers import with_error
 from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.phonon_figures import set_path
 from sscha_mlp.report.phonons import Phonons, run_phonons

@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from sscha_mlp.campaign.sweep_table import Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_point import SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.averages import Estimate

@@ -6,7 +6,8 @@ from typing import Final
 
 import numpy as np
 
-from sscha_mlp.campaign.sweep_table import Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_point import SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.properties.expansion import ExpansionFit, fit_expansion

@@ -7,14 +7,15 @@ from typing import Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from sscha_mlp.campaign.sweep_table import PointResponse, Sweep, SweepPoint
+from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
+from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.files import make_directory, write_atomic
+from sscha_mlp.digits import DASH, with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.mode_pages import mode_pages
-from sscha_mlp.report.numbers import DASH, with_error
 from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.style import GREY, style
 from sscha_mlp.report.sweep_figures import (

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from sscha_mlp.digits import DASH, fixed, is_number, significant
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm, new_page, set_labels, table_pages
 from sscha_mlp.report.model import LabelRow, ReportData
-from sscha_mlp.report.numbers import DASH, fixed, is_number, significant
 from sscha_mlp.report.phonon_figures import draw_phonons
 from sscha_mlp.report.story import FitRow, OriginRow, StartRow
 from sscha_mlp.report.style import BLUE, GREY, MARGIN, ORANGE, PALE, SKY, TEXT_WIDTH

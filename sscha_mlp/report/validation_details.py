@@ -10,9 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from sscha_mlp import units
-from sscha_mlp.quantities import QUANTITIES
-from sscha_mlp.report.layout import Column, Flow, add_axes_mm, set_labels, table_height
-from sscha_mlp.report.numbers import (
+from sscha_mlp.digits import (
     configurations,
     fixed,
     is_number,
@@ -20,6 +18,8 @@ from sscha_mlp.report.numbers import (
     significant,
     with_error,
 )
+from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.report.layout import Column, Flow, add_axes_mm, set_labels, table_height
 from sscha_mlp.report.style import (
     GREY,
     INK,

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 from scipy import stats
 
+from sscha_mlp.digits import configurations, fixed, significant, with_error
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Flow, add_axes_mm, set_labels, text_width
-from sscha_mlp.report.numbers import configurations, fixed, significant, with_error
 from sscha_mlp.report.style import (
     GREY,
     INK,

@@ -26,10 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, project
 from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import (
     Estimate,
     average,
@@ -41,10 +43,11 @@ from sscha_mlp.ensemble.averages import (
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError
+from sscha_mlp.tables import Shown, Table, span
 
 
 @dataclass(frozen=True, eq=False)
-class Samples:
+class Samples(Shown):
     """An ensemble with the energies, forces and stresses of one potential.
 
     Parameters
@@ -122,9 +125,23 @@ class Samples:
             self.stresses - other.stresses,
         )
 
+    def table(self) -> Table:
+        """Return what a potential says of the ensemble, in the mean."""
+        ensemble = self.ensemble
+        n_atoms = ensemble.dynamical_matrix.supercell.n_atoms
+        energies = self.energies / n_atoms
+        pressures = -np.trace(self.stresses, axis1=1, axis2=2) / 3.0 / units.GPA
+        rows = (
+            ("configurations", str(ensemble.n_configs)),
+            ("energy", f"{span(energies.tolist(), 4)} eV/atom"),
+            ("force, rms", f"{np.sqrt((self.forces**2).mean()):.4f} eV/Å"),
+            ("pressure", f"{span(pressures.tolist(), 2)} GPa"),
+        )
+        return Table("Energies, forces and stresses", rows)
+
 
 @dataclass(frozen=True, eq=False)
-class Estimators:
+class Estimators(Shown):
     """SSCHA averages of samples, reweighted to a trial state.
 
     Parameters
@@ -278,6 +295,28 @@ class Estimators:
         sets = self.degenerate_modes
         shifts = self.mean(sets.shifts(diagonal))
         return Estimate(shifts.value[sets.labels], shifts.stderr[sets.labels])
+
+    def table(self) -> Table:
+        """Return the averages with their standard errors."""
+        supercell = self.samples.ensemble.dynamical_matrix.supercell
+        energy, stress, shifts = self.free_energy, self.stress, self.frequency_shifts
+        place = np.unravel_index(np.abs(shifts.value).argmax(), shifts.value.shape)
+        pressure = -np.trace(stress.value) / 3.0 / units.GPA
+        error = np.trace(stress.stderr) / 3.0 / units.GPA
+        n = supercell.n_atoms
+        forces = np.abs(self.centroid_forces.value).max()
+        rows = (
+            ("free energy (eV/atom)", with_error(energy.value / n, energy.stderr / n)),
+            ("pressure (GPa)", with_error(pressure, error)),
+            ("largest force on a centroid (eV/Å)", f"{forces:.4f}"),
+            (
+                "largest shift of a mode (THz)",
+                with_error(shifts.value[place] / units.THZ, shifts.stderr[place] / units.THZ),
+            ),
+            ("effective sample size", f"{self.effective_sample_size:.0f}"),
+        )
+        title = "Averages of a difference" if self.of_difference else "SSCHA averages"
+        return Table(title, rows)
 
 
 def estimate(samples: Samples, group: SpaceGroup, *, trial: Gaussian | None = None) -> Estimators:

@@ -31,6 +31,7 @@ from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.representation import Representation
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.digits import q_name, with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
@@ -43,6 +44,7 @@ from sscha_mlp.scha.estimators import (
     estimate,
 )
 from sscha_mlp.scha.mode_fields import ModeFields, half_grid_fields, mode_fields, response
+from sscha_mlp.tables import Shown, Table, few
 
 MIN_CONFIGS: int = 8
 """Fewer configurations than this cannot be halved with any sense."""
@@ -52,7 +54,7 @@ _MAX_STEPS = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Hessian:
+class Hessian(Shown):
     """The free-energy Hessian of a state, by sampling.
 
     Parameters
@@ -117,6 +119,30 @@ class Hessian:
         a fixed state.  That the state itself moves is left out.
         """
         return self._response.average(difference, fourth=self.fourth)
+
+    def table(self) -> Table:
+        """Return the softest mode at each wave vector, beside that of the trial state."""
+        squares, trial = self.squares_thz2, self.trial_frequencies_thz
+        supercell = self.dynamical_matrix.supercell
+        lowest = np.where(self.moving, squares.value, np.inf).argmin(axis=1)
+        softest = squares.value[np.arange(len(lowest)), lowest]
+        rows = [
+            (
+                q_name(supercell.qpoints[q]),
+                f"{trial[q][self.moving[q]].min() ** 2:.2f}",
+                with_error(squares.value[q, lowest[q]], squares.stderr[q, lowest[q]]),
+            )
+            for q in np.argsort(softest, kind="stable")
+            if self.moving[q].any()
+        ]
+        order = "with" if self.fourth else "without"
+        note = (
+            f"{self.n_configs} configurations, effective sample size "
+            f"{self.effective_sample_size:.0f}, {order} the fourth order. Below zero the crystal "
+            "is not stable."
+        )
+        columns = ("q", "SSCHA, squared (THz²)", "free-energy Hessian (THz²)")
+        return Table("Softest mode at each wave vector", few(rows), columns, note)
 
 
 def free_energy_hessian(

@@ -6,7 +6,7 @@ it, stop, or go on later from the state that it holds.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class Tolerances:
 
 
 @dataclass(frozen=True)
-class RelaxationSettings:
+class RelaxationSettings(Shown):
     """How a relaxation is done.
 
     Parameters
@@ -123,6 +123,18 @@ class RelaxationSettings:
         if self.cell not in list(CellMode):
             raise ConfigError(f"cell = {self.cell!r} must be one of: {', '.join(CellMode)}.")
         object.__setattr__(self, "cell", CellMode(self.cell))
+
+    def table(self) -> Table:
+        """Return all settings."""
+        rows = [
+            (one.name, str(getattr(self, one.name)))
+            for one in fields(self)
+            if one.name not in {"tolerances", "minimiser"}
+        ]
+        for name in ("tolerances", "minimiser"):
+            part = getattr(self, name)
+            rows += [(f"{name}.{one.name}", str(getattr(part, one.name))) for one in fields(part)]
+        return Table("Settings of a relaxation", tuple(rows))
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.active_set import SAVE
+from sscha_mlp.tables import Shown, Table
 from sscha_mlp.validation.metrics import ValidationSet
 from sscha_mlp.validation.ranking import (
     Interval,
@@ -138,7 +140,7 @@ class Excess:
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibration(Shown):
     """Uncertainty and true error of each configuration, and what the one says about the other.
 
     Made by :func:`calibrate`.
@@ -292,6 +294,27 @@ class Calibration:
             "bins": [row.to_json() for row in self.bins()],
             "statement": self.statement,
         }
+
+    def table(self) -> Table:
+        """Return the force errors between the thresholds, and the rank correlations."""
+        rows = [
+            (
+                f"{one.low:g} to {one.high:g}".replace("-inf to", "up to").replace(
+                    "to inf", "and more"
+                ),
+                str(one.n_configs),
+                with_error(1e3 * one.typical, 1e3 * one.typical_stderr),
+            )
+            for one in self.classes
+        ]
+        ranks = {"force": self.force_rank, "energy": self.energy_rank}
+        note = "Rank correlation with the error (95 % interval): " + ", ".join(
+            f"{name} {fixed(one.value, 2)} ({fixed(one.low, 2)} to {fixed(one.high, 2)})"
+            for name, one in ranks.items()
+        )
+        columns = ("Uncertainty", "configurations", "typical force error (meV/Å)")
+        title = f"{self.name}: {self.uncertainty_name}, {self.n_configs} configurations"
+        return Table(title, tuple(rows), columns if rows else (), f"{note}.")
 
 
 def calibrate(

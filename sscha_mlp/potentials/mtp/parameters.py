@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from sscha_mlp.errors import ModelError
 from sscha_mlp.potentials.mtp.template import Template
+from sscha_mlp.tables import Shown, Table
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Parameters:
+class Parameters(Shown):
     r"""An MTP: template, radial functions and coefficients.
 
     With the Chebyshev polynomials :math:`T_n`, the radial functions between an atom of species s
@@ -94,3 +95,13 @@ class Parameters:
     def elements(self) -> tuple[str, ...]:
         """Chemical symbols, by type."""
         return tuple(chemical_symbols[number] for number in self.species)
+
+    def table(self) -> Table:
+        """Return the elements, the range and the number of coefficients."""
+        rows = (
+            ("elements", ", ".join(chemical_symbols[one] for one in self.species)),
+            ("basis functions", str(self.moment_coeffs.size)),
+            ("radial coefficients", str(self.radial_coeffs.size)),
+            ("range (Å)", f"{self.min_dist:.3f} to {self.max_dist:.3f}"),
+        )
+        return Table("Moment tensor potential", rows)

@@ -1,26 +1,20 @@
-"""Tables of a finished run and of a sweep, for a notebook."""
+"""The answer of a finished run, and a sweep, as tables."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sscha_mlp.campaign.sweep_table import Sweep, SweepPoint
-from sscha_mlp.campaign.sweep_values import Value
-from sscha_mlp.report.lattice import conventional_lattice
-from sscha_mlp.report.numbers import DASH, fixed, with_error
-from sscha_mlp.tables import Table
+from sscha_mlp.campaign.lattice import conventional_lattice
+from sscha_mlp.campaign.sweep_table import Sweep
+from sscha_mlp.digits import fixed, with_error
+from sscha_mlp.tables import ShownContent, Table
 
-_SWEEP_COLUMNS = (
-    "T (K)",
-    "P (GPa)",
-    "V (Å³/atom)",
-    "F (eV/atom)",
-    "S (k/atom)",
-    "α (ppm/K)",
-    "C_P (k)",
-    "B (GPa)",
-    "labels",
-    "certified",
-)
+
+class RunResult(ShownContent):
+    """The content of ``result.json``."""
+
+    def table(self) -> Table:
+        """Return the answer: what the model says, what it becomes, and what it took."""
+        return result_table(self)
 
 
 def result_table(result: Mapping[str, Any]) -> Table:
@@ -36,7 +30,10 @@ def result_table(result: Mapping[str, Any]) -> Table:
         _corrected_row("free energy (eV/atom)", result["free_energy_eV_per_atom"]),
         _corrected_row("pressure (GPa)", result["pressure_GPa"]),
         ("volume (Å³/atom)", "", with_error(volume["value"], volume["stderr"])),
-        *((name, "", text) for name, text in conventional_lattice(result)),
+        *(
+            (f"{name[0].lower()}{name[1:]}", "", text)
+            for name, text in conventional_lattice(result)
+        ),
         *_extreme_modes(result),
         ("labels", "", _counts(labels)),
     ]
@@ -48,9 +45,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
 
 def sweep_table(sweep: Sweep) -> Table:
     """Return one line for each point of a sweep; responses are those of the model."""
-    rows = tuple(_point_row(one) for one in sweep.points)
-    title = f"{sweep.formula}: {len(rows)} points, {sweep.labels_total} labels"
-    return Table(title, rows, _SWEEP_COLUMNS)
+    return sweep.table()
 
 
 def _corrected_row(name: str, value: Mapping[str, float]) -> tuple[str, str, str]:
@@ -80,26 +75,3 @@ def _counts(labels: Mapping[str, int]) -> str:
 
 def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}." if text else ""
-
-
-def _point_row(point: SweepPoint) -> tuple[str, ...]:
-    response = point.response
-    known = (
-        (None, None, None)
-        if response is None
-        else (response.expansion_per_K, response.heat_capacity_p_kB, response.bulk_modulus_GPa)
-    )
-    return (
-        f"{point.temperature_K:g}",
-        f"{point.pressure_GPa:g}",
-        _text(point.volume_A3_per_atom),
-        _text(point.free_energy_eV_per_atom),
-        _text(point.entropy_kB),
-        *(_text(one, scale) for one, scale in zip(known, (1.0e6, 1.0, 1.0), strict=True)),
-        str(point.labels_new),
-        "yes" if point.converged else "no",
-    )
-
-
-def _text(value: Value | None, scale: float = 1.0) -> str:
-    return DASH if value is None else with_error(scale * value.value, scale * value.stderr)

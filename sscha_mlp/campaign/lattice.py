@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import spglib
 
-from sscha_mlp.report.numbers import fixed, with_error
+from sscha_mlp.digits import fixed, with_error
 
 
 def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
