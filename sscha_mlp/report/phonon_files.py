@@ -14,9 +14,10 @@ from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
-from sscha_mlp.report.numbers import fixed, q_name, with_error
+from sscha_mlp.report.numbers import fixed, with_error
 from sscha_mlp.report.pdf import stamped_pdf
 from sscha_mlp.report.phonon_figures import NAMES, draw_phonons
 from sscha_mlp.report.phonons import ModeRow, Phonons, PhononState
