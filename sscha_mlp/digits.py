@@ -1,7 +1,7 @@
 """Numbers as a person reads them: as many digits as their error allows."""
 
 import math
-from collections.abc import Sequence
+import re
 from typing import Any, Final
 
 DASH: Final = "—"
@@ -9,6 +9,7 @@ DASH: Final = "—"
 
 _MINUS: Final = "\N{MINUS SIGN}"
 _MOST_DECIMALS: Final = 6
+_HYPHEN: Final = re.compile(r"(?<![\w.)-])-(?=\d)")
 
 
 def is_number(value: Any) -> bool:
@@ -36,6 +37,11 @@ def fixed(value: Any, decimals: int, *, sign: bool = False) -> str:
     if float(text) == 0.0:
         text = text.lstrip("+-")
     return text.replace("-", _MINUS)
+
+
+def with_minus(sentence: str) -> str:
+    """Return a sentence of the journal with true minus signs before its numbers."""
+    return _HYPHEN.sub(_MINUS, sentence)
 
 
 def significant(value: Any, digits: int = 3) -> str:
@@ -112,20 +118,3 @@ def duration(seconds: Any) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, rest = divmod(round(whole / 60.0), 60)
     return f"{hours} h {rest:02d} min"
-
-
-def q_name(q: Sequence[float]) -> str:
-    """Return a q point in reciprocal-lattice units, with Γ by its name."""
-    if all(abs(float(one)) < 1.0e-8 for one in q):
-        return "Γ"
-    return "(" + " ".join(_fraction(float(one)) for one in q) + ")"
-
-
-def _fraction(value: float) -> str:
-    """Return a coordinate as a simple fraction where it is one."""
-    for denominator in range(1, 13):
-        numerator = round(value * denominator)
-        if abs(value * denominator - numerator) < 1.0e-6:
-            text = str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
-            return text.replace("-", "\N{MINUS SIGN}")
-    return fixed(value, 3)

@@ -1,5 +1,6 @@
 """Name, unit and axis label of each quantity that is shown to a person."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -57,3 +58,26 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "labels": Quantity("Reference labels", ""),
 }
 """Registry of quantities, by the key that code uses."""
+
+
+def q_name(q: Sequence[float]) -> str:
+    """Return a q point in reciprocal-lattice units, with Γ by its name.
+
+    Parameters
+    ----------
+    q
+        Shape (3,).
+    """
+    if all(abs(float(one)) < 1.0e-8 for one in q):
+        return "Γ"
+    return "(" + " ".join(_fraction(float(one)) for one in q) + ")"
+
+
+def _fraction(value: float) -> str:
+    """Return a coordinate as a simple fraction where it is one."""
+    for denominator in range(1, 13):
+        numerator = round(value * denominator)
+        if abs(value * denominator - numerator) < 1.0e-6:
+            text = str(numerator) if denominator == 1 else f"{numerator}/{denominator}"
+            return text.replace("-", "\N{MINUS SIGN}")
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")

@@ -70,7 +70,7 @@ def here(tmp_path, monkeypatch):
         (["--structure", "overlapping.vasp"], ["0.10 Å apart"]),
         (["--structure", "copper.vasp"], ["no parameters for Cu", "another reference"]),
         (["--dyn", "nothing"], ["nothing1"]),
-        (["--dyn", "nothing", "--structure", "copper.vasp"], ["one of a structure"]),
+        (["--dyn", "nothing", "--structure", "copper.vasp"], ["Give one of --structure"]),
         (["--supercell", "2", "0", "2"], ["(2, 0, 2)"]),
         (["--T", "-5"], ["-5.0 K"]),
         (["--T", "nan"], ["nan K"]),

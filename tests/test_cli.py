@@ -21,6 +21,7 @@ from cheap import (
 )
 from rich.console import Console
 
+from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.cli import run_command
 from sscha_mlp.cli.running import default_run_directory, resolve
 from sscha_mlp.cli.screen import BarObserver, LineObserver
@@ -134,6 +135,8 @@ def test_the_version_is_shown(capsys):
         (["relax", "--T", "warm"], "Invalid value for '--T'"),
         (["relax", "--tee", "300"], "No such option: --tee"),
         (["melt"], "No such command 'melt'"),
+        (["relx"], "Did you mean 'relax'? See"),
+        (["relax", "--T", "warm"], "Input should be a valid number. See"),
         (["fit", "a.xyz"], "Missing option '--out'"),
     ],
 )
@@ -408,6 +411,30 @@ def test_bars_show_what_is_left_on_a_terminal():
     text = screen.getvalue()
     for words in ("fit 0: gap on 40 labels", "3/4", "left", "-5.31490 ± 0.00030", "988/1000"):
         assert words in text
+
+
+def test_a_long_line_goes_on_below_its_first_word_on_a_terminal_alone():
+    text = (
+        "validation on converged, 2000 K, model 3 (36 unseen labels): energy 0.65 meV/atom, 4 GPa"
+    )
+    printed = []
+    for terminal in (True, False):
+        screen = StringIO()
+        console = Console(file=screen, force_terminal=terminal, width=80, color_system=None)
+        LineObserver(console).note(text)
+        printed.append([line.rstrip() for line in screen.getvalue().splitlines()])
+
+    wrapped, whole = printed
+    assert len(wrapped) == 2
+    assert all(len(line) <= 80 and line[:2] == "  " and line[2] != " " for line in wrapped)
+    assert whole == [f"  {text}"]
+
+
+def test_a_run_from_another_one_is_not_called_silicon(tmp_path):
+    screen = StringIO()
+    settings = RunSettings(temperature=300.0, origin="/somewhere/copper")
+    LineObserver(Console(file=screen, width=120)).begin(settings, tmp_path)
+    assert screen.getvalue().startswith("from copper at 300 K")
 
 
 def test_lines_do_not_take_brackets_for_markup():

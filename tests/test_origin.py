@@ -132,7 +132,7 @@ def test_a_check_does_not_repeat_the_numbers_of_the_run_before(finished_run, col
     [
         ({"reference": "lj"}, "its labels would be mixed"),
         ({"origin": "nowhere"}, "not a run directory"),
-        ({"structure": "x.cif"}, "one of a structure"),
+        ({"structure": "x.cif"}, "Give one of --structure"),
         ({"max_labels": 4}, "8 to check"),
     ],
 )

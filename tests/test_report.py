@@ -16,6 +16,7 @@ from sscha_mlp import digits, units
 from sscha_mlp.errors import InputError
 from sscha_mlp.report import frequency_figures
 from sscha_mlp.report.certificate_figures import certificate_figure
+from sscha_mlp.report.layout import new_page
 from sscha_mlp.report.model import (
     CertificateRow,
     MinimisationTrace,
@@ -23,12 +24,12 @@ from sscha_mlp.report.model import (
     ReportData,
     ValidationStage,
 )
-from sscha_mlp.report.pages import verdict_of
+from sscha_mlp.report.pages import summary_page, verdict_of
 from sscha_mlp.report.pdf import report_pages, write_report, write_validation
 from sscha_mlp.report.provenance import flatten
 from sscha_mlp.report.run_figures import run_figure
 from sscha_mlp.report.validation_details import details_figure
-from sscha_mlp.report.validation_page import split_sets, validation_figure
+from sscha_mlp.report.validation_page import draw_parity, split_sets, validation_figure
 from sscha_mlp.validation.certificate import Shift, Verdict
 from sscha_mlp.validation.metrics import ValidationSet
 
@@ -331,11 +332,52 @@ def test_sets_side_by_side_get_a_row_each(rng):
     assert len(figure.axes) == 3 * (1 + 3)
 
 
-def test_many_points_are_an_image_inside_the_vector_figure(rng):
-    few, many = make_set(rng, n=4), make_set(rng, n=60)
+def test_graphics_are_vectors_whatever_the_number_of_points(rng, tmp_path):
+    path, *_ = write_validation([make_set(rng, n=60)], tmp_path)
 
-    assert not validation_figure([few]).axes[0].lines[1].get_rasterized()
-    assert validation_figure([many]).axes[2].lines[1].get_rasterized()
+    assert b"/Subtype /Image" not in path.read_bytes()
+
+
+def test_errors_are_written_into_the_corner_without_points(rng):
+    figure, places = new_page(), []
+    for sign in (-1.0, 1.0):
+        one = make_set(rng, n=12)
+        x = np.linspace(-1.0, 1.0, one.energies_reference.size)
+        y = x.copy()
+        y[: x.size // 3] += 0.9 * sign + 0.9
+        y[-x.size // 3 :] += 0.9 * sign - 0.9
+        axes = figure.add_subplot()
+        draw_parity(axes, [replace(one, energies_reference=x, energies_predicted=y)], "energy")
+        places.append(axes.texts[0].get_position()[0])
+
+    assert places == [0.05, 0.95]
+
+
+def test_what_is_not_certified_is_not_called_the_answer(data):
+    stopped = make_result(
+        converged=False, stop_reason="not converged: stopped: the cell collapsed."
+    )
+    bad = replace(data, result=stopped)
+    titles = [
+        [text.get_text() for text in summary_page(one).texts if text.get_weight() == "bold"]
+        for one in (data, bad)
+    ]
+
+    assert "The answer" in titles[0]
+    assert "The answer" not in titles[1]
+    assert "Numbers that are not certified" in titles[1]
+    assert verdict_of(bad).sentence == "The relaxation stopped: the cell collapsed."
+
+
+def test_the_band_of_the_frequencies_is_that_of_the_settings(data):
+    asked = {"certificate": {"tolerances": {"frequency_thz": 2.0, "frequency_relative": 0.01}}}
+    page = next(
+        one
+        for one in report_pages(replace(data, settings=asked))
+        if any(axes.get_ylabel() == "Shift from the model (THz)" for axes in one.axes)
+    )
+    shifts = next(one for one in page.axes if one.get_ylabel() == "Shift from the model (THz)")
+    assert min(bar.get_height() for bar in shifts.patches) == pytest.approx(4.0)
 
 
 def test_six_sets_take_two_pages_of_three():

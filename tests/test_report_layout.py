@@ -1,9 +1,17 @@
 """How the report sets numbers, text and tables."""
 
+import re
+
+import numpy as np
 import pytest
 
 from sscha_mlp import digits
+from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import q_name
+from sscha_mlp.report.dots import told_apart
 from sscha_mlp.report.layout import Column, Flow, new_page, shorten, table_pages, text_width, wrap
+from sscha_mlp.report.outline import Section, contents_line, outline_of, with_outline
+from sscha_mlp.report.pdf import pdf_bytes
 from sscha_mlp.report.style import style
 
 
@@ -47,7 +55,54 @@ def test_small_negative_numbers_have_no_sign_when_they_round_to_zero():
     [([0, 0, 0], "Γ"), ([0.5, -0.25, 0], "(1/2 −1/4 0)"), ([1 / 3, 0.123456, 0], "(1/3 0.123 0)")],
 )
 def test_names_of_q_points(q, name):
-    assert digits.q_name(q) == name
+    assert q_name(q) == name
+
+
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("still changes by -8.35 ± 0.83", "still changes by −8.35 ± 0.83"),
+        ("round-1.2: after 3-5 steps, 1e-5", "round-1.2: after 3-5 steps, 1e-5"),
+    ],
+)
+def test_sentences_of_the_journal_get_true_minus_signs(written, shown):
+    assert digits.with_minus(written) == shown
+
+
+def test_bookmarks_lead_to_the_first_pages_of_the_parts():
+    with style():
+        sections = [Section("One", [new_page()]), Section("Two, longer", [new_page(), new_page()])]
+        pages = [page for one in sections for page in one.pages]
+        plain = pdf_bytes(pages, title="x")
+    content = with_outline(plain, outline_of(sections))
+    kids = re.findall(rb"(\d+) 0 R", re.search(rb"/Kids \[(.*?)\]", plain)[1])
+    marks = re.findall(rb"/Title <(\w+)> /Parent \d+ 0 R /Dest \[ (\d+) 0 R", content)
+
+    titles = [bytes.fromhex(title.decode())[2:].decode("utf-16-be") for title, _ in marks]
+    assert titles == ["One", "Two, longer"]
+    assert [page for _, page in marks] == [kids[0], kids[1]]
+    assert content.startswith(plain)
+    table = content[int(content.split()[-2]) :]
+    for number, place in re.findall(rb"(\d+) 1\n(\d{10}) 00000 n", table):
+        assert content[int(place) :].startswith(number + b" 0 obj")
+    assert with_outline(plain, []) == plain
+    with pytest.raises(InputError, match="bookmarks need a PDF"):
+        with_outline(b"no PDF", outline_of(sections))
+
+
+def test_the_first_page_says_where_the_parts_are():
+    parts = [Section("The start", [new_page()]), Section("Validation of x, late", [new_page()] * 2)]
+    parts.append(Section("Cost, alarms and notes", [new_page()]))
+    text = contents_line(parts)
+    assert text == "Pages: the start (2), validation of x (3–4), cost, alarms and notes (5)."
+
+
+def test_points_that_cannot_be_told_apart_are_drawn_once(rng):
+    x, y = rng.normal(size=(2, 400))
+    kept = told_apart(np.tile(x, 5), np.tile(y, 5))
+    assert kept.max() < 400
+    assert len(kept) > 380
+    assert {x.argmin(), x.argmax(), y.argmin(), y.argmax()} <= set(kept)
 
 
 def test_text_wraps_inside_its_width():

@@ -134,6 +134,41 @@ def test_an_unfinished_run_gives_what_there_is(copied_run, key):
     assert data.result["labels"]["total"] > 0
 
 
+def test_the_report_of_a_run_that_failed_says_why(copied_run):
+    cut_after(copied_run, "labels/test-start")
+    with (copied_run / "log.txt").open("a") as log:
+        log.write("2026-11-21 20:00:00,000 failed: the reference is gone\n")
+    verdict = verdict_of(report_data(copied_run))
+
+    assert verdict.title == "NOT CONVERGED"
+    assert verdict.sentence == "The relaxation stopped: the reference is gone."
+
+
+def test_a_report_is_made_again_byte_by_byte_and_changes_nothing_else(copied_run):
+    first = [path.read_bytes() for path in write_run_report(copied_run)]
+    others = {
+        path: path.stat().st_mtime_ns
+        for path in copied_run.rglob("*")
+        if path.is_file() and path.name.split(".")[0] not in {"report", "validation"}
+    }
+    again = write_run_report(copied_run)
+
+    assert [path.read_bytes() for path in again] == first
+    assert all(path.stat().st_mtime_ns == time for path, time in others.items())
+
+
+def test_a_check_that_failed_has_the_number_that_the_log_gives_it(copied_run):
+    path = copied_run / "journal.jsonl"
+    lines = path.read_text().splitlines()
+    place = next(n for n, line in enumerate(lines) if '"step": "certificate/1"' in line)
+    row = json.loads(lines[place])
+    row["payload"] |= {"passed": False, "reason": "outside: stress"}
+    lines[place] = json.dumps(row)
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+    assert "Check 1 did not pass: outside: stress." in report_data(copied_run).notes
+
+
 def test_a_run_that_has_hardly_begun_has_a_report(tmp_path):
     RunDirectory(tmp_path / "run").prepare(RunSettings(temperature=300.0))
     (path,) = write_run_report(tmp_path / "run")

@@ -111,7 +111,7 @@ def test_merging_puts_the_second_on_top_table_by_table():
         ({"seed": -1}, "seed = -1"),
         ({"workers": -1}, "must not be negative"),
         ({"engine": "julia"}, "Unknown engine 'julia'; known: native, python-sscha"),
-        ({"dyn": "a", "structure": "b"}, "one of a structure"),
+        ({"dyn": "a", "structure": "b"}, "Give one of --structure"),
         ({"start": {"displacement": 0}}, r"start\.displacement = 0.0 is not a number above 0"),
         ({"start": {"fmax": float("nan")}}, r"start\.fmax = nan"),
         ({"training": {"n_start": 3}}, r"training\.n_start = 3 is less than 4"),

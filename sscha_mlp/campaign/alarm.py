@@ -52,13 +52,19 @@ class Alarm:
     def sentence(self, value: float) -> str:
         """Say why the model was stopped."""
         if self.fraction is None:
-            which = f"the model's uncertainty ({self.name}) on this ensemble is {value:.3g}"
+            which = f"the model's uncertainty ({self.name}) on this ensemble is {_short(value)}"
         else:
             which = (
-                f"the model's {self.name} exceeds {value:.3g} on {100 * self.fraction:g} % of this "
-                "ensemble"
+                f"the model's {self.name} exceeds {_short(value)} on {100 * self.fraction:g} % of "
+                "this ensemble"
             )
-        return f"stopped: {which}, beyond the {self.limit:.3g} that mark the end of its domain"
+        limit = _short(self.limit or 0.0)
+        return f"stopped: {which}, beyond the {limit} that mark the end of its domain"
+
+
+def _short(value: float) -> str:
+    """Three digits, and no exponent where the number is large."""
+    return f"{value:.3g}" if abs(value) < 1.0e3 else f"{value:.0f}"
 
 
 def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm:

@@ -16,6 +16,7 @@ from sscha_mlp.properties.dispersion import Dispersion
 from sscha_mlp.properties.elastic import ElasticConstants
 from sscha_mlp.properties.equation_of_state import EquationOfState
 from sscha_mlp.properties.modes import levels
+from sscha_mlp.quantities import q_name
 from sscha_mlp.tables import Shown, Table
 
 VOLUME_LIMIT: Final = 0.005
@@ -371,8 +372,7 @@ class Comparison(Shown):
         row = max(found.rows, key=lambda one: abs(one.difference) / self.allowed(one.reference))
         relative = row.difference / abs(row.reference) if row.reference else None
         departs = bool(abs(row.difference) > self.allowed(row.reference))
-        q = " ".join(f"{value:.3g}" for value in row.q)
-        worst = f"worst against its limit {row.reference:.2f} THz at q = ({q})"
+        worst = f"worst against its limit {row.reference:.2f} THz at q = {q_name(row.q)}"
         where = f"rms {found.rms:.3f} THz; {worst}"
         return Departure(name, row.difference, "THz", relative, departs, where)
 

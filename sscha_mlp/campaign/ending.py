@@ -63,7 +63,10 @@ def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> Mapping[str,
             return one.last
     rows = context.journal.steps("population/")
     if not rows:
-        raise RelaxationError(f"No population could be finished: {relaxed.reason}")
+        raise RelaxationError(
+            f"No population could be finished: {relaxed.reason.rstrip('.')}. Start again in "
+            "another --run-dir with a larger --max-labels: the model has to learn more first."
+        )
     return rows[-1][1]
 
 

@@ -108,7 +108,7 @@ def _choose(context: Context, dataset: Dataset, start: DynamicalMatrix) -> Paylo
         scores |= final
     else:
         name = next(iter(best))
-    table = "; ".join(f"{key} {1e3 * one.force_typical:.0f} meV/Å" for key, one in scores.items())
+    table = "; ".join(f"{key} {1e3 * one.force_typical:.1f} meV/Å" for key, one in scores.items())
     context.observer.note(f"hyper-parameters: {name} ({table}, typical on held-out forces)")
     return {
         "name": name,

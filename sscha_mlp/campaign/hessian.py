@@ -23,13 +23,14 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.states import load_state, save_state
-from sscha_mlp.digits import fixed, q_name, with_error
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
+from sscha_mlp.quantities import q_name
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.estimators import Samples, estimate_difference

@@ -1,5 +1,6 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -247,8 +248,8 @@ def timings(journal: Journal) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of this package and of those that its numbers come from."""
-    found = {"sscha-mlp": __version__}
+    """Return the versions of this package, of Python and of what its numbers come from."""
+    found = {"sscha-mlp": __version__, "python": platform.python_version()}
     for name in _PACKAGES:
         try:
             found[name] = version(name)

@@ -153,7 +153,8 @@ class RunSettings(Shown):
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
             raise ConfigError(
-                "Give one of a structure, dyn files and a finished run to start from."
+                "A run starts from a structure, from dyn files, or from a finished run. Give one "
+                "of --structure, --dyn and --from."
             )
         least = self.least_labels
         if self.max_labels < least:

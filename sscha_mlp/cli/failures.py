@@ -29,6 +29,9 @@ _WRONG_PLACES: Final = frozenset(
 )
 """Errors of the system that another path avoids."""
 
+_PARSER: Final = re.compile(r", unable to parse \w+ as an? \w+")
+"""What the parser of the command line adds to what was expected."""
+
 _PART_END: Final = re.compile(r"; |(?<!e\.g)\. (?=[A-Z]|sscha-mlp)")
 _ENCLOSED: Final = re.compile(r"\([^()]*\)|(?<!\w)'[^']*'|\"[^\"]*\"")
 
@@ -134,8 +137,10 @@ def _is_usage(err: BaseException) -> bool:
 
 def _usage(err: BaseException, verb: str) -> str:
     message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    message = _PARSER.sub("", message)
     known = verb.isalpha() and "No such command" not in message
-    return f"{message}. See sscha-mlp {f'{verb} ' if known else ''}--help."
+    end = "" if message.endswith("?") else "."
+    return f"{message}{end} See sscha-mlp {f'{verb} ' if known else ''}--help."
 
 
 @contextlib.contextmanager

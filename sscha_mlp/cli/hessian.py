@@ -58,8 +58,8 @@ def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
         f"Free-energy Hessian at {content['temperature_K']:g} K{nuclei}, {order}, "
         f"{content['n_configs']} configurations"
     )
-    yield f"{'q':<18}{'SSCHA':>8}{'Hessian':>9}{'squared':>11}{'error':>10}{'correction':>12}"
-    yield f"{'':<18}{'(THz)':>8}{'(THz)':>9}{'(THz²)':>11}{'(THz²)':>10}{'(THz²)':>12}"
+    yield f"{'q':<16}{'SSCHA':>8}{'Hessian':>9}{'Hessian squared':>21}{'correction':>12}"
+    yield f"{'':<16}{'(THz)':>8}{'(THz)':>9}{'(THz²)':>21}{'(THz²)':>12}"
     for entry in content["modes"]:
         yield from _rows(entry, content["softest"])
     yield from textwrap.wrap(content["statement"], width=80)
@@ -72,8 +72,11 @@ def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
 
 def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]:
     """One line for each set of equal modes of a wave vector, the softest of all marked."""
+    from sscha_mlp.digits import error_decimals, fixed, with_error
+    from sscha_mlp.quantities import q_name
+
     squared = entry["squared_THz2"]
-    name = "(" + " ".join(f"{value:.3g}" for value in entry["q"]) + ")"
+    name = q_name(entry["q"])
     last = None
     columns = zip(
         entry["is_translation"],
@@ -90,7 +93,8 @@ def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]
         last = value
         is_softest = value == softest["squared_frequency_THz2"] and entry["q"] == softest["q"]
         mark = "  < softest" if is_softest else ""
+        change = fixed(correction, error_decimals(error), sign=True)
         yield (
-            f"{name:<18}{trial:>8.3f}{frequency:>9.3f}{value:>11.4f}{error:>10.4f}"
-            f"{correction:>+12.4f}{mark}"
-        ).rstrip()
+            f"{name:<16}{fixed(trial, 3):>8}{fixed(frequency, 3):>9}"
+            f"{with_error(value, error):>21}{change:>12}{mark}"
+        )

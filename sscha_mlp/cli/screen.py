@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -74,12 +75,19 @@ class LineObserver(ScreenObserver):
         self.console = console
 
     def print(self, text: str) -> None:
-        """Print a line with markup, without breaking it in a file."""
-        self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
+        """Print a line with markup; a terminal breaks it below its first word, a file does not."""
+        if not self.console.is_terminal:
+            self.console.print(text, highlight=False, soft_wrap=True)
+            return
+        indent = len(text) - len(text.lstrip())
+        content = self.console.render_str(text.lstrip(), highlight=False)
+        self.console.print(Padding(content, (0, 0, 0, indent), expand=False))
 
     def begin(self, settings: "RunSettings", directory: Path) -> None:
         """Say what is run and where."""
-        what = Path(settings.structure or settings.dyn or settings.origin or "bundled silicon").name
+        what = Path(settings.structure or settings.dyn or "bundled silicon").name
+        if settings.origin:
+            what = f"from {Path(settings.origin).name}"
         cells = "×".join(str(n) for n in settings.supercell)
         again = "going on in" if (directory / "journal.jsonl").exists() else "run directory"
         self.print(
@@ -198,4 +206,5 @@ def make_observer(*, quiet: bool) -> ScreenObserver:
 
 def note(text: str) -> None:
     """Print one line about what was done on standard error."""
-    error_console().print(text, highlight=False, markup=False, soft_wrap=True)
+    console = error_console()
+    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)

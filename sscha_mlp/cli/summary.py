@@ -13,9 +13,10 @@ from rich.table import Table
 from sscha_mlp.campaign.finished import new_labels
 from sscha_mlp.campaign.lattice import conventional_lattice
 from sscha_mlp.campaign.levels import SAME_THZ
-from sscha_mlp.digits import duration, fixed, q_name, with_error
+from sscha_mlp.digits import duration, fixed, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.story import labels_in_words, taken_over_labels
 
 _Row = tuple[str, dict[str, float]]

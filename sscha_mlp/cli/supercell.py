@@ -68,6 +68,7 @@ def supercell(
 def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
     """What changes with the size, at most 80 columns wide."""
     from sscha_mlp.digits import with_error
+    from sscha_mlp.quantities import q_name
 
     yield ""
     yield (
@@ -84,7 +85,7 @@ def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
     for level in rows[0].levels:
         place = rows[0].at(level.q).index(level)
         cells = [row.at(level.q)[place : place + 1] for row in rows[-2:]]
-        q = "(" + " ".join(f"{v:.3g}" for v in level.q) + ")"
-        yield f"{q + f' ×{level.count}':<24}" + "".join(
+        equal = f" ×{level.count}" if level.count > 1 else ""
+        yield f"{q_name(level.q) + equal:<24}" + "".join(
             f"{with_error(one[0].frequency, one[0].stderr) if one else '—':>22}" for one in cells
         )

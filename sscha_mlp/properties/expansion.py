@@ -171,7 +171,7 @@ def too_few(n: int, what: str) -> str:
 def quality(curve: AveragedFit) -> str:
     """Say how well a fit describes its points."""
     freedom = curve.degrees_of_freedom
-    text = f"chi² = {curve.chi_squared:.1f} with {_counted(freedom, 'degree')} of freedom"
+    text = f"χ² = {curve.chi_squared:.1f} with {_counted(freedom, 'degree')} of freedom"
     if curve.probability < IMPROBABLE:
         text += (
             ": the fit does not describe the points within their errors, and its errors are "

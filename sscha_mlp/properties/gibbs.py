@@ -181,7 +181,7 @@ def _agreement(gibbs: Observed, entropy: Observed, thetas: Sequence[float]) -> s
     held = gammaincc(0.5 * freedom, 0.5 * chi_squared) >= IMPROBABLE
     words = "agree with" if held else "do not agree with"
     return (
-        f"The entropies, integrated, {words} the free energies: chi² = {chi_squared:.1f} "
+        f"The entropies, integrated, {words} the free energies: χ² = {chi_squared:.1f} "
         f"for {freedom} differences."
     )
 

@@ -361,7 +361,7 @@ def _sentence(
     text += f", V0 = {v0.value:.4f} ± {v0.stderr:.4f} Å³"
     if not data.x[0] <= 0.0 <= data.x[-1]:
         text += ", extrapolated to zero pressure"
-    text += f"; chi² = {chi_squared:.1f} with {freedom} degree{'' if freedom == 1 else 's'}"
+    text += f"; χ² = {chi_squared:.1f} with {freedom} degree{'' if freedom == 1 else 's'}"
     text += " of freedom"
     if enlarged:
         text += ": the form does not describe the points, and the errors are enlarged by it"

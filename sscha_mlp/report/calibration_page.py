@@ -15,11 +15,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from sscha_mlp.digits import DASH, fixed, significant, with_error
 from sscha_mlp.errors import InputError
+from sscha_mlp.report.dots import draw_dots
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm, new_page, set_labels
 from sscha_mlp.report.style import (
     GREY,
     INK,
-    MANY_POINTS,
     MARGIN,
     MM,
     PALE,
@@ -46,6 +46,9 @@ _MARGINAL: Final = 17.0
 _GAP: Final = 3.0
 _BELOW: Final = 11.0
 _SIZE: Final = 7.6
+_EDGE: Final = 0.04
+"""Part of the axis that the name of a threshold takes."""
+
 _N_COUNTS: Final = 32
 _ERROR: Final = "reference\N{NO-BREAK SPACE}−\N{NO-BREAK SPACE}model"
 _MARKERS: Final = ("o", "^", "s", "D", "v", "P")
@@ -223,17 +226,13 @@ def _subs(decades: float) -> tuple[float, ...]:
 
 
 def _draw_set(axes: Axes, one: ValidationSet, index: int) -> None:
-    many = one.n_configs > MANY_POINTS
-    axes.plot(
+    draw_dots(
+        axes,
         np.asarray(one.uncertainties),
         one.force_rmse_per_config * _MEV,
-        linestyle="none",
+        colour=colour_of(index),
         marker=_MARKERS[index % len(_MARKERS)],
-        markersize=1.8 if many else 3.2,
-        markeredgewidth=0.0,
-        alpha=0.35 if many else 0.65,
-        color=colour_of(index),
-        rasterized=many,
+        size=3.2,
         label=set_title(one),
     )
 
@@ -276,15 +275,17 @@ def _mark_thresholds(main: Axes, above: Axes, found: Calibration) -> None:
     for one in found.thresholds:
         if not low < one.value < high:
             continue
+        at_edge = math.log(high / one.value) < _EDGE * math.log(high / low)
         for axes in (main, above):
             axes.axvline(one.value, color=INK, linewidth=0.8, linestyle=(0, (5, 3)), zorder=1)
         main.annotate(
             f"above {one.value:g}: {one.meaning}",
             (one.value, 1.0),
             xycoords=("data", "axes fraction"),
-            xytext=(3.0, -4.0),
+            xytext=(-3.0 if at_edge else 3.0, -4.0),
             textcoords="offset points",
             rotation=90,
+            ha="right" if at_edge else "left",
             va="top",
             fontsize=7.0,
             color=INK,

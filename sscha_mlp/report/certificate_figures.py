@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
-from sscha_mlp.digits import significant, with_error
+from sscha_mlp.digits import significant, with_error, with_minus
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.model import CertificateRow
@@ -166,7 +166,7 @@ def certificate_rows(rows: Sequence[CertificateRow]) -> list[list[str]]:
             str(row.n_labels),
             *(_shift_text(getattr(row, name)) for name, *_ in SHIFTS),
             "passed" if row.holds else "failed",
-            row.reason,
+            with_minus(row.reason),
         ]
         for number, row in enumerate(rows, start=1)
     ]

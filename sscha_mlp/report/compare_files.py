@@ -18,8 +18,9 @@ from sscha_mlp.campaign.comparison import (
     constant_name,
 )
 from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
-from sscha_mlp.digits import fixed, q_name, with_error
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.properties.equation_of_state import EquationOfState
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.compare_figures import draw_comparison, draw_volumes
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sscha_mlp.campaign.finished import new_labels
-from sscha_mlp.digits import DASH, duration, is_number, significant
+from sscha_mlp.digits import DASH, duration, is_number, significant, with_minus
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -19,9 +19,10 @@ from sscha_mlp.report.layout import (
 )
 from sscha_mlp.report.model import ReportData, UncertaintyRow
 from sscha_mlp.report.story import labels_in_words
-from sscha_mlp.report.style import CYCLE, GREY, MARGIN, PALE, TEXT_WIDTH
+from sscha_mlp.report.style import CYCLE, GREY, INK, MARGIN, PALE, TEXT_WIDTH
 
 _STAGES: Final = ("start", "label", "fit", "validate", "evaluate", "minimise", "certificate")
+_STAGE_COLOURS: Final = (*CYCLE, INK)
 
 
 def draw_timings(axes: Axes, timings: Mapping[str, Any]) -> None:
@@ -34,7 +35,7 @@ def draw_timings(axes: Axes, timings: Mapping[str, Any]) -> None:
         parts.append(("other", rest))
     start = 0.0
     for index, (name, value) in enumerate(parts):
-        colour = PALE if name == "other" else CYCLE[index % len(CYCLE)]
+        colour = PALE if name == "other" else _STAGE_COLOURS[index]
         label = f"{name} {duration(value)}"
         axes.barh(0.0, value / seconds, 0.6, left=start, color=colour, label=label)
         start += value / seconds
@@ -128,14 +129,20 @@ def _write_uncertainties(data: ReportData, flow: Flow) -> tuple[list[Figure], Fl
         "The model's own uncertainty: an alarm, not an error bar", columns, rows, first=flow
     )
     flow.paragraph(
-        "Where an ensemble leaves what the model was fitted to, this uncertainty is large, and the "
-        "relaxation stops to learn there (alarm). It enters no error of the answer: those come "
-        "from the certificate.",
+        f"{_measure(data.uncertainties)}Where an ensemble leaves what the model was fitted to, "
+        "this uncertainty is large, and the relaxation stops to learn there (alarm). It enters no "
+        "error of the answer: those come from the certificate.",
         size=7.8,
         colour=GREY,
     )
     flow.skip(4.0)
     return pages, flow
+
+
+def _measure(rows: Sequence[UncertaintyRow]) -> str:
+    """Say what the uncertainty is, if the model says it."""
+    names = list(dict.fromkeys(row.measure for row in rows if row.measure))
+    return f"The numbers are of the {' and the '.join(names)}. " if names else ""
 
 
 def _upper_quantile(row: UncertaintyRow) -> str:
@@ -159,6 +166,6 @@ def _write_notes(flow: Flow, notes: Sequence[str]) -> list[Figure]:
             pages.append(new_page())
             flow = Flow(pages[-1])
             flow.heading(f"{title}, continued")
-        flow.paragraph(f"•  {note}", size=8.6)
+        flow.paragraph(f"•  {with_minus(note)}", size=8.6)
         flow.skip(0.6)
     return pages

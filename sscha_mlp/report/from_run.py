@@ -14,6 +14,7 @@ from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.result import timings, versions
 from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.standing import Standing, State
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.report.model import (
@@ -86,7 +87,7 @@ def report_data(run_directory: str | Path) -> ReportData:
     finished = place.result.is_file()
     return ReportData(
         name=place.path.resolve().name,
-        result=place.read_result() if finished else _result_so_far(settings, journal, steps),
+        result=place.read_result() if finished else _result_so_far(place, journal, steps),
         settings=settings.to_mapping(),
         asked=_asked(settings),
         populations=tuple(_populations(steps)),
@@ -220,8 +221,10 @@ def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -> dict[str, Any]:
-    """Return what can be said of a run without a result."""
+def _result_so_far(place: RunDirectory, journal: Journal, steps: list[Step]) -> dict[str, Any]:
+    """Return what can be said of a run without a result, and why it failed if it did."""
+    settings = place.settings()
+    standing = Standing.read(place.path)
     fits = _of(steps, "fit")
     start: Payload = next((row for _, row in journal.steps("start")), {})
     labels = [_label_row(step, steps) for step in _of(steps, "labels")]
@@ -231,6 +234,7 @@ def _result_so_far(settings: RunSettings, journal: Journal, steps: list[Step]) -
         model["sha256"] = fits[-1].payload["sha256"]
     return {
         "converged": False,
+        "stop_reason": standing.reason if standing.state is State.FAILED else "",
         "temperature_K": settings.temperature,
         "nuclei": str(settings.nuclei),
         "pressure_target_GPa": settings.pressure,
@@ -326,7 +330,9 @@ def _uncertainties(place: RunDirectory, steps: list[Step]) -> Iterator[Uncertain
 def _validated(one: ValidationSet) -> UncertaintyRow:
     factor, unit = _shown_unit(one)
     median, upper = factor * np.quantile(np.asarray(one.uncertainties), (0.5, 0.95))
-    return UncertaintyRow(one.name, one.n_configs, float(median), float(upper), unit)
+    return UncertaintyRow(
+        one.name, one.n_configs, float(median), float(upper), unit, measure=_measure(one)
+    )
 
 
 def _on_population(row: Payload, latest: ValidationSet | None, level: float) -> UncertaintyRow:
@@ -338,9 +344,15 @@ def _on_population(row: Payload, latest: ValidationSet | None, level: float) -> 
     name = f"population {row['population']} of {row['phase']}"
     value, alarm = factor * row["uncertainty"], bool(row["left_domain"])
     if latest is not None and latest.uncertainty_limit is not None:
-        return UncertaintyRow(name, row["n_configs"], math.nan, value, unit, level, alarm)
+        measure = _measure(latest)
+        return UncertaintyRow(name, row["n_configs"], math.nan, value, unit, level, alarm, measure)
     n_configs = min(_N_UNCERTAIN, row["n_configs"])
     return UncertaintyRow(name, n_configs, value, math.nan, unit, alarm=alarm)
+
+
+def _measure(one: ValidationSet) -> str:
+    """Return what the uncertainty of a set is, without its unit."""
+    return (one.uncertainty_name or "").partition(" (")[0]
 
 
 def _shown_unit(one: ValidationSet | None) -> tuple[float, str]:

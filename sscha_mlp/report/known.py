@@ -26,7 +26,7 @@ def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise InputError(
-            f"{path} holds no frequencies that can be read ({err!r}); give a result.json or the "
+            f"{path} holds no frequencies that can be read ({err}); give a result.json or the "
             "output of benchmarks/direct.py."
         ) from err
     rows = []

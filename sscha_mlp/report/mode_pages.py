@@ -10,8 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sscha_mlp.campaign.levels import Level
 from sscha_mlp.campaign.sweep_point import SweepPoint
-from sscha_mlp.digits import q_name
-from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.quantities import QUANTITIES, q_name
 from sscha_mlp.report.layout import Flow, add_axes_mm, new_page, set_labels
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH
 from sscha_mlp.report.sweep_fits import Isobar, SweepFits

@@ -316,6 +316,8 @@ class UncertaintyRow(_FromMapping):
         Part of the configurations that lies below the upper quantile.
     alarm
         Whether they are outside what the model was fitted to.
+    measure
+        What the uncertainty is; empty if the model does not say.
     """
 
     ensemble: str
@@ -325,6 +327,7 @@ class UncertaintyRow(_FromMapping):
     unit: str = ""
     level: float = 0.95
     alarm: bool = False
+    measure: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sscha_mlp.campaign.lattice import conventional_lattice
-from sscha_mlp.digits import DASH, duration, fixed, is_number, q_name, with_error
+from sscha_mlp.digits import (
+    DASH,
+    duration,
+    fixed,
+    is_number,
+    with_error,
+    with_minus,
+)
 from sscha_mlp.ensemble.nuclei import Nuclei
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.frequency_figures import mode_values
 from sscha_mlp.report.layout import (
@@ -102,12 +110,20 @@ def _not_converged(reason: str) -> Verdict:
         return Verdict("NOT FINISHED", "The run has not come to its end.", False)
     if "not certified" in reason:
         return Verdict("NOT CERTIFIED", f"{reason[0].upper()}{reason[1:]}.", False)
-    stopped = reason.removeprefix("not converged: ")
+    stopped = reason.removeprefix("not converged: ").removeprefix("stopped: ")
     return Verdict("NOT CONVERGED", f"The relaxation stopped: {stopped}.", False)
 
 
-def summary_page(data: ReportData) -> Figure:
-    """Return the first page: the question, the answer with its errors, the verdict, the cost."""
+def summary_page(data: ReportData, *, contents: str = "") -> Figure:
+    """Return the first page: the question, the answer with its errors, the verdict, the cost.
+
+    Parameters
+    ----------
+    data
+        What to show.
+    contents
+        What the pages hold, for the end of the page.
+    """
     figure = new_page()
     flow = Flow(figure, top=20.0)
     result = data.result
@@ -121,7 +137,7 @@ def summary_page(data: ReportData) -> Figure:
     flow.paragraph(_question(data), size=9.5)
     flow.skip(2.5)
     _write_verdict(flow, data)
-    flow.heading("The answer")
+    flow.heading(_answer_title(data))
     _write_answer(flow, data)
     _draw_cover(flow, data)
     flow.heading("What it cost")
@@ -129,7 +145,20 @@ def summary_page(data: ReportData) -> Figure:
     flow.skip(2.0)
     flow.heading("What is left out")
     flow.paragraph(" ".join(LEFT_OUT), size=_LEFT_OUT_SIZE, colour=GREY)
+    flow.skip(3.0)
+    flow.paragraph(contents, size=_LEFT_OUT_SIZE)
     return figure
+
+
+def _answer_title(data: ReportData) -> str:
+    """Return the heading of the table; only what is certified is called the answer."""
+    if verdict_of(data).good:
+        return "The answer"
+    return (
+        "What there is so far"
+        if not data.result.get("stop_reason")
+        else "Numbers that are not certified"
+    )
 
 
 def _conditions(result: Mapping[str, Any]) -> str:
@@ -184,7 +213,7 @@ def _draw_cover(flow: Flow, data: ReportData) -> None:
     caption = _cover_caption(data)
     text = " ".join(LEFT_OUT)
     lines = len(wrap(text, flow.width, _LEFT_OUT_SIZE)) + len(wrap(caption, flow.width, 7.8))
-    below = 3.6 * lines + 8.0 * len(_cost(data)) + 36.0
+    below = 3.6 * lines + 8.0 * len(_cost(data)) + 46.0
     height = min(76.0, max(40.0, flow.room - below))
     flow.top = draw_phonons(
         flow.figure, data.phonons, left=MARGIN, top=flow.top, height=height, changes=False
@@ -203,14 +232,28 @@ def _cover_caption(data: ReportData) -> str:
             "states; the run has no result yet."
         )
     corrected = any(one.name == "corrected" for one in phonons.states)
-    solid = "solid: the answer" if corrected else "dotted: the SSCHA of the model"
+    answer = "the answer" if verdict_of(data).good else "the corrected SSCHA"
+    solid = (
+        f"solid: {answer}; dotted: the SSCHA of the model, mostly beneath it"
+        if corrected
+        else "dotted: the SSCHA of the model"
+    )
     return (
         "Phonons along the standard path and their density of states; "
         f"{solid}; dashed: the harmonic crystal at rest. Circles: corrected frequencies at wave "
         "vectors of the supercell, with two standard errors where these exceed the circle; curves "
-        "between them are interpolated. What parts the answer from the dashed curves is the effect "
-        "of temperature, zero-point motion and thermal expansion."
+        "between them are interpolated. What parts them from the dashed curves is the effect of "
+        f"{_causes(data)}."
     )
+
+
+def _causes(data: ReportData) -> str:
+    """Return what changes the frequencies from those of the harmonic crystal at rest."""
+    nuclei = Nuclei(data.result.get("nuclei") or Nuclei.QUANTUM)
+    causes = ["temperature", "zero-point motion"] if nuclei is Nuclei.QUANTUM else ["temperature"]
+    if data.settings.get("cell", "variable") == "variable":
+        causes.append("the change of the cell")
+    return " and ".join([", ".join(causes[:-1]), causes[-1]]) if len(causes) > 1 else causes[0]
 
 
 def _write_verdict(flow: Flow, data: ReportData) -> None:
@@ -222,7 +265,10 @@ def _write_verdict(flow: Flow, data: ReportData) -> None:
     inner = Flow(flow.figure, top=top + 3.5, left=MARGIN + 5.0, width=78.0)
     inner.paragraph(verdict.title, size=17.0, weight="bold", colour=colour)
     inner.skip(1.5)
-    inner.paragraph(shorten(verdict.sentence, inner.width, 8.8, n_lines=5), size=8.8)
+    sentence = with_minus(verdict.sentence)
+    if data.certificates and data.certificates[-1].holds and not verdict.good:
+        sentence += " The shifts are those of the last check, which passed."
+    inner.paragraph(shorten(sentence, inner.width, 8.8, n_lines=5), size=8.8)
     if data.certificates:
         row = data.certificates[-1]
         axes = add_axes_mm(flow.figure, 142.0, top + 3.0, 46.0, height - 9.5)

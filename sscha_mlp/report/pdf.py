@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,9 +29,10 @@ from sscha_mlp.report.frequency_figures import (
 )
 from sscha_mlp.report.layout import Column, Flow, new_page, stamp, table_pages
 from sscha_mlp.report.model import ReportData, ValidationStage
+from sscha_mlp.report.outline import Section, contents_line, outline_of, with_outline
 from sscha_mlp.report.pages import summary_page
 from sscha_mlp.report.provenance import provenance_pages
-from sscha_mlp.report.run_figures import POPULATION_COLUMNS, draw_run, population_rows
+from sscha_mlp.report.run_figures import POPULATION_COLUMNS, draw_run, population_table
 from sscha_mlp.report.style import GREY, MARGIN, TEXT_WIDTH, style
 from sscha_mlp.report.training_pages import start_pages, training_pages
 from sscha_mlp.report.validation_details import (
@@ -57,14 +58,26 @@ _RUN_CAPTION: Final = (
     "Free energy and gradient carry two standard errors: they have converged where they no longer "
     "change by more than these. The effective sample size should stay near the number of "
     "configurations (dotted): where it drops, a new ensemble is drawn. The softest mode is in "
-    "vermilion. Pressure and stress end at their target (dotted) within their errors."
+    "vermilion. "
+)
+_CELL_CAPTIONS: Final = {
+    "variable": "Pressure and stress should end at their target (dotted) within their errors.",
+    "fixed-volume": "The volume is fixed, and the pressure is part of the answer.",
+    "fixed": "The cell is fixed, and its pressure and stress are part of the answer.",
+}
+_POPULATION_NOTE: Final = (
+    "Round: refits before it. N: configurations, those of earlier populations that were used again "
+    "included. ESS: effective sample size at its end. Errors are one standard error."
 )
 _DETAILS_CAPTION: Final = (
     "Where the errors are: the rms force error and the energy error of each configuration (dots) "
-    "and in bins (lines, with one standard error) against how far its atoms are displaced; the "
-    "force error against the size of the force; and by element. Errors that rise steeply to the "
-    "right say that far displacements are learned less well; errors of one element above the "
-    "others that its surroundings are seldom in the training set."
+    "and in bins (lines) against how far its atoms are displaced; the force error against the size "
+    "of the force; and by element. Bars are two standard errors. Errors that rise steeply to the "
+    "right say that far displacements are learned less well."
+)
+_ELEMENTS_CAPTION: Final = (
+    " Errors of one element above the others say that its surroundings are seldom in the training "
+    "set."
 )
 _VALIDATION_CAPTION: Final = (
     "Top: model against reference on configurations that it was not fitted to; points should lie "
@@ -98,7 +111,13 @@ def write_report(
     """
     target = Path(path)
     with style():
-        content = stamped_pdf(report_pages(data), head=data.name, title=f"sscha-mlp: {data.name}")
+        sections = report_sections(data)
+        content = stamped_pdf(
+            [page for section in sections for page in section.pages],
+            head=data.name,
+            title=f"sscha-mlp: {data.name}",
+            outline=outline_of(sections),
+        )
         write_atomic(target, content)
     written = [target]
     if validation_stem is not None and data.validation:
@@ -155,19 +174,34 @@ def _row(one: ValidationSet) -> dict[str, Any]:
 
 def report_pages(data: ReportData) -> list[Figure]:
     """Return the pages of a report in order, without running heads."""
-    pages = [summary_page(data), *start_pages(data), *training_pages(data)]
-    for stage in data.validation:
-        pages += _validation_pages(stage)
-    if data.validation:
-        last = data.validation[-1]
-        pages += calibration_pages(f"Validation: {last.title}, {_CALIBRATION.lower()}", last.sets)
-    if data.populations:
-        pages += _run_pages(data)
-    if data.certificates:
-        pages += _certificate_pages(data)
-    if data.result.get("frequencies_THz"):
-        pages += _frequency_pages(data)
-    return [*pages, *cost_pages(data), *provenance_pages(data)]
+    return [page for section in report_sections(data) for page in section.pages]
+
+
+def report_sections(data: ReportData) -> list[Section]:
+    """Return the parts of a report in order; those without pages are left out.
+
+    The first page says where the others begin.
+    """
+    parts = [
+        Section("The start", start_pages(data)),
+        Section("Training", training_pages(data)),
+        *(Section(f"Validation of {one.title}", _validation_pages(one)) for one in data.validation),
+        Section("Uncertainty against error", _calibration_pages(data)),
+        Section("The relaxation", _run_pages(data) if data.populations else []),
+        Section("The certificate", _certificate_pages(data) if data.certificates else []),
+        Section("Frequencies", _frequency_pages(data)),
+        Section("Cost, alarms and notes", cost_pages(data)),
+        Section("Provenance", provenance_pages(data)),
+    ]
+    parts = [one for one in parts if one.pages]
+    return [Section("Summary", [summary_page(data, contents=contents_line(parts))]), *parts]
+
+
+def _calibration_pages(data: ReportData) -> list[Figure]:
+    if not data.validation:
+        return []
+    last = data.validation[-1]
+    return calibration_pages(f"Validation: {last.title}, {_CALIBRATION.lower()}", last.sets)
 
 
 def _certificate_pages(data: ReportData) -> list[Figure]:
@@ -223,7 +257,9 @@ def _validation_pages(stage: ValidationStage) -> list[Figure]:
     details.heading(f"Validation: {stage.title}, where the errors are", size=13.0)
     top = draw_legend(pages[-1], stage.sets, left=MARGIN, top=details.top, width=TEXT_WIDTH)
     details.top = draw_details(pages[-1], stage.sets, left=MARGIN, top=top)
-    details.paragraph(_DETAILS_CAPTION, size=7.8, colour=GREY)
+    n_elements = len({row.symbol for one in stage.sets for row in one.per_element})
+    caption = _DETAILS_CAPTION + (_ELEMENTS_CAPTION if n_elements > 1 else "")
+    details.paragraph(caption, size=7.8, colour=GREY)
     details.skip(3.0)
     height = statistics_height(stage.sets)
     roomy = next((one for one in (flow, details) if one.room > height), None)
@@ -239,21 +275,23 @@ def _run_pages(data: ReportData) -> list[Figure]:
     page = new_page()
     flow = Flow(page)
     flow.heading("The relaxation", size=13.0)
+    cell = str(data.settings.get("cell", "variable"))
+    target = data.result.get("pressure_target_GPa") if cell == "variable" else None
     flow.top = draw_run(
-        page,
-        data.populations,
-        left=MARGIN,
-        top=flow.top,
-        pressure_target_GPa=data.result.get("pressure_target_GPa"),
+        page, data.populations, left=MARGIN, top=flow.top, pressure_target_GPa=target
     )
-    rows = population_rows(data.populations)
-    flow.paragraph(_RUN_CAPTION, size=7.8, colour=GREY)
-    more, _ = table_pages("Populations", POPULATION_COLUMNS, rows, size=7.6)
+    flow.paragraph(_RUN_CAPTION + _CELL_CAPTIONS.get(cell, ""), size=7.8, colour=GREY)
+    columns, rows = population_table(data.populations)
+    more, flow = table_pages("Populations", columns, rows, size=7.6)
+    note = "" if len(columns) < len(POPULATION_COLUMNS) else " Rej.: impossible configurations."
+    flow.paragraph(_POPULATION_NOTE + note, size=7.6, colour=GREY)
     return [page, *more]
 
 
 def _frequency_pages(data: ReportData) -> list[Figure]:
-    entries = data.result["frequencies_THz"]
+    entries = data.result.get("frequencies_THz")
+    if not entries:
+        return []
     known = data.reference_frequencies_THz
     pages, flow = _draw_all_frequencies(data)
     write_frequency_note(flow)
@@ -291,11 +329,25 @@ def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
             known=None if known is None else known[start:stop],
             known_label=data.reference_label,
             numbered_from=start + 1 if len(entries) > MOST_NAMES else None,
+            **_frequency_tolerances(data.settings),
         )
     return pages, flow
 
 
-def stamped_pdf(pages: Sequence[Figure], *, head: str, title: str) -> bytes:
+def _frequency_tolerances(settings: Mapping[str, Any]) -> dict[str, float]:
+    """Return the tolerances that the certificate was asked for, THz and part of a frequency."""
+    asked = (settings.get("certificate") or {}).get("tolerances") or {}
+    names = {"tolerance_THz": "frequency_thz", "tolerance_relative": "frequency_relative"}
+    return {name: float(asked[key]) for name, key in names.items() if key in asked}
+
+
+def stamped_pdf(
+    pages: Sequence[Figure],
+    *,
+    head: str,
+    title: str,
+    outline: Sequence[tuple[str, int]] = (),
+) -> bytes:
     """Return pages as a PDF, each with a running head and its number.
 
     Parameters
@@ -306,10 +358,12 @@ def stamped_pdf(pages: Sequence[Figure], *, head: str, title: str) -> bytes:
         What stands at the top of each page.
     title
         Of the document.
+    outline
+        Titles of its parts, each with the number of its first page, from 0.
     """
     for number, page in enumerate(pages, start=1):
         stamp(page, head, number, len(pages))
-    return pdf_bytes(pages, title=title)
+    return with_outline(pdf_bytes(pages, title=title), outline)
 
 
 def pdf_bytes(pages: Sequence[Figure], *, title: str) -> bytes:

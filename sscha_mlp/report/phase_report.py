@@ -225,7 +225,7 @@ def phase_pages(found: Phases) -> list[Figure]:
     flow = Flow(pages[0], top=22.0)
     a, b = comparison.a, comparison.b
     flow.heading(f"{a.composition}: A = {a.name}, B = {b.name}", size=17.0)
-    flow.pairs([("A", a.extent), ("B", b.extent)])
+    flow.pairs([("A", f"{a.name}, {a.extent}"), ("B", f"{b.name}, {b.extent}")])
     flow.skip(3.0)
     for text in comparison.statements[:16]:
         flow.paragraph(text)

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from sscha_mlp import units
 from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
-from sscha_mlp.digits import fixed, q_name, with_error
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.pdf import stamped_pdf

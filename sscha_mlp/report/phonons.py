@@ -15,7 +15,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.states import load_state
-from sscha_mlp.digits import fixed, q_name, with_error
+from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.born_files import read_born
@@ -27,6 +27,7 @@ from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencie
 from sscha_mlp.properties.modes import levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.tables import Shown, Table, few
 

@@ -17,6 +17,8 @@ _SETTINGS: Final = (
     Column("Value", 33.0, "left"),
 )
 _MARK: Final = "* "
+_LONG: Final = 10
+"""Characters that a number may have."""
 
 
 def provenance_pages(data: ReportData) -> list[Figure]:
@@ -78,5 +80,10 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, st
         if isinstance(value, Mapping):
             rows.extend(flatten(value, f"{name}."))
         else:
-            rows.append((name, DASH if value is None or value == "" else str(value)))
+            rows.append((name, DASH if value is None or value == "" else _text(value)))
     return rows
+
+
+def _text(value: object) -> str:
+    """Return a setting as text; all digits of a long number are in run.toml and model.json."""
+    return f"{value:.7g}" if isinstance(value, float) and len(str(value)) > _LONG else str(value)

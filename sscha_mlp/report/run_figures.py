@@ -1,7 +1,7 @@
 """Figures of the relaxation: what it did, population by population and step by step."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sscha_mlp.digits import fixed, with_error
+from sscha_mlp.digits import fixed, with_error, with_minus
 from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.model import FloatArray, MinimisationTrace, PopulationRow
@@ -52,7 +52,10 @@ POPULATION_COLUMNS: Final = (
     Column("Rej.", 9.0),
     Column("Judged", 36.0, "left"),
 )
-"""Columns of the table of populations."""
+"""Columns of the table of populations; without rejections that column is left to the last one."""
+
+_REJECTED: Final = 8
+"""Place of the column of rejected configurations."""
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,7 @@ def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
                 linewidth=0.9,
                 label=f"|{name}|",
             )
-        axes.legend(ncols=3, loc="best", columnspacing=1.0)
+        _legend(axes)
         axes.margins(y=0.25)
     else:
         _nothing(axes)
@@ -296,12 +299,26 @@ def draw_stress(axes: Axes, progress: Progress) -> None:
                 linewidth=0.8,
                 label=name,
             )
-        axes.legend(ncols=3, loc="best", columnspacing=1.0, labelspacing=0.3)
+        _legend(axes)
         axes.margins(y=0.12)
     else:
         _nothing(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _frame(axes, progress, QUANTITIES["stress"].axis)
+
+
+def _legend(axes: Axes) -> None:
+    """Name the curves on a ground that the lines of populations and refits do not cross."""
+    axes.legend(
+        ncols=3,
+        loc="best",
+        columnspacing=1.0,
+        labelspacing=0.3,
+        borderpad=0.2,
+        frameon=True,
+        framealpha=1.0,
+        edgecolor="none",
+    )
 
 
 def _nothing(axes: Axes) -> None:
@@ -361,8 +378,34 @@ def run_figure(
     return figure
 
 
+def population_table(
+    rows: Sequence[PopulationRow],
+) -> tuple[tuple[Column, ...], list[list[str]]]:
+    """Return the table of populations, without a column of rejections where there are none.
+
+    Parameters
+    ----------
+    rows
+        Populations in order.
+
+    Returns
+    -------
+    columns : tuple of Column
+        As wide together as the text.
+    cells : list
+        Text, a list for each population.
+    """
+    cells = population_rows(rows)
+    if any(row.rejected for row in rows):
+        return POPULATION_COLUMNS, cells
+    *first, rejected, last = POPULATION_COLUMNS
+    wider = replace(last, width=last.width + rejected.width)
+    shown = [[*row[:_REJECTED], *row[_REJECTED + 1 :]] for row in cells]
+    return (*first, wider), shown
+
+
 def population_rows(rows: Sequence[PopulationRow]) -> list[list[str]]:
-    """Return the table of populations."""
+    """Return the table of populations, all columns."""
     return [
         [
             str(row.population),
@@ -374,7 +417,7 @@ def population_rows(rows: Sequence[PopulationRow]) -> list[list[str]]:
             fixed(row.volume, 3),
             with_error(row.pressure_GPa, row.pressure_stderr_GPa, fallback=2),
             str(row.rejected),
-            row.stop_reason,
+            with_minus(row.stop_reason),
         ]
         for row in rows
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from sscha_mlp.campaign.journal import Journal, Payload
+from sscha_mlp.digits import significant
 
 _MOST_FAILURES = 12
 """Failed labels of one batch that are named one by one."""
@@ -21,7 +22,7 @@ def notes(journal: Journal) -> Iterator[str]:
         elif kind == "population":
             yield from _population(row)
         elif kind == "certificate" and not row["passed"]:
-            yield f"Check {int(name) + 1} did not pass: {row['reason']}."
+            yield f"Check {name} did not pass: {row['reason']}."
 
 
 def _start(row: Payload, *, taken_over: bool) -> Iterator[str]:
@@ -70,7 +71,8 @@ def _labels(batch: str, row: Payload) -> Iterator[str]:
 
 def _choice(row: Payload) -> str:
     scores = ", ".join(
-        f"{name} {1.0e3 * score['force_typical']:.0f}" for name, score in row["scores"].items()
+        f"{name} {significant(1.0e3 * score['force_typical'], 2)}"
+        for name, score in row["scores"].items()
     )
     return (
         f"Hyper-parameters on {row['n_train']} training labels: {row['name']} (typical force error "

@@ -14,7 +14,7 @@ from sscha_mlp.campaign.sizes import SizeRow
 from sscha_mlp.data.files import write_atomic, write_json_atomic
 from sscha_mlp.digits import with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.quantities import QUANTITIES, q_name
 from sscha_mlp.report.layout import (
     Column,
     Flow,
@@ -199,10 +199,10 @@ def _table(rows: Sequence[SizeRow]) -> tuple[list[Column], list[list[str]]]:
             continue
         found = [one[0] for one in others]
         error = float(np.hypot(found[0].stderr, found[-1].stderr))
-        name = " ".join(f"{v:.3g}" for v in level.q)
+        equal = f" ×{level.count}" if level.count > 1 else ""
         cells.append(
             [
-                f"({name}) ×{level.count}",
+                f"{q_name(level.q)}{equal}",
                 *(with_error(one.frequency, one.stderr) for one in found),
                 with_error(found[-1].frequency - found[0].frequency, error),
             ]

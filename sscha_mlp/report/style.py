@@ -41,9 +41,6 @@ BAND_COLOUR: Final = "#CFE8DD"
 CYCLE: Final = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 """Colours of data sets, told apart with any colour vision (after M. Okabe and K. Ito, 2008)."""
 
-MANY_POINTS: Final = 1500
-"""From this many points on, points are drawn as an image inside the vector figure."""
-
 RC: Final[dict[str, Any]] = {
     "font.family": "STIXGeneral",
     "mathtext.fontset": "stix",

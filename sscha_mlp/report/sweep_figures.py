@@ -265,7 +265,14 @@ def _heat_capacities(
         _open_handle(2.4),
     ]
     axes.legend(
-        handles, [f"Dulong–Petit, {limit:.2f} k", "C at fixed P, model", "C at fixed V, model"]
+        handles,
+        [f"Dulong–Petit, {limit:.2f} k", "fixed P, model", "fixed V, model"],
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
+        ncols=3,
+        borderaxespad=0.3,
+        columnspacing=1.0,
+        handletextpad=0.4,
     )
 
 

@@ -104,6 +104,7 @@ def sweep_pages(fits: SweepFits) -> list[Figure]:
     pages, flow = _text_pages(fits)
     points = [_point_row(one) for one in fits.sweep.points]
     more, flow = table_pages("Points", _POINT_COLUMNS, points, size=8.0, first=flow)
+    flow.skip(4.0)
     thermal = thermal_rows(fits)
     last, flow = table_pages(
         "Expansion, heat capacity and bulk modulus", _THERMAL_COLUMNS, thermal, size=8.0, first=flow
@@ -152,11 +153,12 @@ def _lines(fits: SweepFits) -> Iterator[tuple[str, list[str]]]:
 def _facts(fits: SweepFits) -> list[tuple[str, str]]:
     sweep = fits.sweep
     cells = "×".join(str(n) for n in sweep.supercell)
+    atoms = f"{sweep.n_atoms} atom{'' if sweep.n_atoms == 1 else 's'}"
     count = f"{len(sweep.points)}"
     if fits.n_unconverged:
         count += f", of which {fits.n_unconverged} not converged"
     return [
-        ("Supercell", f"{cells} primitive cells of {sweep.n_atoms} atoms"),
+        ("Supercell", f"{cells} primitive cells of {atoms}"),
         ("Reference, potential", f"{sweep.reference}, {sweep.model}"),
         ("Nuclei", sweep.nuclei),
         ("Temperatures", ", ".join(f"{one:g}" for one in sweep.temperatures) + " K"),
@@ -164,6 +166,10 @@ def _facts(fits: SweepFits) -> list[tuple[str, str]]:
         ("Points", count),
         ("Reference labels", f"{sweep.labels_total}"),
         ("Seed", f"{sweep.seed}"),
+        (
+            "Of each point",
+            "report.pdf in its directory below points/: certificate, labels, provenance",
+        ),
     ]
 
 

@@ -1,5 +1,6 @@
 """The pages of how a run began and what it learned: the start, the labels and the models."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -23,6 +24,17 @@ _ERRORS: Final = (
     ("force_rmse_meV_per_A", "Force RMSE (meV/Å)"),
     ("stress_rmse_GPa", "Stress RMSE (GPa)"),
 )
+_BATCHES: Final = {
+    "start": "the first ensemble",
+    "explore": "where a brief relaxation with the first models left what they knew",
+    "explored": "where it ended",
+    "round": "where the relaxation itself left what its model knew",
+    "left": "where it had to end for that",
+    "extra": "the state of a failed check",
+    "rare": "what the model knew least of there (the others of these are drawn at random)",
+}
+"""Words in the names of batches of labels, and what they mean."""
+
 _LEFT: Final = 13.0
 _PANEL: Final = 44.0
 _STEP: Final = (TEXT_WIDTH - _LEFT - _PANEL) / 2.0
@@ -65,13 +77,19 @@ def _start_text(start: StartRow, origin: OriginRow | None, settings: Mapping[str
             f"This run starts from the finished run in {origin.path}: {model}"
             f"{origin.n_labels} labels of it ({origin.train} to fit on, {origin.test} to validate "
             "with) were taken over, and its last state, in the supercell of this run, is what the "
-            f"relaxation begins with. The harmonic frequencies come from that run as well. The "
-            f"start took {start.n_calls} reference calls."
+            "relaxation begins with. The harmonic frequencies come from that run as well. "
+            f"{_calls_of_the_start(start)}"
         )
     return (
         f"The start took {start.n_calls} calls of the reference: {_way(settings)}. The first "
         "configurations are drawn from these force constants."
     )
+
+
+def _calls_of_the_start(start: StartRow) -> str:
+    if start.n_calls == 0:
+        return "The start took no call of the reference."
+    return f"The start took {start.n_calls} calls of the reference."
 
 
 def _way(settings: Mapping[str, Any]) -> str:
@@ -104,7 +122,9 @@ def _expansion(start: StartRow, data: ReportData) -> str:
     final: Any = (data.result.get("volume_A3_per_atom") or {}).get("value")
     if not is_number(final) or not start.volume > 0.0:
         return ""
-    return f"; the answer is {fixed(100.0 * (final / start.volume - 1.0), 2, sign=True)} % from it"
+    return (
+        f"; the last one is {fixed(100.0 * (final / start.volume - 1.0), 2, sign=True)} % from it"
+    )
 
 
 def _start_caption(data: ReportData) -> str:
@@ -116,11 +136,11 @@ def _start_caption(data: ReportData) -> str:
     if not phonons.points:
         return f"{text}. Negative frequencies are unstable modes."
     return (
-        f"{text}. Circles: frequencies of the answer with two standard errors. The lower panel has "
-        "the distance from the harmonic mode of the most similar polarisation: points below zero "
-        "have become softer with temperature and expansion, points above zero harder. Where the "
-        "distance is large the harmonic crystal is a poor guide, and the ensemble has had to move "
-        "far from where it was drawn first."
+        f"{text}. Circles: corrected frequencies of the last state with two standard errors. The "
+        "lower panel has the distance from the harmonic mode of the most similar polarisation: "
+        "points below zero have become softer with temperature and expansion, points above zero "
+        "harder. Where the distance is large the harmonic crystal is a poor guide, and the "
+        "ensemble has had to move far from where it was drawn first."
     )
 
 
@@ -159,11 +179,18 @@ def _draw_batches(flow: Flow, data: ReportData) -> None:
         "Configurations labelled by the reference, batch by batch in their order, and what they "
         f"serve for.{inherited} Train: models are fitted to them, labels of a failed check "
         "included. Test: no model has seen them. Check: drawn from the converged state for the "
-        "certificate, and seen by no model either.",
+        f"certificate, and seen by no model either.{_batch_text(data.labels)}",
         size=_CAPTION,
         colour=GREY,
     )
     flow.skip(5.0)
+
+
+def _batch_text(rows: Sequence[LabelRow]) -> str:
+    """Say where the batches were drawn that occur."""
+    words = {word for row in rows for word in re.findall("[a-z]+", row.origin)}
+    meant = "; ".join(f"{name}, {meaning}" for name, meaning in _BATCHES.items() if name in words)
+    return f" Where they were drawn: {meant}." if meant else ""
 
 
 def draw_labels(axes: Axes, rows: Sequence[LabelRow]) -> None:
@@ -195,8 +222,10 @@ def _draw_learning(flow: Flow, fits: Sequence[FitRow]) -> None:
     flow.skip(_HEIGHT + 14.0)
     flow.paragraph(
         "Errors of each model on the test set against the number of labels that it was fitted to. "
-        "They should fall; what they are worth for the answer is not said here but by the "
-        "certificate, which looks at free energy, stress and frequencies themselves.",
+        "They fall as long as the new labels are like those of the test set; labels of far "
+        "configurations, which keep a relaxation on its way, may raise them a little. What they "
+        "are worth for the answer is not said here but by the certificate, which looks at free "
+        "energy, stress and frequencies themselves.",
         size=_CAPTION,
         colour=GREY,
     )

@@ -13,17 +13,16 @@ from sscha_mlp import units
 from sscha_mlp.digits import (
     configurations,
     fixed,
-    is_number,
     p_value,
     significant,
     with_error,
 )
 from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.report.dots import draw_dots
 from sscha_mlp.report.layout import Column, Flow, add_axes_mm, set_labels, table_height
 from sscha_mlp.report.style import (
     GREY,
     INK,
-    MANY_POINTS,
     MM,
     TEXT_WIDTH,
     colour_of,
@@ -139,18 +138,7 @@ def _mean_square_error(squares: FloatArray) -> float:
 
 
 def _dots(axes: Axes, x: FloatArray, y: FloatArray, index: int) -> None:
-    many = x.size > MANY_POINTS
-    axes.plot(
-        x,
-        y,
-        linestyle="none",
-        marker="o",
-        markersize=1.6,
-        markeredgewidth=0.0,
-        alpha=0.35,
-        color=colour_of(index),
-        rasterized=many,
-    )
+    draw_dots(axes, x, y, colour=colour_of(index))
 
 
 def _bins(axes: Axes, x: FloatArray, y: FloatArray, stderr: FloatArray, index: int) -> None:
@@ -212,9 +200,7 @@ def statistics_rows(sets: Sequence[ValidationSet]) -> list[list[str]]:
 
 def _row(name: str, quantity: str, numbers: ErrorStatistics, factor: float) -> list[str]:
     is_force = quantity.startswith("Force")
-    slope = fixed(numbers.slope, 4)
-    if is_number(numbers.slope_stderr):
-        slope += f" ± {fixed(numbers.slope_stderr, 4)}"
+    slope = with_error(numbers.slope, numbers.slope_stderr, fallback=4)
     return [
         name,
         quantity,

@@ -18,11 +18,11 @@ from scipy import stats
 
 from sscha_mlp.digits import configurations, fixed, significant, with_error
 from sscha_mlp.quantities import QUANTITIES
+from sscha_mlp.report.dots import MANY, draw_dots, told_apart
 from sscha_mlp.report.layout import Flow, add_axes_mm, set_labels, text_width
 from sscha_mlp.report.style import (
     GREY,
     INK,
-    MANY_POINTS,
     MM,
     TEXT_WIDTH,
     colour_of,
@@ -40,6 +40,9 @@ _HISTOGRAM: Final = 36.0
 _ROW: Final = 13.0
 _MOST_SETS: Final = 3
 _TAIL_SIGMA: Final = 7.0
+_TEXT_WIDTH: Final = 0.5
+"""Part of the width of a parity panel that its text takes."""
+
 _INVERSE: Final = {"energy": "atom/meV", "force": "Å/meV", "stress": "1/GPa"}
 
 
@@ -93,19 +96,12 @@ def draw_parity(
     widest_first = np.argsort([-float(np.ptp(v.reference)) for v in values], kind="stable")
     for rank, index in enumerate(widest_first):
         one = values[index]
-        many = one.reference.size > MANY_POINTS
-        axes.plot(
-            one.reference,
-            one.predicted,
-            linestyle="none",
-            marker="o",
-            markersize=1.3 if many else 2.2,
-            markeredgewidth=0.0,
-            alpha=0.35 if many else 0.65,
-            color=colour_of(first_colour + int(index)),
-            rasterized=many,
-            zorder=2 + rank,
-        )
+        colour = colour_of(first_colour + int(index))
+        x, y = one.reference, one.predicted
+        if x.size > MANY:
+            shown = told_apart(x, y)
+            x, y = x[shown], y[shown]
+        draw_dots(axes, x, y, colour=colour, zorder=2 + rank)
     axes.set(xlim=limits, ylim=limits)
     axes.set_aspect("equal", adjustable="box")
     for axis in (axes.xaxis, axes.yaxis):
@@ -118,22 +114,48 @@ def draw_parity(
 
 
 def _write_parity(axes: Axes, values: Sequence[_Values], key: str, colours: Sequence[str]) -> None:
-    """Write the errors into the upper left corner, a block for each set."""
+    """Write the errors into a corner off the line, a block for each set."""
     unit = QUANTITIES[f"{key}_error"].unit
-    height = 0.895
-    for one, colour in zip(values, colours, strict=True):
-        lines = _parity_lines(one, unit, key, short=len(values) > 1)
-        for line in lines:
-            axes.text(
-                0.05,
-                height,
-                line,
-                transform=axes.transAxes,
-                fontsize=6.8,
-                color=colour,
-                zorder=10,
-            )
-            height -= 0.07
+    lines = [
+        (line, colour)
+        for one, colour in zip(values, colours, strict=True)
+        for line in _parity_lines(one, unit, key, short=len(values) > 1)
+    ]
+    above = _above_is_free(axes, values, 0.07 * len(lines) + 0.06)
+    top = 0.895 if above else 0.05 + 0.07 * (len(lines) - 1)
+    for number, (line, colour) in enumerate(lines):
+        axes.text(
+            0.05 if above else 0.95,
+            top - 0.07 * number,
+            line,
+            transform=axes.transAxes,
+            ha="left" if above else "right",
+            fontsize=6.8,
+            color=colour,
+            zorder=10,
+        )
+
+
+def _above_is_free(axes: Axes, values: Sequence[_Values], height: float) -> bool:
+    """Whether the upper left corner holds no more points than the lower right one.
+
+    Parameters
+    ----------
+    axes
+        Axes with their limits set.
+    values
+        What is drawn.
+    height
+        Of the text, as a part of the panel.
+    """
+    low, high = axes.get_xlim()
+    x, y = (
+        (np.concatenate([getattr(one, name) for one in values]) - low) / (high - low)
+        for name in ("reference", "predicted")
+    )
+    above = np.count_nonzero((x < _TEXT_WIDTH) & (y > 1.0 - height))
+    below = np.count_nonzero((x > 1.0 - _TEXT_WIDTH) & (y < height))
+    return bool(above <= below)
 
 
 def _parity_lines(one: _Values, unit: str, key: str, *, short: bool) -> list[str]:

@@ -31,11 +31,12 @@ from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.representation import Representation
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
-from sscha_mlp.digits import q_name, with_error
+from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.quantities import q_name
 from sscha_mlp.scha.estimators import (
     DegenerateModes,
     Estimators,
