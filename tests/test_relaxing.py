@@ -35,6 +35,9 @@ SETTINGS = RelaxationSettings(
 )
 
 
+NO_ALARM = Alarm(None, None, "none")
+
+
 class Killed(BaseException):
     """The end of the process."""
 
@@ -68,7 +71,7 @@ class Killer(LogObserver):
             raise Killed
 
 
-def relax_in(directory, *, toy=None, killed_after=None, settings=SETTINGS):
+def relax_in(directory, *, toy=None, killed_after=None, settings=SETTINGS, alarm=NO_ALARM):
     """One sitting of a relaxation, or what a killed one leaves behind (None)."""
     place = RunDirectory(directory)
     context = Context(
@@ -87,7 +90,7 @@ def relax_in(directory, *, toy=None, killed_after=None, settings=SETTINGS):
             toy or Toy(),
             phase="round-1",
             settings=settings,
-            alarm=Alarm(None, None, "none"),
+            alarm=alarm,
             reference_volume=STATE.crystal.volume,
         )
     except Killed:

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from sscha_mlp.campaign.compression import can_be
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.scha.estimators import Samples
@@ -14,7 +15,7 @@ _N_SAMPLED: Final = 24
 
 @dataclass(frozen=True)
 class Alarm:
-    """A limit for the uncertainty of a model on an ensemble.
+    """Limits for a model: its uncertainty on an ensemble, and its bulk modulus.
 
     Parameters
     ----------
@@ -25,11 +26,14 @@ class Alarm:
         relative to the test set, and the median of some configurations is compared with it.
     name
         What the uncertainty is called.
+    bulk_modulus
+        Of the reference at rest, GPa; None where it is not known.
     """
 
     limit: float | None
     fraction: float | None
     name: str
+    bulk_modulus: float | None = None
 
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
@@ -48,6 +52,16 @@ class Alarm:
     def raised_by(self, value: float | None) -> bool:
         """Whether the model is to be stopped."""
         return self.limit is not None and value is not None and value > self.limit
+
+    def wrong_modulus(self, value: float) -> str:
+        """Say that a bulk modulus of the model, GPa, is not to be believed; empty if it may be."""
+        if can_be(value, self.bulk_modulus):
+            return ""
+        return (
+            f"stopped: the bulk modulus of the model is {value:.0f} GPa, that of the reference "
+            f"at rest {self.bulk_modulus:.0f} GPa: the model does not know how the energy changes "
+            "with the volume"
+        )
 
     def sentence(self, value: float) -> str:
         """Say why the model was stopped."""
@@ -75,9 +89,10 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
     validation
         Key of the validation of this model on the test set.
     """
-    training = context.settings.training
+    training, name = context.settings.training, potential.uncertainty_name
+    modulus = context.journal["start"].get("bulk_modulus_GPa")
     if potential.uncertainty_limit is not None:
-        return Alarm(training.break_grade, training.break_fraction, potential.uncertainty_name)
+        return Alarm(training.break_grade, training.break_fraction, name, modulus)
     usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
     limit = None if usual is None else training.alarm_ratio * float(usual)
-    return Alarm(limit, None, potential.uncertainty_name)
+    return Alarm(limit, None, name, modulus)

@@ -385,12 +385,17 @@ class Comparison(Shown):
     def verdict(self) -> str:
         """Which observables depart, and which numbers are the ones to use."""
         *at_rest, sscha = self.departures
-        ending = "" if self.is_certified else ", although this run ended without its certificate"
+        use = (
+            "The corrected values of the run are the ones to use."
+            if self.is_certified
+            else "The run ended without its certificate: its corrected values hold at the cell "
+            "where they were checked, and its volume is not to be used."
+        )
         return " ".join(
             [
                 _named("At rest", at_rest),
                 _named(f"At {self.temperature:g} K", [sscha]),
-                f"The corrected values of the run are the ones to use{ending}.",
+                use,
                 f"The certificate is about the state at {self.temperature:g} K: a model that "
                 "learned that state need not be right for the lattice at rest.",
             ]

@@ -199,17 +199,27 @@ class _Run:
             phase = f"round-{number}" if lesson == 0 else f"round-{number}.{lesson}"
             relaxed = self.relax(potential, phase)
             last = lesson == self.settings.training.max_lessons
-            if last or not relaxed.left_domain or not self.take_lesson(potential, phase):
+            if last or not relaxed.left_domain or not self.take_lesson(potential, phase, relaxed):
                 return potential, relaxed
             potential.close()
         raise AssertionError("the last lesson returns")
 
-    def take_lesson(self, potential: Potential, phase: str) -> bool:
-        """Label what lies beyond the limit of a model; False if there is nothing to be had."""
-        count = self.affordable(self.settings.training.n_extra)
+    def take_lesson(self, potential: Potential, phase: str, relaxed: Relaxed) -> bool:
+        """Label what a model did not know; False if there is nothing to be had.
+
+        That is what lies beyond its limit, or, where it does not know how the energy changes with
+        the volume, configurations in strained cells.
+        """
+        training, name = self.settings.training, f"train-{phase}"
+        count = self.affordable(training.n_extra)
         if potential.uncertainty_limit is None or count < 1:
             return False
-        return self.add_chosen(f"train-{phase}", count, potential, strict=True) > 0
+        if not relaxed.broke_down:
+            return self.add_chosen(name, count, potential, strict=True) > 0
+        count = min(count, max(training.explored_for(potential.kind), MIN_LABELS))
+        self.context.observer.note(f"{phase}: learning {count} labels in strained cells")
+        batch = label_batch(self.context, self.at.state, name, count, strain=training.strain)
+        return self.learn_from(batch) > 0
 
     def can_go_on(self, number: int) -> bool:
         """Whether rounds and budget allow another fit with its own certificate."""
@@ -266,7 +276,7 @@ class _Run:
                 )
                 self.at.state = relaxed.state
                 again = relaxed.left_domain and lesson < training.max_lessons
-                if again and self.take_lesson(potential, phase):
+                if again and self.take_lesson(potential, phase, relaxed):
                     continue
                 count = self.affordable(training.explored_for(potential.kind))
                 strain = training.strain if relaxed.broke_down else 0.0
@@ -416,11 +426,18 @@ class _Run:
     # --- the end --------------------------------------------------------------------------
 
     def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
-        """Correct the state, move its cell to where the corrected stress is on target, write."""
+        """Correct the state, move its cell to where the corrected stress is on target, write.
+
+        A cell whose check has failed stays where it was checked: what a model that is not to be
+        believed says of another volume is no answer.
+        """
         certificate = checked.certificate
+        passed = certificate.verdict is Verdict.PASSED
         final = relaxed
         corrected = corrected_minimum(self.context, relaxed, certificate)
-        strain = missing_strain(self.context, potential, corrected)
+        strain = np.zeros((3, 3))
+        if passed:
+            strain = missing_strain(self.context, potential, corrected)
         if corrected is not None and np.abs(strain).max() > _LINEAR_STRAIN:
             final = self.relax(
                 potential, "final", offset=certificate.stress.value, previous=relaxed.last
@@ -429,7 +446,6 @@ class _Run:
             strain = missing_strain(self.context, potential, corrected)
         if np.abs(strain).max() > _LINEAR_STRAIN:
             strain = np.zeros((3, 3))
-        passed = certificate.verdict is Verdict.PASSED
         last = last_row(self.context, final, relaxed)
         end = Ending(self.at.state, corrected, strain, last, certificate)
         result = make_result(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sscha_mlp.campaign.compression import Compression
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.journal import Payload
@@ -151,6 +152,24 @@ def starting_states(context: Context) -> tuple[DynamicalMatrix, DynamicalMatrix,
     energy = origin.last("start").get("energy_eV_per_atom")
     masses = context.settings.masses
     return _state(origin, "model", size, masses), _state(origin, "harmonic", size, masses), energy
+
+
+def starting_compression(context: Context) -> Compression | None:
+    """Return what the reference says of a change of the volume, where that run has asked it.
+
+    At another pressure it says something else, and None is returned.
+
+    Raises
+    ------
+    InputError
+        If a file of that run is missing or damaged.
+    """
+    origin = FinishedRun.read(context.settings.origin)
+    row = origin.last("start")
+    same = origin.settings.pressure == context.settings.pressure
+    if not same or row.get("bulk_modulus_GPa") is None:
+        return None
+    return Compression(row["bulk_modulus_GPa"], row["stress_error_GPa"])
 
 
 def _state(

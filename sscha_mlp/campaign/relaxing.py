@@ -44,7 +44,7 @@ class Relaxed:
     reason
         In words.
     broke_down
-        Whether there was no next step: no positive bulk modulus, a mode without limit, or
+        Whether there was no next step: a bulk modulus that cannot be, a mode without limit, or
         configurations without sense.
     """
 
@@ -164,7 +164,14 @@ def _earlier(
 
 
 def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
-    return Relaxed(state, row, row["converged"], row["left_domain"], row["reason"])
+    return Relaxed(
+        state,
+        row,
+        row["converged"],
+        row["left_domain"],
+        row["reason"],
+        broke_down=row.get("broke_down", False),
+    )
 
 
 class _Watch:
@@ -187,7 +194,8 @@ class _Watch:
     def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
         """Judge the model, save the state, and write the row."""
         uncertainty = self.alarm.look(self.potential, population.drawn)
-        left = self.alarm.raised_by(uncertainty)
+        wrong_modulus = self.alarm.wrong_modulus(population.bulk_modulus / units.GPA)
+        left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
         key = f"population/{self.phase}/{population.index}"
         name = key.replace("/", "-")
         left_volume = "volume has changed" in population.reason
@@ -209,9 +217,8 @@ class _Watch:
             "ended": ended,
         }
         if left:
-            row["converged"] = False
-            assert uncertainty is not None
-            row["reason"] = self.alarm.sentence(uncertainty)
+            row["converged"], row["broke_down"] = False, bool(wrong_modulus)
+            row["reason"] = wrong_modulus or self.alarm.sentence(uncertainty or 0.0)
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
         row["seconds_evaluate"] = round(spent, 3)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp import __version__, units
+from sscha_mlp.campaign.compression import can_be
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -176,11 +177,10 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     volume = final.model.crystal.volume / n_atoms
     change = volume - final.state.crystal.volume / n_atoms
     work = (pressure["corrected"] - 0.5 * step) * units.GPA * change
-    is_free = context.settings.cell is CellMode.VARIABLE
     return {
         "volume_A3_per_atom": {
             "value": volume,
-            "stderr": volume * pressure["stderr"] / bulk if is_free else 0.0,
+            "stderr": _volume_error(context, volume, pressure, bulk),
         },
         "free_energy_eV_per_atom": _with_correction(
             last["free_energy"] - work,
@@ -191,6 +191,18 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
         "pressure_GPa": pressure,
         "bulk_modulus_GPa": bulk,
     }
+
+
+def _volume_error(
+    context: Context, volume: float, pressure: Mapping[str, float], bulk: float
+) -> float:
+    """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
+    if context.settings.cell is not CellMode.VARIABLE:
+        return 0.0
+    known = context.journal["start"].get("bulk_modulus_GPa")
+    modulus = bulk if can_be(bulk, known) else known
+    missing = pressure["corrected"] - context.settings.pressure
+    return float(volume * np.hypot(pressure["stderr"], missing) / modulus)
 
 
 def _pressure_shift(final: Ending) -> float:

@@ -1,7 +1,7 @@
 """The start: structure, harmonic force constants and space group, from the reference."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ase import Atoms
@@ -9,10 +9,16 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
+from sscha_mlp.campaign.compression import (
+    Compression,
+    compressed,
+    compression,
+    pressure_of_label,
+)
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.harmonic import forces_of
 from sscha_mlp.campaign.journal import Payload
-from sscha_mlp.campaign.origin import starting_states
+from sscha_mlp.campaign.origin import starting_compression, starting_states
 from sscha_mlp.campaign.preflight import structure_file
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
@@ -89,6 +95,8 @@ class _Found:
         Of the static lattice, eV/atom; None where it was not computed.
     calls
         Reference calls.
+    compression
+        What the reference says of a change of the volume; None where it was not asked.
     """
 
     state: DynamicalMatrix
@@ -96,6 +104,7 @@ class _Found:
     group: SpaceGroup
     energy: float | None = None
     calls: int = 0
+    compression: Compression | None = None
 
 
 def _compute(context: Context, state_file: Path) -> Payload:
@@ -122,11 +131,15 @@ def _compute(context: Context, state_file: Path) -> Payload:
         f"{state.crystal.volume / state.crystal.n_atoms:.4f} Å³/atom, modes {harmonic.min():.3f} "
         f"to {harmonic.max():.3f} THz, {found.calls} reference calls"
     )
+    if found.compression is not None and not settings.origin:
+        _tell_compression(context, found.compression)
     save_state(state_file, state)
     _export(context, state)
     return {
         "n_calls": found.calls,
         "energy_eV_per_atom": found.energy,
+        "bulk_modulus_GPa": found.compression and found.compression.bulk_modulus,
+        "stress_error_GPa": found.compression and found.compression.stress_error,
         "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
         "space_group": group.international,
         "n_operations": group.n_operations,
@@ -139,17 +152,36 @@ def _compute(context: Context, state_file: Path) -> Payload:
 def _from_structure(context: Context) -> _Found:
     """Relax a structure with the reference and displace its atoms."""
     settings = context.settings
-    crystal, energy, calls = _relaxed(context) if settings.start.relax else _as_given(context)
-    supercell = Supercell(crystal, settings.supercell)
+    rest = _relaxed(context) if settings.start.relax else _as_given(context)
+    supercell = Supercell(rest.crystal, settings.supercell)
     group = _group(context, supercell)
-    state, at_rest, displaced = _finite_displacements(context, supercell, group)
-    return _Found(state, state, group, at_rest if energy is None else energy, calls + displaced)
+    displaced = FiniteDisplacements(group, settings.start.displacement)
+    moved, volumes = displaced.configurations(), _volumes(settings, supercell)
+    still = [] if settings.start.relax else [supercell.crystal.to_ase()]
+    done = context.label([*moved, *still, *volumes], "finite displacements", guard=False)
+    state = displaced.force_constants(forces_of(done)[: len(moved)])
+    labels = [one for one in done.labels if one is not None][len(moved) :]
+    if still:
+        at_rest = labels.pop(0)
+        rest = replace(
+            rest,
+            energy=at_rest.energy / supercell.n_atoms,
+            pressure=pressure_of_label(at_rest),
+        )
+    found = compression(rest.pressure, labels, supercell.crystal.volume) if volumes else None
+    return _Found(state, state, group, rest.energy, rest.calls + len(done.labels), found)
+
+
+def _volumes(settings: RunSettings, supercell: Supercell) -> list[Atoms]:
+    """The crystal at two other volumes, where the cell is free."""
+    return compressed(supercell) if settings.cell is CellMode.VARIABLE else []
 
 
 def _from_origin(context: Context) -> _Found:
     """Take the states of a finished run; in another supercell they are interpolated."""
     state, harmonic, energy = starting_states(context)
-    return _Found(state, harmonic, _group(context, state.supercell), energy)
+    group, known = _group(context, state.supercell), starting_compression(context)
+    return _Found(state, harmonic, group, energy, compression=known)
 
 
 def _export(context: Context, state: DynamicalMatrix) -> None:
@@ -177,17 +209,27 @@ def _from_dyn(context: Context) -> _Found:
     return _Found(found, found, group)
 
 
-def _as_given(context: Context) -> tuple[Crystal, float | None, int]:
+@dataclass(frozen=True, eq=False)
+class _Rest:
+    """The crystal at rest: energy in eV/atom, pressure in eV/Å³, and what they have cost."""
+
+    crystal: Crystal
+    energy: float = float("nan")
+    pressure: float = float("nan")
+    calls: int = 0
+
+
+def _as_given(context: Context) -> _Rest:
     """Take the structure as it is; its energy is labelled with the displacements."""
     crystal = symmetrise_structure(read_input(context))
     context.reference.check_elements(crystal.to_ase())
-    return crystal, None, 0
+    return _Rest(crystal)
 
 
-def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
-    """Relax the structure with the reference; returns energy per atom and reference calls."""
+def _relaxed(context: Context) -> _Rest:
+    """Relax the structure with the reference."""
     settings = context.settings
-    crystal, _, _ = _as_given(context)
+    crystal = _as_given(context).crystal
     if is_offline(context.reference):
         context.observer.note(
             "each step of relaxing the structure asks for one label by hand; give a relaxed "
@@ -224,7 +266,8 @@ def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
             f"The reference changed the volume of the structure by a factor of {change:.2f}; it is "
             "not near a minimum. Check that structure and reference belong together."
         )
-    return symmetrise_structure(relaxed), energy, calculator.n_calls
+    pressure = -float(atoms.get_stress(voigt=True)[:3].mean())
+    return _Rest(symmetrise_structure(relaxed), energy, pressure, calculator.n_calls)
 
 
 def relax_at_rest(
@@ -260,21 +303,17 @@ def relax_at_rest(
     return bool(optimiser.run(fmax=fmax, steps=_MAX_STEPS))
 
 
-def _finite_displacements(
-    context: Context, supercell: Supercell, group: SpaceGroup
-) -> tuple[DynamicalMatrix, float | None, int]:
-    """Harmonic force constants by central differences of one atom of each orbit.
-
-    Returns them with the energy per atom of the undisplaced crystal, which is computed where the
-    structure was not relaxed, and the number of reference calls.
-    """
-    displaced = FiniteDisplacements(group, context.settings.start.displacement)
-    frames = displaced.configurations()
-    n_displaced = len(frames)
-    if not context.settings.start.relax:
-        frames.append(supercell.crystal.to_ase())
-    done = context.label(frames, "finite displacements", guard=False)
-    forces = forces_of(done)
-    at_rest = done.labels[-1] if len(frames) > n_displaced else None
-    energy = None if at_rest is None else at_rest.energy / supercell.n_atoms
-    return displaced.force_constants(forces[:n_displaced]), energy, len(frames)
+def _tell_compression(context: Context, found: Compression) -> None:
+    """Say what the reference's bulk modulus is, and whether its stress can be believed."""
+    error, allowed = found.stress_error, context.settings.certificate.tolerances.pressure_gpa
+    context.observer.note(
+        f"bulk modulus of the reference at rest {found.bulk_modulus:.1f} GPa; its stress agrees "
+        f"with the derivative of its energy within {abs(error):.2g} GPa"
+    )
+    if abs(error) > allowed:
+        context.observer.note(
+            f"warning: the reference's stress is {error:+.2f} GPa off the derivative of its "
+            f"energy, and the certificate allows {allowed:g} GPa. No potential can follow both: "
+            "expect wrong volumes. Give the reference a higher cutoff or denser k-points (see "
+            "sscha-mlp reference check), or keep the cell, --cell fixed"
+        )

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sscha_mlp.campaign.journal import Journal, Payload
-from sscha_mlp.digits import significant
+from sscha_mlp.digits import significant, with_minus
 
 _MOST_FAILURES = 12
 """Failed labels of one batch that are named one by one."""
@@ -34,8 +34,9 @@ def _start(row: Payload, *, taken_over: bool) -> Iterator[str]:
         return
     text = (
         f"The start took {row['n_calls']} reference calls, relaxation of the structure and finite "
-        f"displacements together, beside the labels. Space group {row['space_group']} with "
-        f"{row['n_operations']} operations; it is kept throughout"
+        f"displacements together, beside the labels.{_compression(row)} "
+        f"Space group {row['space_group']} with {row['n_operations']} operations; it is kept "
+        "throughout"
     )
     if row["modes_changed"]:
         lowest = min(row["frequencies_THz"])
@@ -44,6 +45,17 @@ def _start(row: Payload, *, taken_over: bool) -> Iterator[str]:
             f"{lowest:.3f} THz) and were made positive"
         )
     yield f"{text}."
+
+
+def _compression(row: Payload) -> str:
+    """What the start found of the reference's answer to a change of the volume."""
+    if row.get("bulk_modulus_GPa") is None:
+        return ""
+    error = with_minus(f"{row['stress_error_GPa']:+.2g}")
+    return (
+        f" At rest the reference has a bulk modulus of {row['bulk_modulus_GPa']:.1f} GPa, and its "
+        f"stress is {error} GPa off the derivative of its energy."
+    )
 
 
 def batch_name(name: str) -> str:

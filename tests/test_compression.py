@@ -1,0 +1,117 @@
+"""The reference's own answer to a change of the volume, and what a run makes of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase.build import bulk
+from cheap import write_copper, write_settings
+from test_relaxing import BONDS, SETTINGS, STATE, relax_in
+
+from sscha_mlp import units
+from sscha_mlp.campaign.alarm import Alarm
+from sscha_mlp.campaign.compression import can_be, compressed, compression
+from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.loop import run
+from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.supercell import Supercell
+from sscha_mlp.data.extxyz import read_extxyz
+from sscha_mlp.data.labels import Label
+from sscha_mlp.scha.cell import bulk_modulus, stiffness
+from sscha_mlp.scha.relaxation import Tolerances
+
+SUPERCELL = Supercell(Crystal.from_ase(bulk("Al", "fcc", a=4.05)), (2, 2, 2))
+V0 = SUPERCELL.crystal.volume
+B0, SLOPE = 80.0 * units.GPA, 4.5
+
+
+def murnaghan(volume, *, too_much=0.0):
+    """A label with Murnaghan's energy and pressure; the stress may say too much pressure."""
+    pressure = B0 / SLOPE * ((V0 / volume) ** SLOPE - 1.0)
+    energy = B0 * volume / SLOPE * ((V0 / volume) ** SLOPE / (SLOPE - 1.0) + 1.0)
+    return Label(energy, np.zeros((8, 3)), -(pressure + too_much) * np.eye(3))
+
+
+def asked(volume_of_rest=V0, *, too_much=0.0):
+    rest = -murnaghan(volume_of_rest, too_much=too_much).stress[0, 0]
+    labels = [murnaghan(atoms.get_volume(), too_much=too_much) for atoms in compressed(SUPERCELL)]
+    return compression(rest, labels, SUPERCELL.crystal.volume)
+
+
+def test_modulus_and_agreement_of_a_closed_equation_of_state():
+    found = asked()
+    assert found.bulk_modulus == pytest.approx(80.0, rel=2e-3)
+    assert abs(found.stress_error) < 1e-4
+
+
+@pytest.mark.parametrize("error", [0.7, -0.2])
+def test_a_stress_that_is_no_derivative_of_the_energy_is_measured(error):
+    found = asked(too_much=error * units.GPA)
+    assert found.stress_error == pytest.approx(error, abs=1e-4)
+    assert found.bulk_modulus == pytest.approx(80.0, rel=2e-3)
+
+
+def test_the_modulus_is_that_of_the_elastic_stiffness():
+    crystal = STATE.supercell.crystal
+    values = BONDS.evaluate([crystal.to_ase(), *compressed(STATE.supercell)])
+    labels = [
+        Label(values.energies[i], np.array(values.forces[i]), values.stresses[i]) for i in (1, 2)
+    ]
+    rest = -float(np.trace(values.stresses[0])) / 3.0
+    found = compression(rest, labels, crystal.volume)
+    expected = bulk_modulus(stiffness(BONDS, crystal)) / units.GPA
+    assert found.bulk_modulus == pytest.approx(expected, rel=0.02)
+    assert abs(found.stress_error) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("model", "rest", "may"),
+    [
+        *((80, 83, True), (160, 83, True), (170, 83, False), (41, 83, False), (1702, 83, False)),
+        *((-5, 83, False), (1702, None, True), (50, -3.0, True)),
+    ],
+)
+def test_which_moduli_are_believed(model, rest, may):
+    assert can_be(model, rest) is may
+    said = Alarm(None, None, "none", rest).wrong_modulus(model)
+    assert (said == "") is may
+
+
+def test_a_relaxation_with_a_wrong_modulus_ends_and_says_so_again(tmp_path):
+    loose = replace(SETTINGS, max_populations=2, tolerances=Tolerances())
+    alarm = Alarm(None, None, "none", bulk_modulus=5000.0)
+    first = relax_in(tmp_path, settings=loose, alarm=alarm)
+    again = relax_in(tmp_path, settings=loose, alarm=alarm)
+    for ended in (first, again):
+        assert ended.broke_down and ended.left_domain and not ended.converged
+        assert "that of the reference at rest 5000 GPa" in ended.reason
+    assert first.last["population"] == 1
+
+
+def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path):
+    """Copper in eight atoms, whose modes at the zone boundary say nothing of the volume.
+
+    The cell stays where its check has failed.
+    """
+    settings = read_toml(write_settings(tmp_path, model="mtp", break_grade=1e6, explore_configs=0))
+    settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt"}
+    settings["mtp"] = {"cutoff": 5.5, "level": 8}
+    settings["certificate"] |= {"max_rounds": 1, "tolerances": {"pressure_gpa": 1.0e-3}}
+    place = tmp_path / "run"
+    result = run(RunSettings.from_mapping(settings), place)
+    volumes = [item.atoms.get_volume() for item in read_extxyz(place / "dataset" / "train.xyz")]
+    log = (place / "log.txt").read_text()
+    assert "bulk modulus of the reference at rest 134." in log
+    assert "learning 4 labels in strained cells" in log
+    assert np.ptp(volumes) / np.mean(volumes) > 0.005
+    assert result["bulk_modulus_GPa"] == pytest.approx(134.6, rel=0.5)
+
+    last = [row for _, row in Journal(place / "journal.jsonl").steps("population/")][-1]
+    volume, pressure = result["volume_A3_per_atom"], result["pressure_GPa"]
+    assert not result["converged"]
+    assert volume["value"] == pytest.approx(last["volume"], rel=1e-12)
+    assert pressure["model"] == pytest.approx(last["pressure_GPa"], abs=1e-9)
+    assert pressure["corrected"] > 1.0
+    off = np.hypot(pressure["corrected"], pressure["stderr"]) / result["bulk_modulus_GPa"]
+    assert volume["stderr"] == pytest.approx(volume["value"] * off)
