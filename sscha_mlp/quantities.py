@@ -1,8 +1,11 @@
 """Name, unit and axis label of each quantity that is shown to a person."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from ase.formula import Formula
 
 from sscha_mlp import units
 
@@ -58,6 +61,36 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "labels": Quantity("Reference labels", ""),
 }
 """Registry of quantities, by the key that code uses."""
+
+
+def atoms_name(n_atoms: int) -> str:
+    """Return a number of atoms in words: ``1 atom``, ``2 atoms``."""
+    return f"{n_atoms} atom{'' if n_atoms == 1 else 's'}"
+
+
+def cells_name(supercell: Sequence[int], cell_size: int | None, *, each: bool = False) -> str:
+    """Return a supercell in words: ``2×2×2 cells, 16 atoms``.
+
+    Parameters
+    ----------
+    supercell
+        Repetitions of the cell, shape (3,).
+    cell_size
+        Atoms of the cell that is repeated; None where that is not known.
+    each
+        Whether these are named too: ``2×2×2 cells of 2 atoms, 16 atoms``.
+    """
+    cells = "×".join(str(n) for n in supercell) + " cells"
+    if cell_size is None:
+        return cells
+    of = f" of {atoms_name(cell_size)}" if each else ""
+    return f"{cells}{of}, {atoms_name(math.prod(supercell) * cell_size)}"
+
+
+def reduced_formula(formula: str) -> str:
+    """Return a chemical formula in its smallest whole numbers: ``GeSi`` for ``Ge4Si4``."""
+    reduced, _ = Formula(str(formula)).reduce()
+    return str(reduced.format("hill"))
 
 
 def q_name(q: Sequence[float]) -> str:

@@ -48,6 +48,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("empty.cif").write_text("")
     Path("prose.cif").write_text("this is not a crystal\n")
+    Path("prose.md").write_text("# A title\n\nand what it is about\n")
     Path("molecule.xyz").write_text("1\n\nCu 0 0 0\n")
     overlapping = Atoms("Cu2", cell=[3, 3, 3], positions=[[0, 0, 0], [0, 0, 0.1]], pbc=True)
     overlapping.write("overlapping.vasp", format="vasp")
@@ -66,12 +67,15 @@ def here(tmp_path, monkeypatch):
         (["--structure", "missing.cif"], ["missing.cif", "give a file"]),
         (["--structure", "empty.cif"], ["empty.cif"]),
         (["--structure", "prose.cif"], ["prose.cif", "ASE reads"]),
+        (["--structure", "prose.md"], ["prose.md", "(it is in no known format", "ASE reads"]),
         (["--structure", "molecule.xyz"], ["molecule.xyz", "periodic cell"]),
         (["--structure", "overlapping.vasp"], ["0.10 Å apart"]),
         (["--structure", "copper.vasp"], ["no parameters for Cu", "another reference"]),
         (["--dyn", "nothing"], ["nothing1"]),
         (["--dyn", "nothing", "--structure", "copper.vasp"], ["Give one of --structure"]),
         (["--supercell", "2", "0", "2"], ["(2, 0, 2)"]),
+        (["--supercell", "2x0x2"], ["(2, 0, 2)", "--supercell 2 2 2"]),
+        (["--supercell=2,2,0"], ["(2, 2, 0)"]),
         (["--T", "-5"], ["-5.0 K"]),
         (["--T", "nan"], ["nan K"]),
         (["--pressure", "inf"], ["inf GPa"]),

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.cli import run_command
+from sscha_mlp.cli.arguments import split_sizes
 from sscha_mlp.cli.running import default_run_directory, resolve
 from sscha_mlp.cli.screen import BarObserver, LineObserver
 from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
@@ -132,6 +133,9 @@ def test_the_version_is_shown(capsys):
     ("arguments", "text"),
     [
         (["relax", "--T", "300", "--supercell", "2", "2"], "requires 3 arguments"),
+        (["relax", "--supercell", "3", "3"], "write for example --supercell 2 2 2. See"),
+        (["relax", "--supercell", "3", "3", "--T", "3"], "write for example --supercell 2 2 2"),
+        (["supercell", "run", "4", "4"], "write for example sscha-mlp supercell RUN_DIR 4 4 4"),
         (["relax", "--T", "warm"], "Invalid value for '--T'"),
         (["relax", "--tee", "300"], "No such option: --tee"),
         (["melt"], "No such command 'melt'"),
@@ -143,6 +147,22 @@ def test_the_version_is_shown(capsys):
 def test_a_wrong_command_line_is_one_sentence_and_status_2(arguments, text, capsys):
     assert run_command(arguments) == 2
     assert "--help" in one_sentence(capsys, text)
+
+
+@pytest.mark.parametrize(
+    ("given", "read"),
+    [
+        ("relax --supercell 3x3x3 --T 300", "relax --supercell 3 3 3 --T 300"),
+        ("sweep --T 300,600,900 --supercell 3,3,2", "sweep --T 300,600,900 --supercell 3 3 2"),
+        ("relax --supercell=2×2×2", "relax --supercell 2 2 2"),
+        ("supercell runs/a 4x4x4 --quiet", "supercell runs/a 4 4 4 --quiet"),
+        ("supercell 4x4x4 6 6 6 --run-dir 6x6x6", "supercell 4x4x4 6 6 6 --run-dir 6x6x6"),
+        ("relax --supercell 3 3 3 --run-dir 3x3x3", "relax --supercell 3 3 3 --run-dir 3x3x3"),
+        ("relax --supercell 3x3", "relax --supercell 3x3"),
+    ],
+)
+def test_a_supercell_may_be_one_word(given, read):
+    assert split_sizes(given.split()) == read.split()
 
 
 # --- settings -----------------------------------------------------------------------------
@@ -199,7 +219,12 @@ def test_a_run_leaves_everything_of_the_contract(finished_run):
 
 def test_lines_tell_what_happens(finished_run):
     text = (finished_run.parent / "stderr").read_text()
-    for words in ("copper.vasp at 300 K", "fit 0: gap on", "check 1", "round-1   1  F "):
+    for words in (
+        "copper.vasp at 300 K and 0 GPa, 2×2×2 cells, 8 atoms",
+        "fit 0: gap on",
+        "check 1",
+        "round-1   1  F ",
+    ):
         assert words in text
     assert "\x1b" not in text
 
@@ -223,7 +248,13 @@ def test_a_finished_run_shows_its_result_at_once(again, capsys):
     assert run_command(again) == 0
     assert time.perf_counter() - start < 5.0
     text = capsys.readouterr().out
-    for words in ("CERTIFIED", "Free energy (eV/atom)", "Lattice parameter a (Å)", "report.pdf"):
+    for words in (
+        "Cu Fm-3m, 2×2×2 cells, 8 atoms, 300 K",
+        "CERTIFIED",
+        "Free energy (eV/atom)",
+        "Lattice parameter a (Å)",
+        "report.pdf",
+    ):
         assert words in text
     assert text.count("±") >= 8
 
@@ -433,7 +464,7 @@ def test_a_long_line_goes_on_below_its_first_word_on_a_terminal_alone():
 def test_a_run_from_another_one_is_not_called_silicon(tmp_path):
     screen = StringIO()
     settings = RunSettings(temperature=300.0, origin="/somewhere/copper")
-    LineObserver(Console(file=screen, width=120)).begin(settings, tmp_path)
+    LineObserver(Console(file=screen, width=120)).begin(settings, tmp_path, 1)
     assert screen.getvalue().startswith("from copper at 300 K")
 
 

@@ -4,7 +4,7 @@ import fcntl
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,20 +151,39 @@ class RunDirectory:
         InputError
             If this is not a run directory.
         """
+        return self._with_its_cell(RunSettings.from_mapping(self._stored()))
+
+    def _stored(self) -> dict[str, Any]:
+        """Read the settings file as it is."""
         if not self.settings_file.is_file():
             raise InputError(
                 f"{self.path} is not a run directory: it has no run.toml. Start one with "
                 "sscha-mlp relax --run-dir."
             )
-        return RunSettings.from_mapping(read_toml(self.settings_file))
+        return read_toml(self.settings_file)
+
+    def _with_its_cell(self, settings: RunSettings) -> RunSettings:
+        """Return settings that keep the cell of a run which a version without that choice began.
+
+        Those versions took every cell as it was.
+        """
+        start = self._stored().get("start", {})
+        if "primitive" in start:
+            return settings
+        return replace(settings, start=replace(settings.start, primitive=False))
 
     @property
     def has_begun(self) -> bool:
         """Whether a step is finished; before that other settings lose nothing."""
         return self.journal.is_file() and self.journal.stat().st_size > 0
 
-    def prepare(self, settings: RunSettings) -> None:
+    def prepare(self, settings: RunSettings) -> RunSettings:
         """Make the directory for these settings, or check that it was made for them.
+
+        Returns
+        -------
+        The settings in force: in a directory that an earlier version began, the structure keeps
+        the cell that it had there.
 
         Raises
         ------
@@ -183,14 +202,16 @@ class RunDirectory:
             if self.has_begun:
                 raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
             write_atomic(self.settings_file, format_toml(settings.to_mapping()))
-            return
+            return settings
         # An earlier version may have written fewer settings: those are at their defaults.
-        changed = differences(self.settings().to_mapping(), settings.to_mapping())
+        stored, settings = self.settings(), self._with_its_cell(settings)
+        changed = differences(stored.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+        return settings
 
     def is_locked(self) -> bool:
         """Whether a run is working in the directory."""

@@ -83,7 +83,7 @@ def run(
     place = RunDirectory(Path(directory))
     if not place.has_begun:
         check_input(settings)
-    place.prepare(settings)
+    settings = place.prepare(settings)
     with place.locked(), open_run(settings, place, observer) as context:
         started = time.perf_counter()
         result = _Run(context).go()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sscha_mlp.campaign.origin import check_origin
 from sscha_mlp.campaign.settings import AUTO, RunSettings
-from sscha_mlp.crystal.structure import read_structure
+from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference
@@ -16,6 +16,17 @@ BUNDLED = "silicon.cif"
 def structure_file(settings: RunSettings) -> Path:
     """Return the file of the structure: the bundled silicon where none is named."""
     return Path(settings.structure) if settings.structure else bundled_file(BUNDLED)
+
+
+def read_input(settings: RunSettings) -> Crystal:
+    """Read the structure that the settings name, in the cell of its file, with their masses.
+
+    Raises
+    ------
+    StructureError
+        If it cannot be used, or a mass is given for an element that it lacks.
+    """
+    return read_structure(structure_file(settings)).with_masses(settings.masses)
 
 
 def check_input(settings: RunSettings) -> None:
@@ -42,8 +53,7 @@ def check_input(settings: RunSettings) -> None:
     if settings.dyn and settings.masses:
         _check_masses_of_dyn(settings)
     if not settings.dyn:
-        crystal = read_structure(structure_file(settings)).with_masses(settings.masses)
-        reference.check_elements(crystal.to_ase())
+        reference.check_elements(read_input(settings).to_ase())
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:

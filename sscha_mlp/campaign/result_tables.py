@@ -6,6 +6,7 @@ from typing import Any
 from sscha_mlp.campaign.lattice import conventional_lattice
 from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.digits import fixed, with_error
+from sscha_mlp.quantities import reduced_formula
 from sscha_mlp.tables import ShownContent, Table
 
 
@@ -38,7 +39,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
         ("labels", "", _counts(labels)),
     ]
     word = "certified" if result["converged"] else "NOT certified"
-    title = f"{result['formula']} at {result['temperature_K']:g} K: {word}"
+    title = f"{reduced_formula(result['formula'])} at {result['temperature_K']:g} K: {word}"
     columns = ("", "model", "result")
     return Table(title, tuple(rows), columns, f"{_sentence(result['stop_reason'])}")
 

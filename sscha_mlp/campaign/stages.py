@@ -29,12 +29,16 @@ class StartSettings:
         How far atoms are moved for the harmonic force constants, Å.
     smallest_frequency_thz
         Unstable and softer modes are lifted to at least this frequency, THz.
+    primitive
+        Whether the structure is reduced to its primitive cell; dyn files and earlier runs keep
+        their cell.
     """
 
     relax: bool = True
     fmax: float = 1.0e-3
     displacement: float = 0.01
     smallest_frequency_thz: float = 0.5
+    primitive: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges."""

@@ -16,23 +16,30 @@ from sscha_mlp.campaign.compression import (
     pressure_of_label,
 )
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.directory import RunDirectory
+from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.harmonic import forces_of
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.campaign.origin import starting_compression, starting_states
-from sscha_mlp.campaign.preflight import structure_file
+from sscha_mlp.campaign.preflight import read_input, structure_file
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
+from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
+from sscha_mlp.quantities import atoms_name
 from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.scha.cell import CellMode
 
 _MAX_STEPS = 200
+
+_VACUUM = 8.0
+"""A layer without atoms that is thicker than this (Å) is taken for vacuum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +80,36 @@ def _group(context: Context, supercell: Supercell) -> SpaceGroup:
     return find_space_group(supercell).restricted(context.settings.symmetry)
 
 
-def read_input(context: Context) -> Crystal:
-    """Read the structure that the settings name; the primitive cell of what they hold."""
-    settings = context.settings
-    return read_structure(structure_file(settings)).with_masses(settings.masses)
+def cell_size(settings: RunSettings, place: RunDirectory) -> int:
+    """Return the number of atoms of the cell that a run repeats.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    place
+        Its directory; where the start is finished there, its state says it.
+
+    Raises
+    ------
+    InputError
+        If what the run starts from cannot be read.
+    """
+    if place.state("start").is_file():
+        return load_state(place.state("start")).crystal.n_atoms
+    if settings.origin:
+        origin = FinishedRun.read(settings.origin)
+        return load_state(origin.place.state("model")).crystal.n_atoms
+    if settings.dyn:
+        from sscha_mlp.scha.python_sscha import read_dyn
+
+        return read_dyn(settings.dyn).crystal.n_atoms
+    return _in_cell_of_run(settings, read_input(settings)).n_atoms
+
+
+def _in_cell_of_run(settings: RunSettings, crystal: Crystal) -> Crystal:
+    """Return the cell of a crystal that the settings ask for."""
+    return primitive_cell(crystal) if settings.start.primitive else crystal
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,9 +254,45 @@ class _Rest:
 
 def _as_given(context: Context) -> _Rest:
     """Take the structure as it is; its energy is labelled with the displacements."""
-    crystal = symmetrise_structure(read_input(context))
+    settings = context.settings
+    given = read_input(settings)
+    taken = _in_cell_of_run(settings, given)
+    name = structure_file(settings).name
+    for remark in (_about_cell(name, given, taken), _about_vacuum(name, taken, settings.cell)):
+        if remark:
+            context.observer.note(remark)
+    crystal = symmetrise_structure(taken)
     context.reference.check_elements(crystal.to_ase())
     return _Rest(crystal)
+
+
+def _about_cell(name: str, given: Crystal, taken: Crystal) -> str:
+    """Say where the cell of a file is not primitive, and what was made of it."""
+    n_cells = count_primitive_cells(given)
+    if n_cells == 1:
+        return ""
+    holds = f"{name} holds {n_cells} primitive cells"
+    if taken.n_atoms == given.n_atoms:
+        return (
+            f"{holds} and is kept as it is: the bands are folded, {n_cells} wave vectors of the "
+            "primitive cell into each (start.primitive = true takes the primitive cell)"
+        )
+    return (
+        f"{holds}; the primitive cell of {atoms_name(taken.n_atoms)} is taken "
+        "(start.primitive = false keeps the cell as it is)"
+    )
+
+
+def _about_vacuum(name: str, crystal: Crystal, cell: CellMode) -> str:
+    """Say where a crystal looks like a slab in vacuum while its cell may change."""
+    gaps = crystal.widest_gaps()
+    if cell is CellMode.FIXED or gaps.max() <= _VACUUM:
+        return ""
+    return (
+        f"{name} has a layer of {gaps.max():.1f} Å without atoms along its lattice vector "
+        f"{gaps.argmax() + 1}: if that is vacuum, a {cell} cell changes its thickness, which "
+        'means nothing; take --cell fixed (cell = "fixed") for a slab'
+    )
 
 
 def _relaxed(context: Context) -> _Rest:

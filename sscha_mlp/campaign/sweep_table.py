@@ -11,6 +11,7 @@ from sscha_mlp.campaign.sweep_point import LAST_DIGITS, POINT_COLUMNS, SweepPoin
 from sscha_mlp.campaign.sweep_values import Fields
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import reduced_formula
 from sscha_mlp.tables import Shown, Table
 
 SCHEMA: Final = "sscha-mlp/sweep/1"
@@ -210,7 +211,7 @@ class Sweep(Shown):
     def table(self) -> Table:
         """Return one line for each point; responses are those of the model."""
         rows = tuple(one.cells() for one in self.points)
-        title = f"{self.formula}: {len(rows)} points, {self.labels_total} labels"
+        title = f"{reduced_formula(self.formula)}: {len(rows)} points, {self.labels_total} labels"
         return Table(title, rows, POINT_COLUMNS, LAST_DIGITS)
 
 

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sscha_mlp.cli.arguments import split_sizes
 from sscha_mlp.cli.failures import INTERRUPTED, explain
 
 __all__ = ["main", "run_command"]
@@ -38,7 +39,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
     debug = "--debug" in arguments
     try:
-        outcome = app(list(arguments) or ["--help"], prog_name="sscha-mlp", standalone_mode=False)
+        words = split_sizes(arguments) or ["--help"]
+        outcome = app(words, prog_name="sscha-mlp", standalone_mode=False)
         status = outcome if isinstance(outcome, int) else 0
     except (Exception, KeyboardInterrupt) as err:  # noqa: BLE001 - the one place that ends a run
         return explain(err, debug=debug, verb=next(iter(arguments), ""))

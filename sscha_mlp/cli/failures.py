@@ -32,6 +32,13 @@ _WRONG_PLACES: Final = frozenset(
 _PARSER: Final = re.compile(r", unable to parse \w+ as an? \w+")
 """What the parser of the command line adds to what was expected."""
 
+_EXAMPLES: Final = {
+    "'--supercell'": "--supercell 2 2 2",
+    "'size'": "sscha-mlp supercell RUN_DIR 4 4 4",
+    "'N N N'": "sscha-mlp supercell RUN_DIR 4 4 4",
+}
+"""What is right, by the name that the parser of the command line complains about."""
+
 _PART_END: Final = re.compile(r"; |(?<!e\.g)\. (?=[A-Z]|sscha-mlp)")
 _ENCLOSED: Final = re.compile(r"\([^()]*\)|(?<!\w)'[^']*'|\"[^\"]*\"")
 
@@ -138,6 +145,8 @@ def _is_usage(err: BaseException) -> bool:
 def _usage(err: BaseException, verb: str) -> str:
     message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
     message = _PARSER.sub("", message)
+    example = next((text for name, text in _EXAMPLES.items() if name in message), "")
+    message += f"; write for example {example}" if example else ""
     known = verb.isalpha() and "No such command" not in message
     end = "" if message.endswith("?") else "."
     return f"{message}{end} See sscha-mlp {f'{verb} ' if known else ''}--help."

@@ -50,7 +50,8 @@ Structure = Annotated[
     Path | None,
     Option(
         "--structure",
-        help="Crystal structure, any file that ASE reads. \\[default: the bundled silicon]",
+        help="Crystal structure, any file that ASE reads; its primitive cell is taken. "
+        "\\[default: the bundled silicon]",
         rich_help_panel=RUN,
     ),
 ]
@@ -78,7 +79,8 @@ SupercellSize = Annotated[
     Option(
         "--supercell",
         metavar="N N N",
-        help="Repetitions of the primitive cell along its lattice vectors. \\[default: 2 2 2]",
+        help="Repetitions of the primitive cell along its lattice vectors; 2x2x2 is read as well. "
+        "\\[default: 2 2 2]",
         rich_help_panel=RUN,
     ),
 ]

@@ -82,12 +82,13 @@ def run_to_result(
         return place.read_result()
     if not place.has_begun:
         check_input(settings)
-    place.prepare(settings)
+    settings = place.prepare(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
         from sscha_mlp.campaign.loop import run
+        from sscha_mlp.campaign.start import cell_size
 
-        observer.begin(settings, directory)
+        observer.begin(settings, directory, cell_size(settings, place))
         result = run(settings, directory, observer=observer)
         observer.stage("report")
         write_report(directory)

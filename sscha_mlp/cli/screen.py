@@ -46,8 +46,16 @@ class ScreenObserver:
     ) -> None:
         """Nothing is left behind."""
 
-    def begin(self, settings: "RunSettings", directory: Path) -> None:
-        """Say what is run and where."""
+    def begin(self, settings: "RunSettings", directory: Path, cell_size: int) -> None:
+        """Say what is run and where.
+
+        Parameters
+        ----------
+        settings, directory
+            Of the run.
+        cell_size
+            Atoms of the cell that its supercell repeats.
+        """
 
     def stage(self, text: str) -> None:
         """A new stage begins."""
@@ -83,16 +91,18 @@ class LineObserver(ScreenObserver):
         content = self.console.render_str(text.lstrip(), highlight=False)
         self.console.print(Padding(content, (0, 0, 0, indent), expand=False))
 
-    def begin(self, settings: "RunSettings", directory: Path) -> None:
+    def begin(self, settings: "RunSettings", directory: Path, cell_size: int) -> None:
         """Say what is run and where."""
+        from sscha_mlp.quantities import cells_name
+
         what = Path(settings.structure or settings.dyn or "bundled silicon").name
         if settings.origin:
             what = f"from {Path(settings.origin).name}"
-        cells = "×".join(str(n) for n in settings.supercell)
+        cells = cells_name(settings.supercell, cell_size)
         again = "going on in" if (directory / "journal.jsonl").exists() else "run directory"
         self.print(
             f"[bold]{escape(what)}[/] at {settings.temperature:g} K{settings.nuclei.remark} "
-            f"and {settings.pressure:g} GPa, {cells} cells, "
+            f"and {settings.pressure:g} GPa, {cells}, "
             f"reference {escape(settings.reference)}, model {settings.model}; "
             f"{again} {escape(str(directory))}"
         )

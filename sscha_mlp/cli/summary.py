@@ -16,7 +16,7 @@ from sscha_mlp.campaign.levels import SAME_THZ
 from sscha_mlp.digits import duration, fixed, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
-from sscha_mlp.quantities import q_name
+from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.story import labels_in_words, taken_over_labels
 
 _Row = tuple[str, dict[str, float]]
@@ -44,10 +44,11 @@ def output_console() -> Console:
 
 def _title(result: Mapping[str, Any]) -> str:
     colour, word = ("green", "CERTIFIED") if result["converged"] else ("red", "NOT CERTIFIED")
-    cells = "×".join(str(n) for n in result["supercell"])
+    cells = cells_name(result["supercell"], result.get("n_atoms"))
+    crystal = f"{reduced_formula(result.get('formula', ''))} {result.get('space_group', '')}"
     nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM)).remark
     return (
-        f"\n[bold]{result.get('formula', '')} {result.get('space_group', '')}[/], {cells} cells, "
+        f"\n[bold]{crystal}[/], {cells}, "
         f"{result['temperature_K']:g} K{nuclei}, {result['pressure_target_GPa']:g} GPa: "
         f"[bold {colour}]{word}[/]\n{escape(result['stop_reason'])}"
     )

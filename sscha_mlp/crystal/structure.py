@@ -192,6 +192,16 @@ class Crystal(Shown):
         """Shortest distance between two atoms or an atom and its image, Å."""
         return shortest_distance(self.to_ase())
 
+    def widest_gaps(self) -> FloatArray:
+        """Thickness of the widest layer without atoms along each lattice vector, shape (3,), Å.
+
+        Such a layer lies between planes that the two other lattice vectors span.
+        """
+        ordered = np.sort(self.scaled_positions % 1.0, axis=0)
+        steps = np.diff(ordered, axis=0, append=ordered[:1] + 1.0)
+        planes = 1.0 / np.linalg.norm(np.linalg.inv(self.cell), axis=0)
+        return np.asarray(steps.max(axis=0) * planes)
+
     def table(self) -> Table:
         """Return the formula, the cell and the volume."""
         lengths = np.linalg.norm(self.cell, axis=1)
@@ -261,6 +271,12 @@ def check_geometry(atoms: Atoms, where: str) -> None:
             )
 
 
+def _reason(err: Exception) -> str:
+    """Return what a reader said; some only stop."""
+    said = str(err).strip()
+    return f"{type(err).__name__}: {said}" if said else "it is in no known format, or cut off"
+
+
 def read_structure(path: str | Path) -> Crystal:
     """Read a crystal from any file that ASE reads; the last frame of a trajectory.
 
@@ -277,8 +293,8 @@ def read_structure(path: str | Path) -> Crystal:
         atoms = ase.io.read(path, index=-1)
     except Exception as err:  # ASE's readers raise whatever their parser met
         raise StructureError(
-            f"{path} could not be read as a structure ({type(err).__name__}: {err}); give a file "
-            "in a format that ASE reads, such as POSCAR, .cif or .xyz with a cell."
+            f"{path} could not be read as a structure ({_reason(err)}); give a file in a format "
+            "that ASE reads, such as POSCAR, .cif or .xyz with a cell."
         ) from err
     if not isinstance(atoms, Atoms) or len(atoms) == 0:
         raise StructureError(f"{path} holds no atoms.")

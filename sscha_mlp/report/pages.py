@@ -1,6 +1,5 @@
 """The first page of a report: question, verdict, answer, the phonons, and the cost."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,7 +17,7 @@ from sscha_mlp.digits import (
     with_minus,
 )
 from sscha_mlp.ensemble.nuclei import Nuclei
-from sscha_mlp.quantities import q_name
+from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.frequency_figures import mode_values
 from sscha_mlp.report.layout import (
@@ -127,7 +126,7 @@ def summary_page(data: ReportData, *, contents: str = "") -> Figure:
     figure = new_page()
     flow = Flow(figure, top=20.0)
     result = data.result
-    of = f" of {result['formula']}" if result.get("formula") else ""
+    of = f" of {reduced_formula(result['formula'])}" if result.get("formula") else ""
     flow.heading(f"Phonons{of} at {_conditions(result)}", size=17.0)
     flow.paragraph(
         " · ".join(part for part in (f"Report of the run {data.name}", data.date) if part),
@@ -172,7 +171,7 @@ def _conditions(result: Mapping[str, Any]) -> str:
 def _question(data: ReportData) -> str:
     """Return what was asked, as a question, and the means in a sentence."""
     result = data.result
-    crystal = result.get("formula") or "the crystal"
+    crystal = reduced_formula(result.get("formula") or "") or "the crystal"
     group = f" ({result['space_group']})" if result.get("space_group") else ""
     wanted = "volume" if data.settings.get("cell", "variable") == "variable" else "pressure"
     question = (
@@ -191,9 +190,8 @@ def _cells(result: Mapping[str, Any]) -> str:
     supercell = result.get("supercell")
     if not supercell:
         return "unknown size"
-    text = " × ".join(str(n) for n in supercell) + " primitive cells"
     atoms: Any = result.get("n_atoms")
-    return f"{text} ({math.prod(supercell) * atoms} atoms)" if is_number(atoms) else text
+    return cells_name(supercell, int(atoms) if is_number(atoms) else None, each=True)
 
 
 def _means(data: ReportData) -> str:

@@ -13,6 +13,7 @@ from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.digits import DASH, with_error
 from sscha_mlp.ensemble.averages import Estimate
+from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.report.csv_text import csv_text
 from sscha_mlp.report.layout import Column, Flow, new_page, table_pages
 from sscha_mlp.report.mode_pages import mode_pages
@@ -118,7 +119,7 @@ def _text_pages(fits: SweepFits) -> tuple[list[Figure], Flow]:
     """What was swept, what each line says, and where the text ends."""
     pages, sweep = [new_page()], fits.sweep
     flow = Flow(pages[0], top=22.0)
-    flow.heading(f"{sweep.formula} {sweep.space_group} over T and P", size=17.0)
+    flow.heading(f"{reduced_formula(sweep.formula)} {sweep.space_group} over T and P", size=17.0)
     flow.pairs(_facts(fits))
     flow.skip(4.0)
     for title, sentences in _lines(fits):
@@ -152,13 +153,11 @@ def _lines(fits: SweepFits) -> Iterator[tuple[str, list[str]]]:
 
 def _facts(fits: SweepFits) -> list[tuple[str, str]]:
     sweep = fits.sweep
-    cells = "×".join(str(n) for n in sweep.supercell)
-    atoms = f"{sweep.n_atoms} atom{'' if sweep.n_atoms == 1 else 's'}"
     count = f"{len(sweep.points)}"
     if fits.n_unconverged:
         count += f", of which {fits.n_unconverged} not converged"
     return [
-        ("Supercell", f"{cells} primitive cells of {atoms}"),
+        ("Supercell", cells_name(sweep.supercell, sweep.n_atoms, each=True)),
         ("Reference, potential", f"{sweep.reference}, {sweep.model}"),
         ("Nuclei", sweep.nuclei),
         ("Temperatures", ", ".join(f"{one:g}" for one in sweep.temperatures) + " K"),
