@@ -6,6 +6,17 @@ Every message says what was wrong, where, and the way out.  The command line tur
 """
 
 
+def cause_of(err: Exception) -> str:
+    """Return why a file could not be read, without the path that errors of the system repeat.
+
+    Parameters
+    ----------
+    err
+        What opening or parsing the file raised.
+    """
+    return str((isinstance(err, OSError) and err.strerror) or err)
+
+
 class SschaMlpError(Exception):
     """A run failed for a reason that the message names."""
 

@@ -140,7 +140,8 @@ def test_the_version_is_shown(capsys):
         (["relax", "--tee", "300"], "No such option: --tee"),
         (["melt"], "No such command 'melt'"),
         (["relx"], "Did you mean 'relax'? See"),
-        (["relax", "--T", "warm"], "Input should be a valid number. See"),
+        (["relax", "--T", "300K"], "'--T': it must be a number, without a unit. See"),
+        (["relax", "--seed", "1.5"], "'--seed': it must be a whole number. See"),
         (["fit", "a.xyz"], "Missing option '--out'"),
     ],
 )
@@ -387,6 +388,56 @@ def test_an_ensemble_is_decided_by_its_seed(finished_run, tmp_path):
     frames = [read_configurations(tmp_path / f"{name}.xyz") for name in "abc"]
     assert frames[0] == frames[1]
     assert frames[0] != frames[2]
+
+
+def test_fit_takes_what_a_run_has_chosen(finished_run, tmp_path, capsys):
+    """The same labels and hyper-parameters give the same model; the defaults give another one."""
+    train = str(finished_run / "dataset" / "train.xyz")
+    out = {name: str(tmp_path / name) for name in ("run", "model", "usual")}
+    last = max((finished_run / "models").glob("[0-9]*"))
+    assert run_command(["fit", train, "--out", out["run"], "--like", str(finished_run)]) == 0
+    shown = capsys.readouterr().err
+    assert "hyper-parameters: cutoff 3.6 Å" in shown and "20 sparse" in shown
+    assert "defaults" not in shown
+    assert run_command(["fit", train, "--out", out["model"], "--like", str(last)]) == 0
+    capsys.readouterr()
+    assert run_command(["fit", train, "--out", out["usual"], "--model", "mtp"]) == 0
+    assert "these are the defaults; --like RUN_DIR" in " ".join(capsys.readouterr().err.split())
+    records = {
+        name: json.loads((Path(path) / "model.json").read_text()) for name, path in out.items()
+    }
+    chosen = json.loads((last / "model.json").read_text())
+    assert records["run"]["settings"] == chosen["settings"]
+    assert records["run"]["kind"] == "gap" and records["usual"]["kind"] == "mtp"
+    assert records["run"]["fingerprint"] == records["model"]["fingerprint"]
+
+
+def test_a_file_of_settings_goes_on_top_of_an_earlier_model(finished_run, tmp_path):
+    (tmp_path / "gap.toml").write_text("[gap]\ncutoff = 3.4\n")
+    train = str(finished_run / "dataset" / "train.xyz")
+    given = ["--like", str(finished_run), "--config", str(tmp_path / "gap.toml")]
+    assert run_command(["fit", train, "--out", str(tmp_path / "model"), *given]) == 0
+    settings = json.loads((tmp_path / "model" / "model.json").read_text())["settings"]
+    assert (settings["cutoff"], settings["n_sparse"]) == (3.4, 20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [(["--model", "mtp"], "is a gap, not a mtp"), (["--like", "nowhere"], "has no fitted model")],
+)
+def test_fit_refuses_an_earlier_model_that_does_not_serve(
+    finished_run, tmp_path, capsys, arguments, text
+):
+    train = str(finished_run / "dataset" / "train.xyz")
+    like = ["--like", str(finished_run), *arguments]
+    assert run_command(["fit", train, "--out", str(tmp_path / "model"), *like]) == 2
+    one_sentence(capsys, text)
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_sweep_without_temperatures_says_how_to_give_them(capsys):
+    assert run_command(["sweep"]) == 2
+    one_sentence(capsys, "write for example --T 300,600")
 
 
 def test_fit_refuses_an_unknown_setting(tmp_path, capsys):

@@ -115,6 +115,14 @@ def test_a_toml_example_is_a_reference_or_settings(text, tmp_path):
     GapSettings(**settings.gap)
 
 
+def test_the_study_on_the_page_is_the_one_with_which_results_were_certified():
+    page, results = (
+        [one for one in blocks(path, "toml") if "[certificate]" in one]
+        for path in (QUANTUM_ESPRESSO, QUANTUM_ESPRESSO.with_name("results.md"))
+    )
+    assert len(page) == 1 and page == results
+
+
 def test_the_page_on_quantum_espresso_shows_the_bundled_file():
     shown = tomllib.loads(blocks(QUANTUM_ESPRESSO, "toml")[0])
     assert shown == tomllib.loads(bundled_file("silicon-qe.toml").read_text())

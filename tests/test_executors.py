@@ -442,7 +442,7 @@ def test_the_examples_of_the_document_are_job_scripts():
         ("here:2", "a number of workers is written as in"),
         ("slurm", "name of a TOML file"),
         ("http://host:1", "tcp://host:port"),
-        ("missing.toml", r"executor file missing\.toml cannot be read"),
+        ("missing.toml", r"There is no executor file missing\.toml"),
     ],
 )
 def test_an_executor_that_is_not_understood_is_named(spec, message, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The whole loop with an MTP: learning on the fly, the choice of the kind, resume."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from cheap import (
@@ -13,6 +14,10 @@ from cheap import (
     write_settings,
 )
 
+from sscha_mlp.campaign.fitting import has_learnt_all
+from sscha_mlp.campaign.loop import _Run
+from sscha_mlp.campaign.relaxing import Relaxed
+from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.potentials.registry import load
 
@@ -50,6 +55,49 @@ def test_where_the_grade_breaks_the_run_labels_and_goes_on(learnt):
     assert lessons, "no label was taken where the model was stopped"
     assert result["labels"]["train"] > 10
     assert sum(result["labels"][name] for name in ("train", "test", "check")) <= 60
+
+
+def test_nothing_is_fitted_again_without_new_labels(tmp_path):
+    """The budget ends while the model is still stopped: the run goes on with the model it has."""
+    config = write_settings(tmp_path, model="mtp", break_grade=0.5)
+    config.write_text(config.read_text().replace("max_labels = 60", "max_labels = 24"))
+    write_copper(tmp_path)
+    result = finish(tmp_path)
+    steps = journal(tmp_path / "run")
+    learnt = [row["n_train"] for name, row in steps.items() if name.startswith("fit/")]
+    assert learnt == [10, 12]
+    assert result["labels"]["train"] == 12 and result["labels"]["total"] == 24
+    assert result["model"]["sha256"] == steps["fit/1"]["sha256"]
+    assert any(row.get("phase") == "round-1" for row in steps.values())
+
+
+def test_an_earlier_version_may_have_fitted_the_same_labels_again():
+    """A run that such a version began goes on with the fit that its journal has."""
+    dataset = SimpleNamespace(counts={"train": 12})
+    context = SimpleNamespace(journal={"fit/0": {"n_train": 10}, "fit/1": {"n_train": 12}})
+    assert [has_learnt_all(context, dataset, number) for number in (-1, 0, 1)] == [
+        False,
+        False,
+        True,
+    ]
+    context.journal["fit/2"] = {"n_train": 12}
+    assert not has_learnt_all(context, dataset, 1)
+    assert has_learnt_all(context, dataset, 2)
+
+
+@pytest.mark.parametrize("broke_down", [True, False])
+def test_where_a_relaxation_broke_down_the_run_says_that_it_learns(broke_down, monkeypatch):
+    taken, said = [], []
+    monkeypatch.setattr(
+        _Run, "add_training", lambda self, *what, strain: taken.append((what[:2], strain))
+    )
+    study = object.__new__(_Run)
+    study.settings = RunSettings(temperature=300.0)
+    study.context = SimpleNamespace(observer=SimpleNamespace(note=said.append))
+    ended = Relaxed(None, None, False, True, "no bulk modulus", broke_down=broke_down)
+    study.learn_there("train-left-1", 8, None, ended)
+    assert taken == [(("train-left-1", 8), study.settings.training.strain if broke_down else 0.0)]
+    assert said == (["learning 8 labels there, half in strained cells"] if broke_down else [])
 
 
 def test_chosen_labels_are_marked_and_fair_draws_are_not(learnt):

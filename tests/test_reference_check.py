@@ -35,6 +35,8 @@ class Wrong:
             return value * 1.05
         if (self.what, name) == ("sign", "stress"):
             return -value
+        if (self.what, name) == ("cutoff", "stress"):
+            return value + 0.35 * GPA * np.array([1, 1, 1, 0, 0, 0])
         if (self.what, name) == ("noise", "energy"):
             return value + 0.02 * self.rng.standard_normal()
         return value
@@ -55,6 +57,7 @@ def wrong(what: str = "nothing") -> Wrong:
         ("forces", {"eV/Å"}),
         ("stress", {"GPa"}),
         ("sign", {"GPa"}),
+        ("cutoff", {"GPa"}),
         ("noise", {"eV/Å", "GPa"}),
     ],
 )
@@ -143,14 +146,34 @@ def test_the_command_writes_json(tmp_path, capsys):
     assert found["job"]["seconds"] == pytest.approx(109 * found["seconds_per_label"])
 
 
-def test_a_failed_check_has_status_1(tmp_path, capsys):
+def verdict_on(what: str, tmp_path, capsys) -> str:
+    """What the command says of a calculator with something wrong, on one line."""
     (tmp_path / "wrong.toml").write_text(
-        '[reference]\nfactory = "test_reference_check:wrong"\nparameters = { what = "sign" }\n'
+        f'[reference]\nfactory = "test_reference_check:wrong"\nparameters = {{ what = "{what}" }}\n'
     )
     assert check(tmp_path, "--reference", str(tmp_path / "wrong.toml")) == 1
-    shown = capsys.readouterr().out
-    assert "the stress is no derivative of the energy" in shown
-    assert "forces are no derivative" not in shown
+    return " ".join(capsys.readouterr().out.partition("FAILED: ")[2].split())
+
+
+def test_a_failed_check_has_status_1_and_says_what_is_wrong(tmp_path, capsys):
+    said = verdict_on("sign", tmp_path, capsys)
+    assert "the stress is no derivative of the energy" in said
+    assert "look at sign" in said and "cutoff" not in said
+    assert "forces are no derivative" not in said
+
+
+def test_a_pulay_stress_is_measured_against_the_certificate(tmp_path, capsys):
+    """A shift of the diagonal alone is what a low cutoff does; its size and ways out are said."""
+    said = verdict_on("cutoff", tmp_path, capsys)
+    assert "off by 0.35 GPa, 3.5 times what a certificate allows" in said
+    assert "raise the cutoff" in said and "--cell fixed" in said
+    assert "look at sign" not in said
+
+
+def test_wrong_forces_are_said_with_their_size(tmp_path, capsys):
+    said = verdict_on("forces", tmp_path, capsys)
+    assert "forces are no derivative of the energy: off by" in said
+    assert "the stress is no derivative" not in said
 
 
 @pytest.mark.parametrize(
@@ -162,6 +185,7 @@ def test_a_failed_check_has_status_1(tmp_path, capsys):
         (("--reference", "emt", "--supercell", "0", "1", "1"), "not three positive whole numbers"),
         (("--reference", "emt", "--labels", "0"), "--labels must be at least 1"),
         (("--reference", "espresso"), "needs a table pseudopotentials"),
+        (("--reference", "none.toml"), "There is no reference file"),
     ],
 )
 def test_bad_input_of_the_command_has_status_2(tmp_path, capsys, arguments, message):

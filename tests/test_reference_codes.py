@@ -104,7 +104,9 @@ def test_another_version_than_the_stated_one_is_refused(tmp_path, code):
 
 @pytest.mark.parametrize("code", CODES)
 def test_an_element_without_pseudopotential_is_refused(tmp_path, code):
-    with pytest.raises(InputError, match="has no parameters for Ni; it knows Al, Au, Cu"):
+    """The sentence names the table and the file in which it belongs."""
+    place = rf"Add Ni to \[reference.pseudopotentials\] of {tmp_path / code}.toml"
+    with pytest.raises(InputError, match=f"no parameters for Ni; it knows Al, Au, Cu. {place}"):
         label([bulk("Ni")], make_reference(tmp_path, code))
 
 

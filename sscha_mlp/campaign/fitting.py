@@ -57,7 +57,32 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
             }
 
     context.journal.once(f"fit/{number}", run)
-    return load(directory, n_workers=context.n_model_workers)
+    return load_model(context, number)
+
+
+def load_model(context: Context, number: int) -> Potential:
+    """Load model `number`, which is finished.
+
+    Raises
+    ------
+    ModelError
+        If it is missing or damaged.
+    """
+    return load(context.directory.model(number), n_workers=context.n_model_workers)
+
+
+def has_learnt_all(context: Context, dataset: Dataset, number: int) -> bool:
+    """Whether model `number` was fitted to all of the training set, which only grows.
+
+    Where the journal has another fit to the same labels after it, as earlier versions made one,
+    that one counts.
+    """
+    if number < 0:
+        return False
+    n_train = dataset.counts["train"]
+    later = f"fit/{number + 1}"
+    again = later in context.journal and context.journal[later]["n_train"] == n_train
+    return bool(context.journal[f"fit/{number}"]["n_train"] == n_train and not again)
 
 
 def _earlier(context: Context, number: int, choice: Payload, n_train: int) -> Path | None:

@@ -27,7 +27,7 @@ from sscha_mlp.campaign.ending import (
     missing_strain,
     stop_reason,
 )
-from sscha_mlp.campaign.fitting import fit_model, validate
+from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.labelling import Batch, ask_together, label_batch
 from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
@@ -279,13 +279,14 @@ class _Run:
                 if again and self.take_lesson(potential, phase, relaxed):
                     continue
                 count = self.affordable(training.explored_for(potential.kind))
-                strain = training.strain if relaxed.broke_down else 0.0
-                self.add_training("train-explored", count, potential, strain=strain)
+                self.learn_there("train-explored", count, potential, relaxed)
                 return
 
     def fit(self) -> Potential:
-        """Fit the next model and validate it on the test set."""
+        """Fit the next model and validate it on the test set; without new labels keep the last."""
         number = self.at.fits
+        if has_learnt_all(self.context, self.at.dataset, number - 1):
+            return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
         self.at.fits += 1
         validate(
@@ -338,9 +339,15 @@ class _Run:
         count = self.affordable(max(wanted, MIN_LABELS))
         if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
             return False
-        strain = self.settings.training.strain if relaxed.broke_down else 0.0
-        self.add_training(f"train-left-{number}", count, potential, strain=strain)
+        self.learn_there(f"train-left-{number}", count, potential, relaxed)
         return True
+
+    def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
+        """Label configurations of the state that a relaxation has led to."""
+        strain = self.settings.training.strain if relaxed.broke_down else 0.0
+        if relaxed.broke_down and count:
+            self.context.observer.note(f"learning {count} labels there, half in strained cells")
+        self.add_training(name, count, potential, strain=strain)
 
     def check(self, potential: Potential) -> Checked:
         """Certify the present state on labels that no fit has seen."""

@@ -20,7 +20,7 @@ from sscha_mlp.crystal.structure import check_masses
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, cause_of
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
@@ -318,7 +318,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
-        raise ConfigError(f"The settings file {path} cannot be read: {err}.") from err
+        raise ConfigError(f"The settings file {path} cannot be read: {cause_of(err)}.") from err
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,8 +29,13 @@ _WRONG_PLACES: Final = frozenset(
 )
 """Errors of the system that another path avoids."""
 
-_PARSER: Final = re.compile(r", unable to parse \w+ as an? \w+")
-"""What the parser of the command line adds to what was expected."""
+_NO_NUMBER: Final = re.compile(r"Input should be a valid (number|integer)\b.*")
+"""What the parser of the command line says of a text in the place of a number."""
+
+_NUMBERS: Final = {
+    "number": "it must be a number, without a unit",
+    "integer": "it must be a whole number",
+}
 
 _EXAMPLES: Final = {
     "'--supercell'": "--supercell 2 2 2",
@@ -144,7 +149,7 @@ def _is_usage(err: BaseException) -> bool:
 
 def _usage(err: BaseException, verb: str) -> str:
     message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
-    message = _PARSER.sub("", message)
+    message = _NO_NUMBER.sub(lambda found: _NUMBERS[found[1]], message)
     example = next((text for name, text in _EXAMPLES.items() if name in message), "")
     message += f"; write for example {example}" if example else ""
     known = verb.isalpha() and "No such command" not in message

@@ -3,11 +3,18 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from typer import Option
 
 from sscha_mlp.cli import options
+
+_TRIAL: Final = (
+    "SSCHA: trial force constants of the model at the minimum of this ensemble, not corrected. "
+    "The summary of the run shows those of other ensembles, and their errors: differences within "
+    "these are noise."
+)
+"""What the column of that name holds, and why it is not what the run has shown."""
 
 
 def hessian(
@@ -63,6 +70,7 @@ def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
     for entry in content["modes"]:
         yield from _rows(entry, content["softest"])
     yield from textwrap.wrap(content["statement"], width=80)
+    yield from textwrap.wrap(_TRIAL, width=80)
     if content["check_labels"]:
         yield f"Corrected by {content['check_labels']} labels of the check."
     yield from textwrap.wrap(f"Not in the errors: {content['left_out']}.", width=80)

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 def sweep(
     temperatures: Annotated[
-        str,
+        str | None,
         Option(
             "--T",
             metavar="RANGE",
-            help="Temperatures in K: start:stop:step with both ends, or values such as 300,600.",
+            help="Temperatures in K: start:stop:step with both ends, or values such as 300,600. "
+            "Needed.",
             show_default=False,
             rich_help_panel=options.RUN,
         ),
-    ],
+    ] = None,
     pressures: Annotated[
         str,
         Option(
@@ -128,8 +129,13 @@ def sweep(
     from sscha_mlp.campaign.sweep import run_sweep
     from sscha_mlp.campaign.sweep_settings import SweepSettings
     from sscha_mlp.cli.screen import make_observer, quiet_logging
+    from sscha_mlp.errors import ConfigError
     from sscha_mlp.parallel import read_executor
 
+    if temperatures is None:
+        raise ConfigError(
+            "No temperatures are given; write for example --T 300,600 or --T 0:2000:250."
+        )
     given = {
         "nuclei": nuclei,
         "masses": options.read_masses(mass) if mass else None,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, cause_of
 
 HERE: Final = "here"
 PROCESSES: Final = "processes"
@@ -167,8 +167,10 @@ def executor_values(spec: str | Path) -> dict[str, Any]:
 def _from_toml(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(f"There is no executor file {path}; check its path.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
-        raise ConfigError(f"The executor file {path} cannot be read: {err}.") from err
+        raise ConfigError(f"The executor file {path} cannot be read: {cause_of(err)}.") from err
     table = content.get("executor")
     if not isinstance(table, dict) or not isinstance(table.get("kind"), str):
         raise ConfigError(

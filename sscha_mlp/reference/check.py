@@ -21,11 +21,14 @@ from sscha_mlp.units import GPA
 START_LABELS: Final = 9
 """Labels that the start of a run takes for silicon: relaxing the structure, displacements."""
 
+SHEAR: Final = "stress, xy"
+"""Name of the difference of the shear stress, which plane waves that are too few leave alone."""
+
 _N_DIRECTIONS: Final = 2
 _STRAINS: Final = {
     "stress, average of xx, yy, zz": np.eye(3),
     "stress, xx": np.diag([1.0, 0.0, 0.0]),
-    "stress, xy": np.array([[0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]),
+    SHEAR: np.array([[0.0, 0.5, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]),
 }
 
 

@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator
 from ase.io import espresso
 
 from sscha_mlp.data.formats import write_any
-from sscha_mlp.errors import ConfigError, ReferenceFailedError
+from sscha_mlp.errors import ConfigError, ReferenceFailedError, cause_of
 
 _CARDS: Final = ("ATOMIC_SPECIES", "K_POINTS", "HUBBARD", "OCCUPATIONS")
 """Cards of a pw.x input that do not depend on the configuration."""
@@ -117,7 +117,7 @@ def read_template(template: str) -> str:
     try:
         text = Path(template).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as err:
-        raise ConfigError(f"The template {template} cannot be read: {err}.") from err
+        raise ConfigError(f"The template {template} cannot be read: {cause_of(err)}.") from err
     missing = [card for card in _CARDS[:2] if not _card(text, card)]
     if missing:
         raise ConfigError(f"The template {template} has no {' and no '.join(missing)}; add it.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ase.data import atomic_numbers
 
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, cause_of
 
 
 @dataclass(frozen=True)
@@ -134,4 +134,4 @@ def sha256(file: Path) -> str:
     try:
         return hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as err:
-        raise ConfigError(f"The file {file} cannot be read: {err}.") from err
+        raise ConfigError(f"The file {file} cannot be read: {cause_of(err)}.") from err

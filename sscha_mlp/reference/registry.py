@@ -5,7 +5,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -46,6 +46,8 @@ class Reference(Shown):
         One line for a report.
     elements
         Chemical symbols that it has parameters for; None if it does not say.
+    file
+        The TOML file that it was read from; empty without one.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Reference(Shown):
     parameters: Mapping[str, Any] = field(default_factory=dict)
     description: str = ""
     elements: tuple[str, ...] | None = None
+    file: str = ""
 
     @classmethod
     def from_factory(
@@ -94,8 +97,17 @@ class Reference(Shown):
         if self.elements is not None and unknown:
             raise InputError(
                 f"The reference {self.name!r} has no parameters for {', '.join(unknown)}; "
-                f"it knows {', '.join(self.elements)}. Choose another reference."
+                f"it knows {', '.join(self.elements)}. {self._way_to(unknown)}"
             )
+
+    def _way_to(self, elements: Sequence[str]) -> str:
+        """Say how a structure with more elements can be labelled."""
+        if self.file and self.name in PROGRAMS:
+            return (
+                f"Add {' and '.join(elements)} to [reference.pseudopotentials] of {self.file}, or "
+                "of a copy of it."
+            )
+        return "Choose another reference."
 
     def check(
         self,
@@ -184,7 +196,7 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     if isinstance(spec, Path) or spec.endswith(".toml"):
         path = find_table(spec)
         try:
-            return _from_table(read_table(path))
+            return replace(_from_table(read_table(path)), file=str(path))
         except ConfigError as err:
             named = str(path) in str(err)
             raise err if named else ConfigError(f"{path}: {err}") from err

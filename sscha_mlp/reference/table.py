@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.errors import ConfigError, InputError, cause_of
 from sscha_mlp.reference.prepared import pseudopotential_table, sha256
 from sscha_mlp.reference.program import check_environment, resolve, split_command
 from sscha_mlp.resources import bundled_file
@@ -75,8 +75,13 @@ def read_table(path: Path) -> ReferenceTable:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as err:
+        raise ConfigError(
+            f"There is no reference file {path}; check its path. silicon-qe.toml, which comes with "
+            "the package, is one to copy."
+        ) from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
-        raise ConfigError(f"The reference file {path} cannot be read: {err}.") from err
+        raise ConfigError(f"The reference file {path} cannot be read: {cause_of(err)}.") from err
     table = content.pop("reference", None)
     if not isinstance(table, dict):
         table = {}

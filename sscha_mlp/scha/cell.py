@@ -118,7 +118,7 @@ def cell_strain(
     if not bulk_modulus(constants) > 0:
         raise RelaxationError(
             f"The bulk modulus of the model is {bulk_modulus(constants) / units.GPA:.1f} GPa at "
-            "this cell: the model has left its domain. Train it on configurations of this volume."
+            "this cell: the model has left its domain; it knows too little of other volumes."
         )
     missing = -target_pressure * np.eye(3) - stress
     if mode is CellMode.FIXED_VOLUME:
