@@ -211,7 +211,7 @@ class _Watch:
         if left:
             row["converged"] = False
             assert uncertainty is not None
-            row["reason"] = self.alarm.sentence(uncertainty)
+            row["reason"] = self.alarm.sentence(uncertainty, population.drawn.ensemble.n_configs)
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
         row["seconds_evaluate"] = round(spent, 3)

@@ -57,6 +57,7 @@ def make_start(context: Context) -> Start:
     """
     state_file = context.directory.state("start")
     payload = context.journal.once("start", lambda: _compute(context, state_file))
+    context.coming.recorded()
     dynamical_matrix = load_state(state_file)
     context.group = _group(context, dynamical_matrix.supercell)
     return Start(dynamical_matrix, payload)
@@ -203,13 +204,12 @@ def _relaxed(context: Context) -> tuple[Crystal, float | None, int]:
     )
     atoms = crystal.to_ase()
     atoms.calc = calculator
+    tell = context.coming.batch("start", "relaxing the structure", 0)
     reached = relax_at_rest(
         atoms,
         settings,
         fmax=settings.start.fmax,
-        progress=lambda: context.observer.progress(
-            "relaxing the structure", calculator.n_calls, _MAX_STEPS
-        ),
+        progress=lambda: tell(calculator.n_calls, 0),
     )
     if not reached:
         raise ReferenceFailedError(
@@ -273,7 +273,7 @@ def _finite_displacements(
     n_displaced = len(frames)
     if not context.settings.start.relax:
         frames.append(supercell.crystal.to_ase())
-    done = context.label(frames, "finite displacements", guard=False)
+    done = context.label(frames, "finite displacements", step="start", guard=False)
     forces = forces_of(done)
     at_rest = done.labels[-1] if len(frames) > n_displaced else None
     energy = None if at_rest is None else at_rest.energy / supercell.n_atoms

@@ -17,7 +17,9 @@ def fit(
         ),
     ],
     out: Annotated[Path, Option("--out", help="Directory of the model; made if needed.")],
-    model: Annotated[str, Option("--model", help="Kind of potential: mtp or gap.")] = "mtp",
+    model: Annotated[
+        str, Option("--model", metavar="mtp|gap", help="Kind of potential: mtp or gap.")
+    ] = "mtp",
     config: Annotated[
         Path | None,
         Option(
