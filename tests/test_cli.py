@@ -309,7 +309,14 @@ def test_a_directory_without_a_run_is_wrong_input(tmp_path, capsys):
         one_sentence(capsys, "is not a run directory")
 
 
-def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "status", "words", "logged"),
+    [
+        (signal.SIGINT, 130, "interrupted", "interrupted"),
+        (signal.SIGTERM, 143, "ended by SIGTERM", "ended by SIGTERM"),
+    ],
+)
+def test_a_signal_ends_a_run_with_a_sentence(tmp_path, number, status, words, logged):
     with subprocess.Popen(
         command(relax_arguments(tmp_path)),
         env=environment(),
@@ -319,11 +326,12 @@ def test_ctrl_c_ends_with_a_sentence_and_status_130(tmp_path):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         wait_for(tmp_path / "run" / "journal.jsonl", process)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, error = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert error.splitlines()[-1].startswith("sscha-mlp: error: interrupted")
+    assert process.returncode == status
+    assert error.splitlines()[-1].startswith(f"sscha-mlp: {words}: What is finished is kept")
     assert "Traceback" not in error
+    assert (tmp_path / "run" / "log.txt").read_text().splitlines()[-1].endswith(f" {logged}")
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
@@ -478,6 +486,7 @@ def test_a_quiet_run_prints_nothing_but_the_answer(finished_run, tmp_path):
     assert done.returncode == 0
     assert done.stderr == ""
     assert "CERTIFIED" in done.stdout
+    assert not any(line.endswith(" ") for line in done.stdout.splitlines())
 
 
 def test_bars_show_what_is_left_on_a_terminal():
@@ -486,10 +495,10 @@ def test_bars_show_what_is_left_on_a_terminal():
     with BarObserver(console) as observer:
         observer.stage("fit 0: gap on 40 labels")
         for done in range(4):
-            observer.progress("labels train-start", done, 4)
+            observer.progress("labels", done, 4)
             observer.bars.refresh()
         observer.population(POPULATION)
-        observer.progress("labels train-start", 4, 4)
+        observer.progress("labels", 4, 4)
     text = screen.getvalue()
     for words in ("fit 0: gap on 40 labels", "3/4", "left", "-5.31490 ± 0.00030", "988/1000"):
         assert words in text

@@ -103,7 +103,7 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
     volumes = [item.atoms.get_volume() for item in read_extxyz(place / "dataset" / "train.xyz")]
     log = (place / "log.txt").read_text()
     assert "bulk modulus of the reference at rest 134." in log
-    assert "learning 4 labels in strained cells" in log
+    assert "labels: 4 to train, in strained cells" in log
     assert np.ptp(volumes) / np.mean(volumes) > 0.005
     assert result["bulk_modulus_GPa"] == pytest.approx(134.6, rel=0.5)
 

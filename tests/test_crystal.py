@@ -1,7 +1,6 @@
 """Structures, supercells, space groups and force constants: what symmetry says, and round trips."""
 
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ from ase.calculators.emt import EMT
 from toys import Bonds, CalculatorEvaluator, fcc, perovskite, wurtzite
 
 from sscha_mlp import units
-from sscha_mlp.campaign.start import _finite_displacements
 from sscha_mlp.crystal.dynamical_matrix import (
     DynamicalMatrix,
     contract,
@@ -19,6 +17,7 @@ from sscha_mlp.crystal.dynamical_matrix import (
     make_positive,
     symmetrise,
 )
+from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.crystal.supercell import Supercell, check_supercell_size
 from sscha_mlp.crystal.symmetry import find_space_group, symmetrise_structure
@@ -412,17 +411,11 @@ def differences(supercell, evaluator, distance):
     return rows
 
 
-def fake_context(evaluator, distance):
-    """What the start needs of a run's context: the distance, and labels."""
-
-    def label(frames, what, *, guard):
-        assert not guard, "displacements of single atoms are not alike"
-        values = evaluator.evaluate(frames)
-        labels = [SimpleNamespace(forces=forces) for forces in values.forces]
-        return SimpleNamespace(labels=labels, failures=())
-
-    start = SimpleNamespace(displacement=distance, relax=True)
-    return SimpleNamespace(settings=SimpleNamespace(start=start), label=label)
+def by_orbits(group, evaluator):
+    """Force constants from displacements of one atom of each orbit, and how many there were."""
+    displaced = FiniteDisplacements(group, 0.01)
+    frames = displaced.configurations()
+    return displaced.force_constants(evaluator.evaluate(frames).forces), len(frames)
 
 
 START_CASES = {
@@ -435,7 +428,7 @@ START_CASES = {
 def test_one_atom_of_each_orbit_gives_the_force_constants_of_all(name):
     bonds, n_frames = START_CASES[name]
     group = find_space_group(bonds.supercell)
-    state, _, calls = _finite_displacements(fake_context(bonds, 0.01), bonds.supercell, group)
+    state, calls = by_orbits(group, bonds)
     assert calls == n_frames
     full = symmetrise(group, differences(bonds.supercell, bonds, 0.01))
     np.testing.assert_allclose(state.force_constants, full, atol=1e-9)
@@ -456,7 +449,7 @@ def test_one_atom_of_each_orbit_is_enough_for_an_alloy_with_several_orbits_and_m
     supercell = Supercell(Crystal.from_ase(atoms), (2, 2, 2))
     group = find_space_group(supercell)
     evaluator = CalculatorEvaluator(EMT())
-    state, _, calls = _finite_displacements(fake_context(evaluator, 0.01), supercell, group)
+    state, calls = by_orbits(group, evaluator)
     assert calls == 12
     full = symmetrise(group, differences(supercell, evaluator, 0.01))
     # Central differences leave h² times fifth derivatives, which are not those of one orbit's atom.

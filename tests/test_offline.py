@@ -372,7 +372,7 @@ def test_a_run_by_hand_ends_with_the_result_of_the_same_run(tmp_path, capsys):
         assert len(asked) < 8
         asked.append(labelled_by_hand(tmp_path / "run"))
     assert status == 0
-    assert asked[:2] == [7, 14]  # the start in one batch, then training and test together
+    assert asked[:2] == [9, 14]  # the start in one batch, then training and test together
     by_hand = json.loads((tmp_path / "run" / "result.json").read_text())
     shutil.rmtree(tmp_path / "run")
     direct = finish(tmp_path)

@@ -193,6 +193,17 @@ def test_a_run_directory_is_made_for_its_settings_and_refuses_others(run_directo
     assert place.settings() == one  # what was there stays
 
 
+def test_a_larger_budget_is_refused_with_the_way_to_what_is_paid_for(run_directory):
+    place, one = RunDirectory(run_directory), settings(max_labels=100)
+    place.prepare(one)
+    Journal(place.journal).record("start", {})
+    with pytest.raises(ConfigError, match=rf"100 -> 200.*--label-store {place.labels}"):
+        place.prepare(replace(one, max_labels=200))
+    place.result.write_text("{}")
+    with pytest.raises(ConfigError, match=rf"100 -> 200.*relax --from {run_directory}"):
+        place.prepare(replace(one, max_labels=200))
+
+
 def test_a_journal_without_settings_is_not_taken_over(run_directory):
     run_directory.mkdir()
     Journal(run_directory / "journal.jsonl").record("start", {})

@@ -195,6 +195,28 @@ def test_a_sweep_has_a_line_for_each_point(sweep, capsys):
     assert len(json.loads(capsys.readouterr().out)["points"]) == 4
 
 
+def test_a_sweep_at_work_between_its_runs_says_at_what(sweep, capsys):
+    (sweep / "log.txt").write_text("2026-01-01 10:00:00,123 == response of 300 K, 0 GPa\n")
+    assert "response of" not in told(sweep, capsys)
+    with (sweep / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        text = told(sweep, capsys)
+    assert "certified: WORKING" in text
+    assert re.search(r"At +response of 300 K, 0 GPa, for \d+ h", text)
+
+
+def test_a_sweep_shows_what_its_point_is_at_and_counts_as_a_run_does(sweep, capsys):
+    result = json.loads((sweep / "points" / "T300-P0" / "result.json").read_text())["labels"]
+    with (sweep / "points" / "T200-P0" / ".lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        text = " ".join(told(sweep, capsys).split())
+    assert "At 200 K, 0 GPa: explore: relaxation with 20 configurations, for" in text
+    stopped = sum(one.labels_new for one in sweep_standing(sweep) if one.state is State.STOPPED)
+    assert (
+        f"Labels {result['total'] + stopped}, and {2 * result['start']} calls for the start" in text
+    )
+
+
 def test_a_damaged_plan_is_named(tmp_path):
     (tmp_path / "sweep.toml").write_text("temperatures = 300\n")
     with pytest.raises(InputError, match=r"sweep\.toml does not say which points"):

@@ -82,7 +82,12 @@ def test_one_model_and_one_store_serve_all_points(tmp_path, diary):
     assert len({one["model"]["sha256"] for one in found.values()}) == 1
     assert found["T100-P0"]["origin"]["generation"] == 2
     calls = diary.read_text().splitlines()
-    assert len(calls) == len(set(calls)) == table.labels_total
+    assert len(calls) == len(set(calls)) == table.labels_total + table.start_calls
+    assert [one.start_calls > 0 for one in table.points] == [False, False, True]
+    log = (tmp_path / "sweep" / "log.txt").read_text()
+    for words in ("point 2 of 3: 200 K, 0 GPa", "response of 300 K, 0 GPa", "check 1: 8 fresh"):
+        assert f"== {words}" in log
+    assert log.count("== check 1") == 3
     assert Sweep.read(tmp_path / "sweep") == table
     assert not list((tmp_path / "sweep").glob("points/*/labels.db"))
     assert all(one.response.expansion_per_K is not None for one in table.points)

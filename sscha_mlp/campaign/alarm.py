@@ -1,5 +1,6 @@
 """When a model counts as having left what it knows."""
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,14 +64,23 @@ class Alarm:
             "with the volume"
         )
 
-    def sentence(self, value: float) -> str:
-        """Say why the model was stopped."""
+    def sentence(self, value: float, n_configs: int) -> str:
+        """Say why the model was stopped.
+
+        Parameters
+        ----------
+        value
+            What was compared with the limit.
+        n_configs
+            Configurations of the population.
+        """
         if self.fraction is None:
             which = f"the model's uncertainty ({self.name}) on this ensemble is {_short(value)}"
         else:
+            beyond = max(1, math.ceil(self.fraction * (n_configs - 1)))
             which = (
-                f"the model's {self.name} exceeds {_short(value)} on {100 * self.fraction:g} % of "
-                "this ensemble"
+                f"the model's {self.name} reaches {_short(value)} on {beyond} of "
+                f"{n_configs} configurations"
             )
         limit = _short(self.limit or 0.0)
         return f"stopped: {which}, beyond the {limit} that mark the end of its domain"

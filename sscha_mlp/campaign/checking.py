@@ -9,7 +9,7 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Payload
-from sscha_mlp.campaign.labelling import Batch, label_batch
+from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.gaussian import Gaussian
@@ -58,14 +58,15 @@ def check_state(
     ReferenceFailedError
         If too few configurations could be labelled.
     """
-    if f"certificate/{number}" not in context.journal:
-        context.observer.stage(f"check {number}: fresh labels of the converged state")
     wanted = min(context.settings.certificate.n_labels, budget)
     batches: list[Batch] = []
     spent = 0
     seconds = 0.0
     while True:
         name = f"check-{number}-{len(batches)}"
+        which = "more" if batches else "fresh"
+        text = f"check {number}: {wanted} {which} labels of the converged state"
+        begin_labels(context, text, [(name, wanted)])
         batches.append(label_batch(context, state, name, wanted))
         spent += wanted
         if _too_few(batches) and budget - spent >= MIN_LABELS and len(batches) < _MAX_BATCHES:

@@ -228,7 +228,8 @@ def _label(context: Context, plan: _Plan) -> tuple[tuple[LabelCount, ...], dict[
         for name, part in plan.slices()
     ]
     context.observer.stage(needs(counts, len(frames[0])))
-    done = context.label(frames, "labels to compare", guard=False)
+    done = context.label(frames, "labels to compare", step="compare", guard=False)
+    context.coming.recorded()
     for failure in done.failures:
         context.observer.note(f"label {failure.index} failed: {failure.reason}")
     values = {}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
+from sscha_mlp.campaign.coming import LabelWatch
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.observer import Observer
@@ -43,6 +44,8 @@ class Context:
         How many finished runs this one stands on; set when one of them is taken over.
     group
         Space group of the start, kept throughout; set by the start stage.
+    coming
+        Counts labels while they come in.
     """
 
     settings: RunSettings
@@ -56,6 +59,11 @@ class Context:
     generation: int = 0
     _group: SpaceGroup | None = field(default=None)
     _spread: SpreadPotential | None = field(default=None)
+    coming: LabelWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count labels for the observer and in the run directory."""
+        self.coming = LabelWatch(self.directory.labelling, self.observer)
 
     @property
     def group(self) -> SpaceGroup:
@@ -103,6 +111,7 @@ class Context:
         configurations: Sequence[Atoms],
         what: str,
         *,
+        step: str = "",
         retry_failures: bool = True,
         guard: bool = True,
     ) -> LabelReport:
@@ -110,6 +119,17 @@ class Context:
 
         What failed in a sitting that was cut short is tried again unless told otherwise: the cause
         may be gone.  The guard compares configurations that are alike, as in an ensemble.
+
+        Parameters
+        ----------
+        configurations
+            What is labelled.
+        what
+            What they are, for who watches.
+        step
+            Step of the journal that they belong to.
+        retry_failures, guard
+            As :func:`sscha_mlp.reference.label.label` takes them.
         """
         limit = self.settings.label_time_limit or None
         try:
@@ -123,7 +143,7 @@ class Context:
                 retry_failures=retry_failures,
                 guard=guard,
                 offline_directory=self.directory.offline,
-                progress=lambda done, total: self.observer.progress(what, done, total),
+                progress=self.coming.batch(step, what, len(configurations)),
                 machines=self.machines,
             )
         except WaitingForLabelsError as err:
@@ -144,12 +164,16 @@ class Context:
         if not self.model_machines.settings.on_dask:
             return potential
         if self._spread is None or self._spread.sha256 != potential.sha256:
-            self.close()
+            self._release()
             self._spread = SpreadPotential(potential, self.model_machines, self.n_workers)
         return self._spread
 
     def close(self) -> None:
         """End what evaluates the model on a cluster; the potential itself is its maker's."""
+        self._release()
+        self.coming.close()
+
+    def _release(self) -> None:
         if self._spread is not None:
             self._spread.release()
         self._spread = None

@@ -41,6 +41,11 @@ class RunDirectory:
         return self.path / "labels.db"
 
     @property
+    def labelling(self) -> Path:
+        """How many labels of an unfinished step there are."""
+        return self.path / "labelling.json"
+
+    @property
     def offline(self) -> Path:
         """Inputs for labels that are computed by hand."""
         return self.path / "offline"
@@ -208,10 +213,26 @@ class RunDirectory:
         changed = differences(stored.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
-                f"{self.path} holds a run with other settings ({'; '.join(changed)}). Use the same "
-                "settings to go on, or another --run-dir."
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}). "
+                f"{self._ways_on(settings)}"
             )
         return settings
+
+    def _ways_on(self, settings: RunSettings) -> str:
+        """Say how a run with other settings begins from what there is.
+
+        Also the budget decides what a run does: which labels it takes, and when it ends.
+        """
+        store = settings.label_store or self.labels
+        if self.result.is_file():
+            return (
+                "Use the same settings to see its result; relax "
+                f"--from {self.path} takes over its state, model and labels in another --run-dir."
+            )
+        return (
+            "Use the same settings to go on, or another --run-dir, where "
+            f"--label-store {store} finds the labels that are paid for."
+        )
 
     def is_locked(self) -> bool:
         """Whether a run is working in the directory."""

@@ -13,7 +13,7 @@ from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import LogObserver, Observer
+from sscha_mlp.campaign.observer import Observer, watched_by
 from sscha_mlp.campaign.result import versions
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
@@ -123,7 +123,7 @@ def hessian_of_run(
 
     run = FinishedRun.read(directory)
     place, settings = run.place, run.settings
-    watcher = LogObserver() if observer is None else observer
+    watcher = watched_by(observer)
     state, group = run.minimum()
     with load(run.model_directory, n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")

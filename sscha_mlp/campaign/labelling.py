@@ -54,6 +54,21 @@ class Batch:
         )
 
 
+def begin_labels(context: Context, text: str, batches: Sequence[tuple[str, int]]) -> None:
+    """Begin a stage of labels, unless all of them are there.
+
+    Parameters
+    ----------
+    text
+        What the stage is.
+    batches
+        Name and number of configurations of each.
+    """
+    if any(f"labels/{name}" not in context.journal for name, _ in batches):
+        context.observer.stage(text)
+        context.coming.stage(sum(count for _, count in batches))
+
+
 def label_batch(
     context: Context,
     state: DynamicalMatrix,
@@ -94,7 +109,8 @@ def label_batch(
         ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
     finished = f"labels/{name}" in context.journal
     frames = _frames(context, ensemble, name, strain)
-    done = context.label(frames, f"labels {name}", retry_failures=not finished)
+    step = "" if finished else f"labels/{name}"
+    done = context.label(frames, "labels", step=step, retry_failures=not finished)
     kept = [index for index, one in enumerate(done.labels) if one is not None]
     labelled = Ensemble(ensemble.gaussian, ensemble.displacements[kept], False, ensemble.rejected)
     payload = context.journal.once(
@@ -106,6 +122,7 @@ def label_batch(
             "seconds": done.seconds,
         },
     )
+    context.coming.recorded()
     for failure in done.failures:
         context.observer.note(f"label {failure.index} of {name} failed: {failure.reason}")
     configurations = tuple(

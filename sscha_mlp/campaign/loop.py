@@ -6,6 +6,7 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 """
 
 import logging
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -29,8 +30,8 @@ from sscha_mlp.campaign.ending import (
 )
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.labelling import Batch, ask_together, label_batch
-from sscha_mlp.campaign.observer import BothObservers, LogObserver, Observer
+from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
+from sscha_mlp.campaign.observer import Observer, logged_to, watched_by
 from sscha_mlp.campaign.origin import take_over
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -67,7 +68,8 @@ def run(
     directory
         Run directory; made if needed.
     observer
-        Who watches.
+        Who watches; by default the lines of the log are shown on standard error, unless the program
+        has set up logging.
 
     Returns
     -------
@@ -102,32 +104,34 @@ def open_run(
     InputError
         If the reference is unknown, or the label store cannot be read.
     """
-    handler = logging.FileHandler(place.log, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    root = logging.getLogger("sscha_mlp")
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    watchers = LogObserver() if observer is None else BothObservers(LogObserver(), observer)
+    with (
+        logged_to(place.log, shown=observer is None),
+        _end_in_log(),
+        LabelStore(settings.label_store or place.labels) as store,
+        Machines(settings.executor) as machines,
+        Machines(settings.model_executor) as model_machines,
+    ):
+        context = Context(
+            settings=settings,
+            directory=place,
+            journal=Journal(place.journal),
+            store=store,
+            reference=get_reference(settings.reference),
+            observer=watched_by(observer),
+            machines=machines,
+            model_machines=model_machines,
+        )
+        with closing(context):
+            yield context
+
+
+@contextmanager
+def _end_in_log() -> Iterator[None]:
+    """Say in the log what ends the work before its end."""
     try:
-        with (
-            LabelStore(settings.label_store or place.labels) as store,
-            Machines(settings.executor) as machines,
-            Machines(settings.model_executor) as model_machines,
-        ):
-            context = Context(
-                settings=settings,
-                directory=place,
-                journal=Journal(place.journal),
-                store=store,
-                reference=get_reference(settings.reference),
-                observer=watchers,
-                machines=machines,
-                model_machines=model_machines,
-            )
-            with closing(context):
-                yield context
+        yield
     except WaitingForLabelsError as err:
-        logger.info("waiting: %s", err)
+        logger.info("%s", err)
         raise
     except SschaMlpError as err:
         logger.info("failed: %s", " ".join(str(err).split()))
@@ -135,9 +139,10 @@ def open_run(
     except KeyboardInterrupt:
         logger.info("interrupted")
         raise
-    finally:
-        root.removeHandler(handler)
-        handler.close()
+    except SystemExit as err:
+        terminated = err.code == 128 + signal.SIGTERM
+        logger.info("ended by %s", "SIGTERM" if terminated else f"exit {err.code}")
+        raise
 
 
 @dataclass
@@ -215,9 +220,12 @@ class _Run:
         if potential.uncertainty_limit is None or count < 1:
             return False
         if not relaxed.broke_down:
+            text = f"labels: at most {count} to train, where the model does not know enough"
+            begin_labels(self.context, text, [(name, 0)])  # how many is not known yet
             return self.add_chosen(name, count, potential, strict=True) > 0
         count = min(count, max(training.explored_for(potential.kind), MIN_LABELS))
-        self.context.observer.note(f"{phase}: learning {count} labels in strained cells")
+        text = f"labels: {count} to train, in strained cells: the model does not know the volume"
+        begin_labels(self.context, text, [(name, count)])
         batch = label_batch(self.context, self.at.state, name, count, strain=training.strain)
         return self.learn_from(batch) > 0
 
@@ -243,10 +251,12 @@ class _Run:
         """Label the first training and the test set at the start state."""
         training = self.settings.training
         temperature = self.settings.training_temperature
-        self.context.observer.stage(
-            f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K"
-        )
         batches = (("train-start", training.n_start), ("test-start", training.n_test))
+        begin_labels(
+            self.context,
+            f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K",
+            batches,
+        )
         ask_together(self.context, self.at.state, batches, temperature=temperature)
         for name, count in batches:
             batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
@@ -392,6 +402,11 @@ class _Run:
         if count < 1:
             return
         half = count - count // 2
+        begin_labels(
+            self.context,
+            f"labels: {count} more to train",
+            [(name, half), (f"{name}-rare", count // 2)][: min(count, 2)],
+        )
         self.learn_from(label_batch(self.context, self.at.state, name, half, strain=strain))
         if count // 2:
             self.add_chosen(f"{name}-rare", count // 2, potential)

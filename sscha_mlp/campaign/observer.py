@@ -1,8 +1,17 @@
-"""Who watches a run: the command line draws progress bars, a notebook prints, tests stay silent."""
+"""Who watches a run, and where its log goes.
+
+The command line draws progress bars, a notebook has an output of its own.  Where a script gives no
+observer, the lines of the log are shown on standard error, unless the script has set up logging.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
+
+from sscha_mlp.campaign.pace import ProgressLines
 
 logger = logging.getLogger("sscha_mlp.campaign")
 
@@ -14,7 +23,7 @@ class Observer(Protocol):
         """A new stage begins."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Part of a stage is done."""
+        """Part of a stage is done; `total` is 0 where it is not known."""
 
     def note(self, text: str) -> None:
         """Something worth a line was found or decided."""
@@ -24,14 +33,20 @@ class Observer(Protocol):
 
 
 class LogObserver:
-    """Writes every line to the log and nothing to the screen."""
+    """Writes every line to the log of the package, and progress once in half a minute."""
+
+    @cached_property
+    def _lines(self) -> ProgressLines:
+        return ProgressLines()
 
     def stage(self, text: str) -> None:
         """Log the start of a stage."""
         logger.info("== %s", text)
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Say nothing: progress is for screens."""
+        """Log how far it is, once in a while."""
+        if line := self._lines.line(what, done, total):
+            logger.info("%s", line)
 
     def note(self, text: str) -> None:
         """Log a line."""
@@ -80,3 +95,39 @@ class BothObservers:
         """Pass on."""
         for one in self.observers:
             one.population(row)
+
+
+def watched_by(observer: Observer | None) -> Observer:
+    """Return an observer that tells the log, and the one that is given if there is one."""
+    if observer is None or type(observer) is LogObserver:
+        return LogObserver()
+    return BothObservers(LogObserver(), observer)
+
+
+@contextmanager
+def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
+    """Append the log of the package to a file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shown
+        Whether its lines go to standard error as well, unless the program has a handler for them.
+    """
+    package = logging.getLogger("sscha_mlp")
+    handlers: list[logging.Handler] = []
+    if shown and not package.hasHandlers():
+        handlers.append(logging.StreamHandler())
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    handlers.append(file)
+    package.setLevel(logging.INFO)
+    for one in handlers:
+        package.addHandler(one)
+    try:
+        yield
+    finally:
+        for one in handlers:
+            package.removeHandler(one)
+            one.close()

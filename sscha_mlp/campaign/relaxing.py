@@ -218,7 +218,8 @@ class _Watch:
         }
         if left:
             row["converged"], row["broke_down"] = False, bool(wrong_modulus)
-            row["reason"] = wrong_modulus or self.alarm.sentence(uncertainty or 0.0)
+            n_configs = population.drawn.ensemble.n_configs
+            row["reason"] = wrong_modulus or self.alarm.sentence(uncertainty or 0.0, n_configs)
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
         row["seconds_evaluate"] = round(spent, 3)

@@ -26,7 +26,7 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.campaign.finished import FinishedRun
-from sscha_mlp.campaign.observer import LogObserver, Observer
+from sscha_mlp.campaign.observer import Observer, watched_by
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.sweep_point import PointResponse
 from sscha_mlp.campaign.sweep_values import Value
@@ -165,7 +165,7 @@ def response_of_run(
         If a state cannot be drawn from or minimised.
     """
     run = FinishedRun.read(directory)
-    watcher = LogObserver() if observer is None else observer
+    watcher = watched_by(observer)
     state, group = run.minimum()
     with load(run.model_directory, n_workers=n_workers) as potential:
         evaluator = ChunkedEvaluator(potential, watcher, "model for the response")

@@ -50,7 +50,9 @@ class RunValues:
         Of the conventional cell, Å and degrees.  The errors of the lengths are those of a change
         of volume that keeps the shape.
     labels_new
-        Labels in all, those of the start included.
+        Labels of its own, without the calls for the start and without those taken over.
+    start_calls
+        Reference calls for the start.
     retrains
         Fits after the first.
     soft_mode
@@ -74,6 +76,7 @@ class RunValues:
     cell_lengths: tuple[Value, Value, Value]
     cell_angles: tuple[float, float, float]
     labels_new: int
+    start_calls: int
     retrains: int
     soft_mode: dict[str, Any] | None
     levels: tuple[Level, ...]
@@ -127,7 +130,8 @@ def run_values(place: RunDirectory) -> RunValues:
         entropy=modes.entropy(float(result["temperature_K"])),
         cell_lengths=lengths,
         cell_angles=angles,
-        labels_new=new_labels(result["labels"]) + int(result["labels"].get("start", 0)),
+        labels_new=new_labels(result["labels"]),
+        start_calls=int(result["labels"].get("start", 0)),
         retrains=int(result["retrains"]),
         soft_mode=_soft_mode(place),
         levels=levels_of(result),

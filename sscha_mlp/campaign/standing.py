@@ -8,11 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from sscha_mlp.campaign.coming import Coming
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.campaign.plan import PlannedPoint, plan_points
 from sscha_mlp.campaign.result import timings
 from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.digits import duration
 from sscha_mlp.errors import InputError, SschaMlpError
 
 _Value = tuple[float, float] | None
@@ -71,12 +73,19 @@ class LogTail:
     @property
     def ending(self) -> tuple[State, str]:
         """How the last sitting ended where it did not finish, and why."""
-        for state, word in ((State.FAILED, "failed: "), (State.WAITING, "waiting: ")):
-            if self.last.startswith(word):
-                return state, self.last.removeprefix(word)
+        if self.last.startswith("failed: "):
+            return State.FAILED, self.last.removeprefix("failed: ")
+        waiting = self.last.removeprefix("waiting: ")  # of earlier versions
+        if waiting.startswith("waiting for "):
+            return State.WAITING, waiting
         if self.last and not self.last_time:
             return State.FAILED, self.last
         return State.STOPPED, ""
+
+    def at(self, *, working: bool) -> str:
+        """Return the stage, and while somebody is `working` for how long; empty without one."""
+        seconds = self.seconds_since(datetime.now().replace(microsecond=0))
+        return f"{self.stage}, for {duration(seconds)}" if working and self.stage else self.stage
 
     def seconds_since(self, now: datetime) -> float | None:
         """Seconds from the begin of the stage to a time; None if no stage has begun."""
@@ -100,7 +109,7 @@ class Standing:
     reason
         Why it ended, failed or waits; empty where there is nothing to say.
     labels
-        New labels of this run.
+        New labels of this run, those of the step at work included.
     labels_taken_over
         Labels of the run that it starts from.
     labels_failed
@@ -121,6 +130,8 @@ class Standing:
         Key of the last finished step, or empty.
     log
         The end of its log.
+    coming
+        Labels of a step that is not finished; None where there is none.
     """
 
     place: RunDirectory
@@ -138,6 +149,7 @@ class Standing:
     fits: int
     last_step: str
     log: LogTail
+    coming: Coming | None = None
 
     @classmethod
     def read(cls, directory: str | Path) -> "Standing":
@@ -157,6 +169,8 @@ class Standing:
             log = LogTail.read(place.log)
             state, reason = _state(place, log)
             batches = [row for _, row in journal.steps("labels/")]
+            coming = _coming(place, journal)
+            new = 0 if coming is None or coming.of_the_start else coming.in_step
             origin: Payload = dict(journal.steps("origin")).get("origin", {})
             start: Payload = dict(journal.steps("start")).get("start", {})
             return cls(
@@ -164,7 +178,7 @@ class Standing:
                 settings=settings,
                 state=state,
                 reason=reason,
-                labels=sum(row["n_labels"] for row in batches),
+                labels=sum(row["n_labels"] for row in batches) + new,
                 labels_taken_over=sum(origin.get(use, 0) for use in ("train", "test", "check")),
                 labels_failed=sum(len(row["failures"]) for row in batches),
                 start_calls=start.get("n_calls"),
@@ -175,7 +189,14 @@ class Standing:
                 fits=len(journal.steps("fit/")),
                 last_step=journal.steps()[-1][0] if journal.steps() else "",
                 log=log,
+                coming=coming,
             )
+
+    @property
+    def now_at(self) -> str:
+        """The stage that began last, how long ago, and how many labels it has so far."""
+        labels = "" if self.coming is None else f": {self.coming.in_words()}"
+        return self.log.at(working=self.state is State.WORKING) + labels
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; numbers of populations and checks in place of their lines."""
@@ -192,6 +213,7 @@ class Standing:
             "labels_taken_over": self.labels_taken_over,
             "labels_failed": self.labels_failed,
             "max_labels": self.settings.max_labels,
+            "labels_of_the_step": None if self.coming is None else self.coming.to_json(),
             "start_calls": self.start_calls,
             "fits": self.fits,
             "populations": len(self.populations),
@@ -204,6 +226,12 @@ class Standing:
             "stage_since": self.log.since or None,
             "last_line": self.log.last or None,
         }
+
+
+def _coming(place: RunDirectory, journal: Journal) -> Coming | None:
+    """Return how many labels there are of the step at work; what is finished is in the journal."""
+    found = None if place.result.is_file() else Coming.read(place.labelling)
+    return None if found is None or found.step in journal else found
 
 
 def _state(place: RunDirectory, log: LogTail) -> tuple[State, str]:
@@ -226,19 +254,25 @@ class PointStanding:
         What its run is doing.
     labels_new
         Labels of its own so far.
+    start_calls
+        Reference calls for the start.
     volume_A3_per_atom, free_energy_eV_per_atom
         The answer as value and standard error; None before there is one.
     reason
         Why it failed, waits or is not certified; empty otherwise.
+    stage
+        What is done there now, and since when; empty where nobody works.
     """
 
     temperature_K: float
     pressure_GPa: float
     state: State
     labels_new: int = 0
+    start_calls: int = 0
     volume_A3_per_atom: _Value = None
     free_energy_eV_per_atom: _Value = None
     reason: str = ""
+    stage: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -248,6 +282,12 @@ class PointStanding:
 def is_sweep(directory: str | Path) -> bool:
     """Whether a directory is that of a sweep."""
     return (Path(directory) / "sweep.toml").is_file()
+
+
+def sweep_at(directory: str | Path) -> str:
+    """Return what is done in a sweep between its runs, such as a report; empty if nothing is."""
+    place = RunDirectory(Path(directory))
+    return LogTail.read(place.log).at(working=True) if place.is_locked() else ""
 
 
 def sweep_standing(directory: str | Path) -> tuple[PointStanding, ...]:
@@ -282,7 +322,16 @@ def _point(path: Path, point: PlannedPoint) -> PointStanding:
         found = Standing.read(directory)
         with found.place.trusted():
             volume, energy = _answer(found)
-        return PointStanding(*where, found.state, found.labels, volume, energy, _why(found))
+        return PointStanding(
+            *where,
+            found.state,
+            found.labels,
+            found.start_calls or 0,
+            volume,
+            energy,
+            _why(found),
+            found.now_at if found.state is State.WORKING else "",
+        )
     except SschaMlpError as err:
         return PointStanding(*where, State.FAILED, reason=str(err))
 

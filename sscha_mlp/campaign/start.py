@@ -70,6 +70,7 @@ def make_start(context: Context) -> Start:
     """
     state_file = context.directory.state("start")
     payload = context.journal.once("start", lambda: _compute(context, state_file))
+    context.coming.recorded()
     dynamical_matrix = load_state(state_file)
     context.group = _group(context, dynamical_matrix.supercell)
     return Start(dynamical_matrix, payload)
@@ -191,7 +192,9 @@ def _from_structure(context: Context) -> _Found:
     displaced = FiniteDisplacements(group, settings.start.displacement)
     moved, volumes = displaced.configurations(), _volumes(settings, supercell)
     still = [] if settings.start.relax else [supercell.crystal.to_ase()]
-    done = context.label([*moved, *still, *volumes], "finite displacements", guard=False)
+    done = context.label(
+        [*moved, *still, *volumes], "finite displacements", step="start", guard=False
+    )
     state = displaced.force_constants(forces_of(done)[: len(moved)])
     labels = [one for one in done.labels if one is not None][len(moved) :]
     if still:
@@ -314,13 +317,12 @@ def _relaxed(context: Context) -> _Rest:
     )
     atoms = crystal.to_ase()
     atoms.calc = calculator
+    tell = context.coming.batch("start", "relaxing the structure", 0)
     reached = relax_at_rest(
         atoms,
         settings,
         fmax=settings.start.fmax,
-        progress=lambda: context.observer.progress(
-            "relaxing the structure", calculator.n_calls, _MAX_STEPS
-        ),
+        progress=lambda: tell(calculator.n_calls, 0),
     )
     if not reached:
         raise ReferenceFailedError(

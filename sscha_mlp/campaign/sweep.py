@@ -18,7 +18,7 @@ from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.finished import new_labels
 from sscha_mlp.campaign.hessian import hessian_of_run
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.observer import LogObserver, Observer
+from sscha_mlp.campaign.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.campaign.plan import PlannedPoint, plan_points
 from sscha_mlp.campaign.preflight import check_input
 from sscha_mlp.campaign.response import read_response, response_of_run
@@ -64,11 +64,11 @@ class _Runner:
     afterwards
         What is done with the directory of a finished run, such as writing its report.
     observer
-        Who watches; nobody in other processes.
+        Who watches; the log alone in other processes.
     """
 
     afterwards: Callable[[Path], None] | None = None
-    observer: Observer | None = None
+    observer: Observer = field(default_factory=LogObserver)
 
     def __call__(self, task: PointTask) -> None:
         """Run the point, then its response and its Hessian."""
@@ -77,11 +77,13 @@ class _Runner:
         if not place.result.is_file():
             run(settings, directory, observer=self.observer)
             if self.afterwards is not None:
+                self.stage("report", settings)
                 self.afterwards(directory)
         if not place.read_result()["converged"]:
             return
         n_workers = settings.workers or 1
         if task.response_configs and not place.response.is_file():
+            self.stage("response", settings)
             response_of_run(
                 directory,
                 n_configs=task.response_configs,
@@ -89,6 +91,7 @@ class _Runner:
                 observer=self.observer,
             )
         if task.hessian_configs and not _has_hessian(place, fourth=task.fourth):
+            self.stage("Hessian", settings)
             hessian_of_run(
                 directory,
                 n_configs=task.hessian_configs,
@@ -96,6 +99,16 @@ class _Runner:
                 n_workers=n_workers,
                 observer=self.observer,
             )
+
+    def stage(self, what: str, settings: RunSettings) -> None:
+        """Say what is made of a finished run."""
+        where = _in_words(settings.temperature, settings.pressure)
+        watched_by(self.observer).stage(f"{what} of {where}")
+
+
+def _in_words(temperature: float, pressure: float) -> str:
+    """Return a point, K and GPa, in words."""
+    return f"{temperature:g} K, {pressure:g} GPa"
 
 
 def _has_hessian(place: RunDirectory, *, fourth: bool) -> bool:
@@ -135,7 +148,7 @@ def run_sweep(
     afterwards
         Called with the directory of each run that has finished; importable from a module.
     observer
-        Who watches.
+        Who watches; as for :func:`sscha_mlp.run`.
 
     Returns
     -------
@@ -151,14 +164,15 @@ def run_sweep(
         If the first point fails, or no point could be finished.
     """
     path = Path(directory)
-    watcher = LogObserver() if observer is None else observer
     first = prepare(settings, path)
     points = plan_points(settings.temperatures, settings.pressures, first)
     here = ExecutorSettings(kind=HERE)
     by_hand = is_offline(get_reference(settings.shared(*first).reference))
     machines = Machines(here if where is None or by_hand else where)
-    with RunDirectory(path).locked(), machines:
-        return _Sweeping(settings, path, points, machines, _Runner(afterwards, watcher)).go()
+    log = RunDirectory(path).log
+    runner = _Runner(afterwards, LogObserver() if observer is None else observer)
+    with RunDirectory(path).locked(), logged_to(log, shown=observer is None), machines:
+        return _Sweeping(settings, path, points, machines, runner).go()
 
 
 def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
@@ -215,9 +229,8 @@ class _Sweeping:
 
     @property
     def observer(self) -> Observer:
-        """Who watches."""
-        assert self.runner.observer is not None
-        return self.runner.observer
+        """Who watches, and the log."""
+        return watched_by(self.runner.observer)
 
     def go(self) -> Sweep:
         """Run what is missing, generation by generation."""
@@ -323,7 +336,11 @@ class _Sweeping:
                     self.observer.stage(self.title(point, number))
                 yield point, _error_of(self.runner, task)
             return
-        factory = partial(_runner, replace(self.runner, observer=None))
+        factory = partial(_runner, replace(self.runner, observer=LogObserver()))
+        missing = [one for one, _ in tasks if not self.place(one).result.is_file()]
+        if missing:
+            names = "; ".join(_in_words(one.temperature, one.pressure) for one in missing)
+            self.observer.stage(f"points that do not stand on each other: {names}")
         with self.machines.executor(factory, n_workers=2, isolate=True) as executor:
             for index, outcome in executor.run([task for _, task in tasks]):
                 yield tasks[index][0], _error_in(outcome)
@@ -331,10 +348,8 @@ class _Sweeping:
     def title(self, point: PlannedPoint, number: int) -> str:
         """What is done next."""
         before = sum(one.generation < point.generation for one in self.points)
-        return (
-            f"point {before + number + 1} of {len(self.points)}: {point.temperature:g} K, "
-            f"{point.pressure:g} GPa"
-        )
+        where = _in_words(point.temperature, point.pressure)
+        return f"point {before + number + 1} of {len(self.points)}: {where}"
 
     def tell(self, point: PlannedPoint) -> None:
         """Say how a point ended."""
@@ -342,7 +357,7 @@ class _Sweeping:
         volume, labels = result["volume_A3_per_atom"], result["labels"]
         word = "certified" if result["converged"] else "NOT certified"
         self.observer.note(
-            f"{point.temperature:g} K, {point.pressure:g} GPa: {word}, V {volume['value']:.4f} ± "
+            f"{_in_words(point.temperature, point.pressure)}: {word}, V {volume['value']:.4f} ± "
             f"{volume['stderr']:.4f} Å³/atom, {new_labels(labels)} new labels, "
             f"{result['retrains']} refits"
         )

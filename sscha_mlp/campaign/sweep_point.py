@@ -111,7 +111,9 @@ class SweepPoint(Shown):
     entropy_kB
         In Boltzmann constants.
     labels_new
-        Reference labels that this point has cost.
+        Reference labels that this point has cost, without the calls for the start.
+    start_calls
+        Reference calls for the start, at the first point.
     retrains
         Fits after its first potential.
     response
@@ -135,6 +137,7 @@ class SweepPoint(Shown):
     gibbs_eV_per_atom: Value
     entropy_kB: Value
     labels_new: int = 0
+    start_calls: int = 0
     retrains: int = 0
     response: PointResponse | None = None
     soft_mode: Mapping[str, Any] | None = None
@@ -152,7 +155,7 @@ class SweepPoint(Shown):
             raise InputError(f"{self.name}: the temperature is negative.")
         if self.volume_A3_per_atom.value <= 0.0:
             raise InputError(f"{self.name}: the volume is not above zero.")
-        if self.labels_new < 0 or self.retrains < 0:
+        if min(self.labels_new, self.start_calls, self.retrains) < 0:
             raise InputError(f"{self.name}: a number of labels or fits is negative.")
 
     @property
@@ -196,6 +199,7 @@ class SweepPoint(Shown):
             gibbs_eV_per_atom=given.value("gibbs_eV_per_atom"),
             entropy_kB=given.value("entropy_kB"),
             labels_new=given.integer("labels_new"),
+            start_calls=given.integer("start_calls") if given.has("start_calls") else 0,
             retrains=given.integer("retrains"),
             response=None if response is None else PointResponse.from_json(response, where),
             soft_mode=_soft_mode(given) if given.has("soft_mode") else None,
@@ -261,6 +265,7 @@ def point_of(values: RunValues, directory: str) -> SweepPoint:
         gibbs_eV_per_atom=values.gibbs,
         entropy_kB=values.entropy,
         labels_new=values.labels_new,
+        start_calls=values.start_calls,
         retrains=values.retrains,
         soft_mode=values.soft_mode,
         levels=values.levels,

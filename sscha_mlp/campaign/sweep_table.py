@@ -47,7 +47,7 @@ class Sweep(Shown):
     seed
         Of the sweep.
     labels_total
-        Reference labels of all points together, those of the start included.
+        Reference labels of all points together, without the calls for the start.
     einstein_temperatures_K
         Some that span the frequencies of the modes, for the fits over temperature, ascending.
     points
@@ -93,6 +93,16 @@ class Sweep(Shown):
     def temperatures(self) -> tuple[float, ...]:
         """Temperatures that occur, ascending, K."""
         return _distinct([one.temperature_K for one in self.points], _SAME_TEMPERATURE)
+
+    @property
+    def start_calls(self) -> int:
+        """Reference calls for the start."""
+        return sum(one.start_calls for one in self.points)
+
+    @property
+    def labels_in_words(self) -> str:
+        """Labels of all points, and the calls for the start, which are counted apart."""
+        return f"{self.labels_total} labels{and_start(self.start_calls)}"
 
     def isobar(self, pressure: float) -> tuple[SweepPoint, ...]:
         """Return the points at a pressure in GPa, ascending in temperature."""
@@ -211,7 +221,7 @@ class Sweep(Shown):
     def table(self) -> Table:
         """Return one line for each point; responses are those of the model."""
         rows = tuple(one.cells() for one in self.points)
-        title = f"{reduced_formula(self.formula)}: {len(rows)} points, {self.labels_total} labels"
+        title = f"{reduced_formula(self.formula)}: {len(rows)} points, {self.labels_in_words}"
         return Table(title, rows, POINT_COLUMNS, LAST_DIGITS)
 
 
@@ -239,6 +249,11 @@ def load_sweep(path: str | Path) -> Sweep:
             )
         return Sweep.from_run(place)
     return Sweep.read(place)
+
+
+def and_start(calls: int) -> str:
+    """Return what follows a number of labels where there were calls for the start."""
+    return f", and {calls} calls for the start" if calls else ""
 
 
 def _is_same(one: SweepPoint, other: SweepPoint) -> bool:

@@ -1,7 +1,8 @@
 """The command ``sscha-mlp``: one file per verb, and the one place that prints.
 
 Exit statuses: 0 when what was asked for is there (for ``relax``: converged and certified), 1 when
-a run failed or ended without a certificate, 2 for wrong input, 130 after Ctrl-C.
+a run failed or ended without a certificate, 2 for wrong input, 130 after Ctrl-C, 143
+after SIGTERM.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from sscha_mlp.cli.arguments import split_sizes
-from sscha_mlp.cli.failures import INTERRUPTED, explain
+from sscha_mlp.cli.failures import INTERRUPTED, Terminated, explain, sigterm_interrupts
 
 __all__ = ["main", "run_command"]
 
@@ -40,8 +41,9 @@ def run_command(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         words = split_sizes(arguments) or ["--help"]
-        outcome = app(words, prog_name="sscha-mlp", standalone_mode=False)
+        with sigterm_interrupts():
+            outcome = app(words, prog_name="sscha-mlp", standalone_mode=False)
         status = outcome if isinstance(outcome, int) else 0
-    except (Exception, KeyboardInterrupt) as err:  # noqa: BLE001 - the one place that ends a run
+    except (Exception, KeyboardInterrupt, Terminated) as err:  # noqa: BLE001 - the one place that ends a run
         return explain(err, debug=debug, verb=next(iter(arguments), ""))
     return explain(KeyboardInterrupt(), debug=False) if status == INTERRUPTED else status

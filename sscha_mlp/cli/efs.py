@@ -183,7 +183,7 @@ def _print(errors: "Mapping[str, ErrorStatistics]") -> None:
     from rich import box
     from rich.table import Table
 
-    from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.cli.summary import output_console, print_trimmed
     from sscha_mlp.digits import fixed, significant, with_error
     from sscha_mlp.quantities import QUANTITIES
 
@@ -201,4 +201,4 @@ def _print(errors: "Mapping[str, ErrorStatistics]") -> None:
             "" if name == "forces" else with_error(factor * one.bias, factor * one.bias_stderr),
             fixed(one.r2, 4),
         )
-    output_console().print(table)
+    print_trimmed(output_console(), table)

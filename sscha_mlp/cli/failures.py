@@ -4,7 +4,9 @@ import contextlib
 import errno
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +52,37 @@ _ENCLOSED: Final = re.compile(r"\([^()]*\)|(?<!\w)'[^']*'|\"[^\"]*\"")
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
 
+TERMINATED: Final = 143
+"""Exit status after SIGTERM, which a batch system sends at the end of its time."""
+
+_KINDS: Final = {WAITING: "waiting", INTERRUPTED: "interrupted", TERMINATED: "ended by SIGTERM"}
+"""What a sentence begins with where nothing went wrong, by exit status."""
+
+
+class Terminated(SystemExit):
+    """SIGTERM has come; it ends a run as Ctrl-C does, which leaves files and workers in order."""
+
+
+@contextlib.contextmanager
+def sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() == own:
+            raise Terminated(TERMINATED)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
 
 def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
     """Say on standard error what went wrong, and return the exit status.
@@ -69,7 +102,7 @@ def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     sentence, status = _sentence(err, debug=debug, verb=verb)
-    say(sentence, kind="waiting" if status == WAITING else "error")
+    say(sentence, kind=_KINDS.get(status, "error"))
     return status
 
 
@@ -79,7 +112,7 @@ def say(sentence: str, *, kind: str = "error") -> None:
     if sys.stderr.isatty():
         _print_box(text, kind)
     else:
-        print(f"sscha-mlp: {kind}: {text}", file=sys.stderr)
+        print(f"sscha-mlp: {text if text.startswith(kind) else f'{kind}: {text}'}", file=sys.stderr)
 
 
 def _print_box(text: str, kind: str) -> None:
@@ -92,7 +125,7 @@ def _print_box(text: str, kind: str) -> None:
     content = Text(what)
     if way_out:
         content.append("\n\n").append(f"Way out: {way_out}", style="bold")
-    colour = "yellow" if kind == "waiting" else "red"
+    colour = "yellow" if kind in _KINDS.values() else "red"
     title = f"sscha-mlp: {kind}"
     Console(stderr=True).print(Panel(content, title=title, title_align="left", border_style=colour))
 
@@ -116,9 +149,9 @@ def split_way_out(text: str) -> tuple[str, str]:
 
 
 def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
-    if isinstance(err, KeyboardInterrupt) or type(err).__name__ == "Abort":
-        text = "interrupted; what is finished is kept, and the same command goes on from there."
-        return text, INTERRUPTED
+    if isinstance(err, KeyboardInterrupt | Terminated) or type(err).__name__ == "Abort":
+        text = "What is finished is kept, and the same command goes on from there."
+        return text, TERMINATED if isinstance(err, Terminated) else INTERRUPTED
     if isinstance(err, WaitingForLabelsError):
         return str(err), WAITING
     if isinstance(err, InputError):

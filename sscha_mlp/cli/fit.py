@@ -34,7 +34,9 @@ def fit(
     out: Annotated[Path, Option("--out", help="Directory of the model; made if needed.")],
     model: Annotated[
         str | None,
-        Option("--model", help="Kind of potential: mtp or gap. \\[default: mtp]"),
+        Option(
+            "--model", metavar="mtp|gap", help="Kind of potential: mtp or gap. \\[default: mtp]"
+        ),
     ] = None,
     like: Annotated[
         Path | None,

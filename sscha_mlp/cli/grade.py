@@ -160,7 +160,7 @@ def _print(
     from rich import box
     from rich.table import Table
 
-    from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.cli.summary import output_console, print_trimmed
     from sscha_mlp.digits import configurations, significant
 
     console = output_console()
@@ -188,4 +188,4 @@ def _print(
             above = int((sites[index] > content["save"]).sum())
             row += [str(int(sites[index].argmax())), f"{above} of {len(sites[index])}"]
         table.add_row(inputs.name(index), *row)
-    console.print(table)
+    print_trimmed(console, table)

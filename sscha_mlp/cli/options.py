@@ -30,9 +30,9 @@ Nuclei = Annotated[
     str | None,
     Option(
         "--nuclei",
-        metavar="quantum|classical|no-zero-point",
-        help="How the nuclei move: quantum, classical, or quantum without zero-point motion. "
-        "\\[default: quantum]",
+        metavar="KIND",
+        help="How the nuclei move: quantum, classical, or no-zero-point, which is quantum without "
+        "zero-point motion. \\[default: quantum]",
         rich_help_panel=RUN,
     ),
 ]
@@ -98,6 +98,7 @@ ModelKind = Annotated[
     str | None,
     Option(
         "--model",
+        metavar="mtp|gap|auto",
         help="Kind of potential to fit: mtp, gap, or auto for the better of the two on held-out "
         "training labels. \\[default: mtp]",
         rich_help_panel=RUN,
@@ -107,6 +108,7 @@ Cell = Annotated[
     str | None,
     Option(
         "--cell",
+        metavar="KIND",
         help="What of the cell is free: all of it (variable), its shape (fixed-volume), or nothing "
         "(fixed). \\[default: variable]",
         rich_help_panel=RUN,
@@ -132,6 +134,7 @@ Engine = Annotated[
     str | None,
     Option(
         "--engine",
+        metavar="native|python-sscha",
         help="Who minimises: native or python-sscha. \\[default: native]",
         rich_help_panel=TUNING,
     ),

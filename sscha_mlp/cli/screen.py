@@ -21,6 +21,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sscha_mlp.campaign.pace import ProgressLines
+
 if TYPE_CHECKING:
     from sscha_mlp.campaign.settings import RunSettings
 
@@ -81,6 +83,7 @@ class LineObserver(ScreenObserver):
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self.lines = ProgressLines()
 
     def print(self, text: str) -> None:
         """Print a line with markup; a terminal breaks it below its first word, a file does not."""
@@ -114,6 +117,11 @@ class LineObserver(ScreenObserver):
     def note(self, text: str) -> None:
         """Print a line."""
         self.print(f"  {escape(text)}")
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Print how far it is, once in a while."""
+        if line := self.lines.line(what, done, total):
+            self.note(line)
 
     def population(self, row: Mapping[str, Any]) -> None:
         """Print the numbers of a population, and below them what is missing."""
@@ -162,10 +170,10 @@ class BarObserver(LineObserver):
         """Move the bar; another task gets a new one."""
         if self.task is None or self.shown != (what, total) or done == 0:
             self._drop()
-            self.task = self.bars.add_task(escape(what), total=total)
+            self.task = self.bars.add_task(escape(what), total=total or None)
             self.shown = (what, total)
         self.bars.update(self.task, completed=done)
-        if done >= total:
+        if total and done >= total:
             self._drop()
 
     def stage(self, text: str) -> None:

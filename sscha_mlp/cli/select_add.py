@@ -214,7 +214,7 @@ def _print(content: dict[str, Any], names: Sequence[str]) -> None:
     from rich import box
     from rich.table import Table
 
-    from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.cli.summary import output_console, print_trimmed
     from sscha_mlp.digits import significant
 
     graded = [row for row in content["chosen"] if row["grade"] is not None]
@@ -227,7 +227,7 @@ def _print(content: dict[str, Any], names: Sequence[str]) -> None:
         table.add_row(name, significant(row["grade"]))
     if len(graded) > _SHOWN:
         table.add_row(f"and {len(graded) - _SHOWN} more", "")
-    output_console().print(table)
+    print_trimmed(output_console(), table)
 
 
 def _say(content: dict[str, Any], out: Path, written: "Written | None") -> None:

@@ -3,13 +3,13 @@
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
+    from sscha_mlp.campaign.coming import Coming
     from sscha_mlp.campaign.standing import PointStanding, Standing
 
 _WIDTH: Final = 80
@@ -27,13 +27,17 @@ def status(
     A sweep has a line for each point. Reads files alone and changes none.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.standing import Standing, is_sweep, sweep_standing
+    from sscha_mlp.campaign.standing import Standing, is_sweep, sweep_at, sweep_standing
 
     content: dict[str, Any]
     if is_sweep(run_directory):
-        points = sweep_standing(run_directory)
-        content = {"run_directory": str(run_directory), "points": [p.to_json() for p in points]}
-        lines = _sweep_lines(run_directory, points)
+        points, at = sweep_standing(run_directory), sweep_at(run_directory)
+        content = {
+            "run_directory": str(run_directory),
+            "stage": at or None,
+            "points": [p.to_json() for p in points],
+        }
+        lines = _sweep_lines(run_directory, points, at)
     else:
         standing = Standing.read(run_directory)
         with standing.place.trusted():
@@ -80,20 +84,26 @@ def _heading(run: "Standing") -> Iterator[str]:
 def _now(run: "Standing") -> Iterator[str]:
     """What it does or waits for, why it ended, and how it goes on."""
     from sscha_mlp.campaign.standing import State
-    from sscha_mlp.digits import duration
 
     names = {State.FAILED: "Because", State.WAITING: "Waits for"}
     if run.reason:
         yield from _entry(names.get(run.state, "Ended"), run.reason.removeprefix("waiting for "))
     if run.state in (State.WORKING, State.STOPPED) and run.log.stage:
-        seconds = run.log.seconds_since(datetime.now().replace(microsecond=0))
-        since = f", for {duration(seconds)}" if run.state is State.WORKING else ""
-        yield from _entry("At", f"{run.log.stage}{since}")
+        yield from _entry("At", run.log.at(working=run.state is State.WORKING))
         told_below = run.last_step.startswith("population/") or run.log.last == run.log.stage
-        if not told_below:
+        counted = run.coming is not None and run.state is State.WORKING
+        if not (told_below or counted):
             yield from _entry("Last", run.log.last)
+    if run.coming is not None:
+        yield from _coming(run.coming, working=run.state is State.WORKING)
     if run.state in (State.STOPPED, State.FAILED):
         yield from _entry("Go on", "the same relax command goes on from there")
+
+
+def _coming(coming: "Coming", *, working: bool) -> Iterator[str]:
+    """How many labels of this stage there are; those of a run that has ended are not lost."""
+    kept = "" if working else "; they are kept"
+    yield from _entry("So far", f"{coming.in_words(pace=working)}{kept}")
 
 
 def _labels(run: "Standing") -> str:
@@ -151,13 +161,22 @@ def _row(name: str, *cells: str) -> str:
     return f"{name:<12} {' '.join(right)}"
 
 
-def _sweep_lines(directory: Path, points: tuple["PointStanding", ...]) -> Iterator[str]:
+def _sweep_lines(directory: Path, points: tuple["PointStanding", ...], at: str) -> Iterator[str]:
     from sscha_mlp.campaign.standing import State
+    from sscha_mlp.campaign.sweep_table import and_start
 
     certified = sum(one.state is State.CERTIFIED for one in points)
-    yield f"Sweep: {certified} of {len(points)} points certified"
+    working = ": WORKING" if at or any(one.stage for one in points) else ""
+    yield f"Sweep: {certified} of {len(points)} points certified{working}"
     yield from _entry("Directory", str(directory))
-    yield from _entry("Labels", f"{sum(one.labels_new for one in points)} in all")
+    for one in points:
+        if one.stage:
+            where = f"{one.temperature_K:g} K, {one.pressure_GPa:g} GPa"
+            yield from _entry("At", f"{where}: {one.stage}")
+    if at and not any(one.stage for one in points):
+        yield from _entry("At", at)
+    labels, calls = (sum(getattr(p, key) for p in points) for key in ("labels_new", "start_calls"))
+    yield from _entry("Labels", f"{labels}{and_start(calls)}")
     yield ""
     yield (
         f"{'T (K)':>7}{'P (GPa)':>8}  {'State':<15}{'labels':>7}{'V (Å³/atom)':>19}"

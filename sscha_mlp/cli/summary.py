@@ -29,17 +29,27 @@ def print_summary(directory: Path, result: Mapping[str, Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=_WIDTH)
-    console.print(_title(result), highlight=False)
-    console.print(_answer(result))
+    print_trimmed(console, _title(result))
+    print_trimmed(console, _answer(result))
     console.print(_cost(directory, result), highlight=False, soft_wrap=True)
     if result.get("left_out"):
-        console.print(f"[dim]Not in the errors: {escape(result['left_out'])}.[/]", highlight=False)
+        print_trimmed(console, f"[dim]Not in the errors: {escape(result['left_out'])}.[/]")
 
 
 def output_console() -> Console:
     """Return a console on standard output; in a file its lines are 110 wide, for tables."""
     console = Console()
     return console if console.is_terminal else Console(width=110)
+
+
+def print_trimmed(console: Console, content: Table | str) -> None:
+    """Print a table, or text with markup; in a file its lines do not end with spaces."""
+    if console.is_terminal:
+        console.print(content, highlight=False)
+        return
+    with console.capture() as caught:
+        console.print(content, highlight=False)
+    print("\n".join(line.rstrip() for line in caught.get().splitlines()))
 
 
 def _title(result: Mapping[str, Any]) -> str:

@@ -212,6 +212,6 @@ def _lines(table: "Sweep") -> Iterator[str]:
             f"{one.temperature_K:>7g}{one.pressure_GPa:>9g}{volume:>16}{energy:>18}{entropy:>15}"
             f"{one.labels_new:>8}{mark}"
         )
-    yield f"{table.labels_total} reference calls in all. (12): standard error of the last digits."
+    yield f"{table.labels_in_words}. (12): standard error of the last digits."
     if not all(one.converged for one in table.points):
         yield "!: not certified."

@@ -84,7 +84,7 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
     from rich.table import Table
 
     from sscha_mlp import units
-    from sscha_mlp.cli.summary import output_console
+    from sscha_mlp.cli.summary import output_console, print_trimmed
     from sscha_mlp.digits import significant, with_error
     from sscha_mlp.validation.calibration import calibrate
 
@@ -113,7 +113,7 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
             ", ".join(f"{value.r2:.4f}" for value in (energy, force, stress)),
         )
     console = output_console()
-    console.print(table)
+    print_trimmed(console, table)
     for one in sets:
         found = calibrate(one)
         if found is not None:

@@ -122,7 +122,10 @@ class _View:
 
 
 def _progress_text(bar: tuple[str, int, int] | None) -> str:
-    return "" if bar is None else f"{bar[0]}: {bar[1]} of {bar[2]}"
+    if bar is None:
+        return ""
+    what, done, total = bar
+    return f"{what}: {done} of {total}" if total else f"{what}: {done}"
 
 
 def _bar_html(bar: tuple[str, int, int] | None) -> str:

@@ -163,7 +163,7 @@ def _facts(fits: SweepFits) -> list[tuple[str, str]]:
         ("Temperatures", ", ".join(f"{one:g}" for one in sweep.temperatures) + " K"),
         ("Pressures", ", ".join(f"{one:g}" for one in sweep.pressures) + " GPa"),
         ("Points", count),
-        ("Reference labels", f"{sweep.labels_total}"),
+        ("Reference", sweep.labels_in_words),
         ("Seed", f"{sweep.seed}"),
         (
             "Of each point",
@@ -234,7 +234,14 @@ def _shown(value: Value | None, *, scale: float = 1.0, fallback: int = 3) -> str
     return with_error(value.value * scale, stderr, fallback=fallback)
 
 
-_PLAIN: Final = ("temperature_K", "pressure_GPa", "converged", "labels_new", "retrains")
+_PLAIN: Final = (
+    "temperature_K",
+    "pressure_GPa",
+    "converged",
+    "labels_new",
+    "start_calls",
+    "retrains",
+)
 _VALUES: Final = (
     "volume_A3_per_atom",
     "free_energy_eV_per_atom",
