@@ -89,6 +89,12 @@ def test_hashes_are_those_of_the_files(finished_run):
     assert stored["SHA-256 of train.xyz"] == hashlib.sha256(train).hexdigest()
 
 
+def test_the_provenance_has_the_dates_of_the_log(finished_run):
+    lines = RunDirectory(finished_run).log.read_text().splitlines()
+    dates = dict(report_data(finished_run).provenance)["Log from, to"].split(", ")
+    assert lines[0].startswith(dates[0]) and lines[-1].startswith(dates[1])
+
+
 def test_models_have_their_errors_on_the_test_set(finished_run):
     first, *_ = report_data(finished_run).fits
     assert (first.number, first.n_train, first.taken_over) == (0, 10, False)

@@ -319,11 +319,12 @@ def write_frequency_note(flow: Flow) -> None:
     flow.paragraph(
         "Upper panel: frequencies at each irreducible wave vector of the supercell, of the model "
         "(bars) and corrected (circles). Lower panel: how far the reference moves each mode from "
-        "the model, over the band of the tolerance; what leaves the band with its error bar would "
-        "have failed the certificate if it was the worst one. Corrected frequencies are those of "
-        "the minimum of the model with the differences that the certificate measured added; in "
-        "the figure errors are two, in the table one standard error. Unstable modes are negative. "
-        "Degenerate modes share a row of the table.",
+        "the model, over the band of the tolerance. Corrected frequencies are those of the minimum "
+        "of the model with the differences that the certificate measured added; their errors, two "
+        "standard errors in the figure and one in the table, hold the noise of the last population "
+        "as well. The certificate judges the shifts with their own, smaller errors: they are on "
+        "the page of its check. Unstable modes are negative. Degenerate modes share a row of the "
+        "table.",
         size=7.6,
         colour=GREY,
     )

@@ -2,11 +2,12 @@
 
 import hashlib
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -199,10 +200,18 @@ def _phonons(place: RunDirectory) -> Phonons | None:
         return None
 
 
+_DATE: Final = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d):\d\d,", re.MULTILINE)
+"""When a line of the log was written, to the minute."""
+
+
 def _provenance(place: RunDirectory) -> Iterator[tuple[str, str]]:
-    """Return the command that repeats a run, and hashes of settings and labels."""
+    """Return the command that repeats a run, its dates, and hashes of settings and labels."""
     settings = shlex.quote(str(place.settings_file.resolve()))
     yield "Command", f"sscha-mlp relax --config {settings} --run-dir NEW_DIRECTORY"
+    log = place.log.read_text(encoding="utf-8", errors="replace") if place.log.is_file() else ""
+    dates = _DATE.findall(log)
+    if dates:
+        yield "Log from, to", f"{dates[0]}, {dates[-1]}"
     names = ("train", "test", "check")
     for path in (place.settings_file, *(place.dataset / f"{name}.xyz" for name in names)):
         if path.is_file():

@@ -49,7 +49,7 @@ def provenance_pages(data: ReportData) -> list[Figure]:
     right = [*rows[half:], ("", "")]
     table = [[*one, *other] for one, other in zip(rows[:half], right, strict=False)]
     title = f"Settings ({_MARK.strip()} other than the default)" if data.defaults else "Settings"
-    more, _ = table_pages(title, _SETTINGS, table, size=7.8, first=flow)
+    more, _ = table_pages(title, _SETTINGS, table, size=7.3, first=flow)
     return [figure, *more]
 
 
