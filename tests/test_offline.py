@@ -378,4 +378,4 @@ def test_a_run_by_hand_ends_with_the_result_of_the_same_run(tmp_path, capsys):
     direct = finish(tmp_path)
     for name in ("volume_A3_per_atom", "free_energy_eV_per_atom", "labels"):
         assert by_hand[name] == direct[name]
-    assert by_hand["labels"]["start"] == 7
+    assert by_hand["labels"]["start"] == 9

@@ -65,7 +65,7 @@ def test_every_name_gives_a_reference(name):
         ("faulty:nothing", "faulty.*has no attribute 'nothing'"),
         ("faulty:not_callable", "is a float, not a function"),
         (":make", "cannot be imported"),
-        ("missing.toml", "missing.toml cannot be read"),
+        ("missing.toml", "There is no reference file missing.toml"),
     ],
 )
 def test_unknown_references(spec, message):

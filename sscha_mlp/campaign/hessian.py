@@ -224,7 +224,7 @@ def _content(
     error = np.zeros_like(model) if correction is None else correction.stderr / unit
     corrected, stderr = model + shift, np.hypot(sampling, error)
     found = judge_stability(corrected, stderr, hessian.moving)
-    irreducible = np.unique(study.group.equivalent_qpoints())
+    stars = study.group.equivalent_qpoints()
     qpoints = study.state.supercell.qpoints
     return {
         "schema": SCHEMA,
@@ -243,7 +243,7 @@ def _content(
             nuclei=study.settings.nuclei,
         ),
         "softest": {
-            "q": [float(v) for v in qpoints[found.place[0]]],
+            "q": [float(v) for v in qpoints[stars[found.place[0]]]],
             "squared_frequency_THz2": found.value,
             "stderr_THz2": found.stderr,
         },
@@ -260,7 +260,7 @@ def _content(
                     "stderr": stderr[q].tolist(),
                 },
             }
-            for q in irreducible
+            for q in np.unique(stars)
         ],
         "seed": study.settings.seed,
         "versions": versions(),

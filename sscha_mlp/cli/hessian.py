@@ -78,6 +78,10 @@ def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
     yield f"       {directory / 'dyn' / 'hessian_dyn*'}"
 
 
+_EQUAL: Final = 1.0e-6
+"""Squared frequencies that are nearer than this, THz², are those of one level."""
+
+
 def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]:
     """One line for each set of equal modes of a wave vector, the softest of all marked."""
     from sscha_mlp.digits import error_decimals, fixed, with_error
@@ -96,11 +100,11 @@ def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]
         strict=True,
     )
     for is_translation, trial, frequency, value, error, correction in columns:
-        if is_translation or (last is not None and abs(value - last) < 1.0e-6):
+        if is_translation or (last is not None and abs(value - last) < _EQUAL):
             continue
         last = value
-        is_softest = value == softest["squared_frequency_THz2"] and entry["q"] == softest["q"]
-        mark = "  < softest" if is_softest else ""
+        is_softest = abs(value - softest["squared_frequency_THz2"]) < _EQUAL
+        mark = "  < softest" if is_softest and entry["q"] == softest["q"] else ""
         change = fixed(correction, error_decimals(error), sign=True)
         yield (
             f"{name:<16}{fixed(trial, 3):>8}{fixed(frequency, 3):>9}"
