@@ -91,13 +91,12 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Set")
     for title in (
-        "T (K)",
-        "Configs",
-        "Energy rmse\n(meV/atom)",
-        "Energy bias\n(meV/atom)",
-        "Force rmse\n(meV/Å)",
-        "Stress rmse\n(GPa)",
-        "R² energy,\nforce, stress",
+        "T\n(K)",
+        "N",
+        "Energy\n(meV/atom)",
+        "its bias\n(meV/atom)",
+        "Force\n(meV/Å)",
+        "Stress\n(GPa)",
     ):
         table.add_column(title, justify="right")
     for one in sets:
@@ -110,11 +109,14 @@ def _print(sets: "Sequence[ValidationSet]", files: Sequence[Path]) -> None:
             with_error(1.0e3 * energy.bias, 1.0e3 * energy.bias_stderr),
             significant(1.0e3 * force.rmse),
             significant(stress.rmse / units.GPA),
-            ", ".join(f"{value.r2:.4f}" for value in (energy, force, stress)),
         )
     console = output_console()
     print_trimmed(console, table)
+    console.print("Root mean square errors on N configurations.", highlight=False)
     for one in sets:
+        r2 = ", ".join(f"{value.r2:.4f}" for value in (one.energy, one.force, one.stress))
+        text = f"{one.name}: R² {r2} of energy, force, stress"
+        console.print(text, highlight=False, markup=False)
         found = calibrate(one)
         if found is not None:
             console.print(f"{one.name}: {found.statement}", highlight=False, markup=False)
