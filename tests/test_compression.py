@@ -10,7 +10,7 @@ from test_relaxing import BONDS, SETTINGS, STATE, relax_in
 
 from sscha_mlp import units
 from sscha_mlp.campaign.alarm import Alarm
-from sscha_mlp.campaign.compression import can_be, compressed, compression
+from sscha_mlp.campaign.compression import Compression, compressed, compression, compression_of
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.settings import RunSettings, read_toml
@@ -66,21 +66,31 @@ def test_the_modulus_is_that_of_the_elastic_stiffness():
 
 
 @pytest.mark.parametrize(
-    ("model", "rest", "may"),
+    ("model", "volume", "may"),
     [
-        *((80, 83, True), (160, 83, True), (170, 83, False), (41, 83, False), (1702, 83, False)),
-        *((-5, 83, False), (1702, None, True), (50, -3.0, True)),
+        *((80, 16.0, True), (160, 16.0, True), (170, 16.0, False), (41, 16.0, False)),
+        *((1702, 16.0, False), (-5, 16.0, False)),
+        # Expanded by 8 %, it may be softer, and compressed by 8 % harder, but not the reverse.
+        *((25, 17.28, True), (15, 17.28, False), (170, 17.28, False)),
+        *((300, 14.72, True), (400, 14.72, False), (41, 14.72, False)),
     ],
 )
-def test_which_moduli_are_believed(model, rest, may):
-    assert can_be(model, rest) is may
-    said = Alarm(None, None, "none", rest).wrong_modulus(model)
-    assert (said == "") is may
+def test_which_moduli_are_believed(model, volume, may):
+    known = Compression(83.0, 0.0, 16.0)
+    assert known.allows(model, volume) is may
+    assert (Alarm(None, None, "none", known).wrong_modulus(model, volume) == "") is may
+    assert compression_of({"compression": known.row}) == known
+
+
+def test_without_a_modulus_of_the_reference_any_is_believed():
+    assert Alarm(None, None, "none").wrong_modulus(1702.0, 16.0) == ""
+    assert Compression(-3.0, 0.0, 16.0).allows(50.0, 16.0)
+    assert compression_of({}) is None and compression_of({"compression": None}) is None
 
 
 def test_a_relaxation_with_a_wrong_modulus_ends_and_says_so_again(tmp_path):
     loose = replace(SETTINGS, max_populations=2, tolerances=Tolerances())
-    alarm = Alarm(None, None, "none", bulk_modulus=5000.0)
+    alarm = Alarm(None, None, "none", Compression(5000.0, 0.0, 16.6))
     first = relax_in(tmp_path, settings=loose, alarm=alarm)
     again = relax_in(tmp_path, settings=loose, alarm=alarm)
     for ended in (first, again):

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from sscha_mlp.campaign.compression import can_be
+from sscha_mlp.campaign.compression import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.scha.estimators import Samples
@@ -27,14 +27,14 @@ class Alarm:
         relative to the test set, and the median of some configurations is compared with it.
     name
         What the uncertainty is called.
-    bulk_modulus
-        Of the reference at rest, GPa; None where it is not known.
+    compression
+        What the reference says of a change of the volume; None where it is not known.
     """
 
     limit: float | None
     fraction: float | None
     name: str
-    bulk_modulus: float | None = None
+    compression: Compression | None = None
 
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
@@ -54,13 +54,22 @@ class Alarm:
         """Whether the model is to be stopped."""
         return self.limit is not None and value is not None and value > self.limit
 
-    def wrong_modulus(self, value: float) -> str:
-        """Say that a bulk modulus of the model, GPa, is not to be believed; empty if it may be."""
-        if can_be(value, self.bulk_modulus):
+    def wrong_modulus(self, value: float, volume: float) -> str:
+        """Say that a bulk modulus of the model is not to be believed; empty if it may be.
+
+        Parameters
+        ----------
+        value
+            GPa.
+        volume
+            Where the model has it, Å³/atom.
+        """
+        known = self.compression
+        if known is None or known.allows(value, volume):
             return ""
         return (
             f"stopped: the bulk modulus of the model is {value:.0f} GPa, that of the reference "
-            f"at rest {self.bulk_modulus:.0f} GPa: the model does not know how the energy changes "
+            f"at rest {known.bulk_modulus:.0f} GPa: the model does not know how the energy changes "
             "with the volume"
         )
 
@@ -100,9 +109,9 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
         Key of the validation of this model on the test set.
     """
     training, name = context.settings.training, potential.uncertainty_name
-    modulus = context.journal["start"].get("bulk_modulus_GPa")
+    known = compression_of(context.journal["start"])
     if potential.uncertainty_limit is not None:
-        return Alarm(training.break_grade, training.break_fraction, name, modulus)
+        return Alarm(training.break_grade, training.break_fraction, name, known)
     usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
     limit = None if usual is None else training.alarm_ratio * float(usual)
-    return Alarm(limit, None, name, modulus)
+    return Alarm(limit, None, name, known)

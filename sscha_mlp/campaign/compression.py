@@ -6,14 +6,15 @@ knows.  The same labels tell whether the stress is the derivative of the energy,
 both has to assume.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from ase import Atoms
 
 from sscha_mlp import units
+from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.labels import Label
 
@@ -22,8 +23,11 @@ STEP: Final = 0.015
 
 FACTOR: Final = 2.0
 """A model whose bulk modulus is this many times that of the reference, or less than its inverse,
-is not believed: between rest and a temperature at which it is stable, no crystal changes as much.
-"""
+is not believed ..."""
+
+SLOPE: Final = 9.0
+"""... beyond what the volume explains, where B grows as V to minus this: the pressure derivative of
+the modulus is 4 in most crystals, and 8 in rare gases."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +40,47 @@ class Compression:
         GPa; atoms keep their scaled positions.
     stress_error
         Pressure from the stress less that from the energies, GPa, in the mean over the volumes.
+    volume
+        At rest, Å³/atom.
     """
 
     bulk_modulus: float
     stress_error: float
+    volume: float
+
+    def allows(self, bulk_modulus: float, volume: float) -> bool:
+        """Whether a model may have a bulk modulus, GPa, at a volume, Å³/atom.
+
+        Any, where that of the reference is not positive.
+        """
+        if not self.bulk_modulus > 0.0:
+            return True
+        change = float((self.volume / volume) ** SLOPE)
+        lowest, highest = min(1.0, change) / FACTOR, max(1.0, change) * FACTOR
+        return lowest * self.bulk_modulus < bulk_modulus < highest * self.bulk_modulus
+
+    @property
+    def row(self) -> Payload:
+        """What the journal keeps."""
+        return {
+            "bulk_modulus_GPa": self.bulk_modulus,
+            "stress_error_GPa": self.stress_error,
+            "volume_A3_per_atom": self.volume,
+        }
+
+
+def compression_of(start: Mapping[str, Any]) -> Compression | None:
+    """Return what the row of a start keeps; None if the reference was not asked.
+
+    Parameters
+    ----------
+    start
+        Row of the journal.
+    """
+    row = start.get("compression")
+    if row is None:
+        return None
+    return Compression(row["bulk_modulus_GPa"], row["stress_error_GPa"], row["volume_A3_per_atom"])
 
 
 def compressed(supercell: Supercell) -> list[Atoms]:
@@ -69,17 +110,8 @@ def compression(rest: float, labels: Sequence[Label], volume: float) -> Compress
     modulus = -volume * (above - below) / change
     from_energies = -(larger.energy - smaller.energy) / change
     error = (above + 4.0 * rest + below) / 6.0 - from_energies
-    return Compression(modulus / units.GPA, error / units.GPA)
-
-
-def can_be(bulk_modulus: float, at_rest: float | None) -> bool:
-    """Whether a model may have a bulk modulus, given that of the reference at rest, same unit.
-
-    Where that one is not known, or not positive, any may.
-    """
-    if at_rest is None or not at_rest > 0.0:
-        return True
-    return at_rest / FACTOR < bulk_modulus < at_rest * FACTOR
+    per_atom = volume / len(larger.forces)
+    return Compression(modulus / units.GPA, error / units.GPA, per_atom)
 
 
 def pressure_of_label(label: Label) -> float:

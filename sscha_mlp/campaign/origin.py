@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sscha_mlp.campaign.compression import Compression
+from sscha_mlp.campaign.compression import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.journal import Payload
@@ -165,11 +165,8 @@ def starting_compression(context: Context) -> Compression | None:
         If a file of that run is missing or damaged.
     """
     origin = FinishedRun.read(context.settings.origin)
-    row = origin.last("start")
     same = origin.settings.pressure == context.settings.pressure
-    if not same or row.get("bulk_modulus_GPa") is None:
-        return None
-    return Compression(row["bulk_modulus_GPa"], row["stress_error_GPa"])
+    return compression_of(origin.last("start")) if same else None
 
 
 def _state(

@@ -194,13 +194,15 @@ class _Watch:
     def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
         """Judge the model, save the state, and write the row."""
         uncertainty = self.alarm.look(self.potential, population.drawn)
-        wrong_modulus = self.alarm.wrong_modulus(population.bulk_modulus / units.GPA)
+        start = population.ensemble.dynamical_matrix
+        wrong_modulus = self.alarm.wrong_modulus(
+            population.bulk_modulus / units.GPA, start.crystal.volume / start.crystal.n_atoms
+        )
         left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
         key = f"population/{self.phase}/{population.index}"
         name = key.replace("/", "-")
         left_volume = "volume has changed" in population.reason
         # Labels that teach the model belong where it began to fail, not where it led.
-        start = population.ensemble.dynamical_matrix
         save_state(
             self.context.directory.state(name),
             start if left or left_volume else population.following,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp import __version__, units
-from sscha_mlp.campaign.compression import can_be
+from sscha_mlp.campaign.compression import compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -199,8 +199,8 @@ def _volume_error(
     """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
-    known = context.journal["start"].get("bulk_modulus_GPa")
-    modulus = bulk if can_be(bulk, known) else known
+    known = compression_of(context.journal["start"])
+    modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
     missing = pressure["corrected"] - context.settings.pressure
     return float(volume * np.hypot(pressure["stderr"], missing) / modulus)
 

@@ -172,8 +172,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
     return {
         "n_calls": found.calls,
         "energy_eV_per_atom": found.energy,
-        "bulk_modulus_GPa": found.compression and found.compression.bulk_modulus,
-        "stress_error_GPa": found.compression and found.compression.stress_error,
+        "compression": None if found.compression is None else found.compression.row,
         "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
         "space_group": group.international,
         "n_operations": group.n_operations,

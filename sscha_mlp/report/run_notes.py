@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sscha_mlp.campaign.compression import compression_of
 from sscha_mlp.campaign.journal import Journal, Payload
 from sscha_mlp.digits import significant, with_minus
 
@@ -47,13 +48,14 @@ def _start(row: Payload, *, taken_over: bool) -> Iterator[str]:
     yield f"{text}."
 
 
-def _compression(row: Payload) -> str:
+def _compression(start: Payload) -> str:
     """What the start found of the reference's answer to a change of the volume."""
-    if row.get("bulk_modulus_GPa") is None:
+    found = compression_of(start)
+    if found is None:
         return ""
-    error = with_minus(f"{row['stress_error_GPa']:+.2g}")
+    error = with_minus(f"{found.stress_error:+.2g}")
     return (
-        f" At rest the reference has a bulk modulus of {row['bulk_modulus_GPa']:.1f} GPa, and its "
+        f" At rest the reference has a bulk modulus of {found.bulk_modulus:.1f} GPa, and its "
         f"stress is {error} GPa off the derivative of its energy."
     )
 
