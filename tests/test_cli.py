@@ -376,7 +376,8 @@ def test_the_stages_work_on_files_alone(finished_run, tmp_path, monkeypatch, cap
     assert run_command(["validate", "model", "train.xyz", "test.xyz", "--out", "page"]) == 0
 
     text = capsys.readouterr().out
-    assert "Force rmse" in text and "train" in text and "test" in text
+    assert "Root mean square errors" in text and "train" in text and "test" in text
+    assert max(len(line) for line in text.splitlines() if "(meV" in line) <= 80
     assert read_extxyz("test.xyz")[0].temperature == 300.0
     rows = json.loads(Path("page/validation.json").read_text())
     assert [row["n_configs"] for row in rows] == [12, 12]
