@@ -68,7 +68,9 @@ def atoms_name(n_atoms: int) -> str:
     return f"{n_atoms} atom{'' if n_atoms == 1 else 's'}"
 
 
-def cells_name(supercell: Sequence[int], cell_size: int | None, *, each: bool = False) -> str:
+def cells_name(
+    supercell: Sequence[int], cell_size: int | None = None, *, each: bool = False
+) -> str:
     """Return a supercell in words: ``2×2×2 cells, 16 atoms``.
 
     Parameters

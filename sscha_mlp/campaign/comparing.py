@@ -48,7 +48,7 @@ from sscha_mlp.properties.equation_of_state import (
 )
 from sscha_mlp.properties.modes import matched_frequencies
 from sscha_mlp.properties.paths import standard_path
-from sscha_mlp.quantities import reduced_formula
+from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.reference.index import State
 from sscha_mlp.scha.cell import Evaluation
 
@@ -190,8 +190,7 @@ def _structure(place: RunDirectory) -> Supercell:
 
 def _title(result: Mapping[str, Any], supercell: Supercell) -> str:
     formula = reduced_formula(supercell.primitive.to_ase().get_chemical_formula())
-    cells = "×".join(str(n) for n in supercell.size)
-    return f"{formula} {result.get('space_group', '')}, {cells} cells"
+    return f"{formula} {result.get('space_group', '')}, {cells_name(supercell.size)}"
 
 
 # --- what is needed, and its values -----------------------------------------------------------

@@ -17,6 +17,7 @@ from sscha_mlp import units
 from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.labels import Label
+from sscha_mlp.scha.relaxation import pressure_of
 
 STEP: Final = 0.015
 """Part of the volume by which it is changed, both ways."""
@@ -106,14 +107,9 @@ def compression(rest: float, labels: Sequence[Label], volume: float) -> Compress
     """
     larger, smaller = labels
     change = 2.0 * STEP * volume
-    above, below = pressure_of_label(larger), pressure_of_label(smaller)
+    above, below = pressure_of(larger.stress), pressure_of(smaller.stress)
     modulus = -volume * (above - below) / change
     from_energies = -(larger.energy - smaller.energy) / change
     error = (above + 4.0 * rest + below) / 6.0 - from_energies
     per_atom = volume / len(larger.forces)
     return Compression(modulus / units.GPA, error / units.GPA, per_atom)
-
-
-def pressure_of_label(label: Label) -> float:
-    """Return the pressure of a label, eV/Å³."""
-    return -float(np.trace(label.stress)) / 3.0

@@ -2,7 +2,7 @@
 
 import fcntl
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,7 +156,8 @@ class RunDirectory:
         InputError
             If this is not a run directory.
         """
-        return self._with_its_cell(RunSettings.from_mapping(self._stored()))
+        stored = self._stored()
+        return _with_its_cell(stored, RunSettings.from_mapping(stored))
 
     def _stored(self) -> dict[str, Any]:
         """Read the settings file as it is."""
@@ -166,16 +167,6 @@ class RunDirectory:
                 "sscha-mlp relax --run-dir."
             )
         return read_toml(self.settings_file)
-
-    def _with_its_cell(self, settings: RunSettings) -> RunSettings:
-        """Return settings that keep the cell of a run which a version without that choice began.
-
-        Those versions took every cell as it was.
-        """
-        start = self._stored().get("start", {})
-        if "primitive" in start:
-            return settings
-        return replace(settings, start=replace(settings.start, primitive=False))
 
     @property
     def has_begun(self) -> bool:
@@ -209,8 +200,10 @@ class RunDirectory:
             write_atomic(self.settings_file, format_toml(settings.to_mapping()))
             return settings
         # An earlier version may have written fewer settings: those are at their defaults.
-        stored, settings = self.settings(), self._with_its_cell(settings)
-        changed = differences(stored.to_mapping(), settings.to_mapping())
+        stored = self._stored()
+        settings = _with_its_cell(stored, settings)
+        before = _with_its_cell(stored, RunSettings.from_mapping(stored))
+        changed = differences(before.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
                 f"{self.path} holds a run with other settings ({'; '.join(changed)}). "
@@ -262,3 +255,20 @@ class RunDirectory:
                     f"Another run is working in {self.path}; wait for it or use another --run-dir."
                 ) from err
             yield
+
+
+def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
+    """Return settings that keep the cell of a run which a version without that choice began.
+
+    Those versions took every cell as it was.
+
+    Parameters
+    ----------
+    stored
+        What the settings file of the run holds.
+    settings
+        For that run.
+    """
+    if "primitive" in stored.get("start", {}):
+        return settings
+    return replace(settings, start=replace(settings.start, primitive=False))

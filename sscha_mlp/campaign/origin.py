@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sscha_mlp.campaign.compression import Compression, compression_of
 from sscha_mlp.campaign.context import Context
@@ -136,37 +136,46 @@ def _record_fit(context: Context, payload: Payload) -> None:
     context.journal.record("fit/0", payload["fit"])
 
 
-def starting_states(context: Context) -> tuple[DynamicalMatrix, DynamicalMatrix, float | None]:
-    """Return the state to relax from, the harmonic one, and the energy of the lattice at rest.
+class StartingStates(NamedTuple):
+    """What the start of a run takes over, in the supercell of its settings.
 
-    All come from the run that the settings start from, in the supercell of these settings; the
-    energy is in eV per atom, None where that run does not know it.
+    Parameters
+    ----------
+    state
+        To relax from.
+    harmonic
+        Of the reference at rest.
+    energy
+        Of the lattice at rest, eV per atom; None where that run does not know it.
+    compression
+        What the reference says of a change of the volume; None where that run has not asked it, or
+        at another pressure, where it says something else.
+    """
+
+    state: DynamicalMatrix
+    harmonic: DynamicalMatrix
+    energy: float | None
+    compression: Compression | None
+
+
+def starting_states(context: Context) -> StartingStates:
+    """Return what the start takes over from the run that the settings name.
 
     Raises
     ------
     InputError
         If a file of that run is missing or damaged.
     """
-    origin = FinishedRun.read(context.settings.origin)
-    size = context.settings.supercell
-    energy = origin.last("start").get("energy_eV_per_atom")
-    masses = context.settings.masses
-    return _state(origin, "model", size, masses), _state(origin, "harmonic", size, masses), energy
-
-
-def starting_compression(context: Context) -> Compression | None:
-    """Return what the reference says of a change of the volume, where that run has asked it.
-
-    At another pressure it says something else, and None is returned.
-
-    Raises
-    ------
-    InputError
-        If a file of that run is missing or damaged.
-    """
-    origin = FinishedRun.read(context.settings.origin)
-    same = origin.settings.pressure == context.settings.pressure
-    return compression_of(origin.last("start")) if same else None
+    settings = context.settings
+    origin = FinishedRun.read(settings.origin)
+    start = origin.last("start")
+    same_pressure = origin.settings.pressure == settings.pressure
+    return StartingStates(
+        _state(origin, "model", settings.supercell, settings.masses),
+        _state(origin, "harmonic", settings.supercell, settings.masses),
+        start.get("energy_eV_per_atom"),
+        compression_of(start) if same_pressure else None,
+    )
 
 
 def _state(

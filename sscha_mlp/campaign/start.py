@@ -9,18 +9,13 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
-from sscha_mlp.campaign.compression import (
-    Compression,
-    compressed,
-    compression,
-    pressure_of_label,
-)
+from sscha_mlp.campaign.compression import Compression, compressed, compression
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.finished import FinishedRun
 from sscha_mlp.campaign.harmonic import forces_of
 from sscha_mlp.campaign.journal import Payload
-from sscha_mlp.campaign.origin import starting_compression, starting_states
+from sscha_mlp.campaign.origin import starting_states
 from sscha_mlp.campaign.preflight import read_input, structure_file
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
@@ -35,6 +30,7 @@ from sscha_mlp.quantities import atoms_name
 from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
 
@@ -201,7 +197,7 @@ def _from_structure(context: Context) -> _Found:
         rest = replace(
             rest,
             energy=at_rest.energy / supercell.n_atoms,
-            pressure=pressure_of_label(at_rest),
+            pressure=pressure_of(at_rest.stress),
         )
     found = compression(rest.pressure, labels, supercell.crystal.volume) if volumes else None
     return _Found(state, state, group, rest.energy, rest.calls + len(done.labels), found)
@@ -214,8 +210,8 @@ def _volumes(settings: RunSettings, supercell: Supercell) -> list[Atoms]:
 
 def _from_origin(context: Context) -> _Found:
     """Take the states of a finished run; in another supercell they are interpolated."""
-    state, harmonic, energy = starting_states(context)
-    group, known = _group(context, state.supercell), starting_compression(context)
+    state, harmonic, energy, known = starting_states(context)
+    group = _group(context, state.supercell)
     return _Found(state, harmonic, group, energy, compression=known)
 
 
@@ -336,7 +332,7 @@ def _relaxed(context: Context) -> _Rest:
             f"The reference changed the volume of the structure by a factor of {change:.2f}; it is "
             "not near a minimum. Check that structure and reference belong together."
         )
-    pressure = -float(atoms.get_stress(voigt=True)[:3].mean())
+    pressure = pressure_of(atoms.get_stress(voigt=False))
     return _Rest(symmetrise_structure(relaxed), energy, pressure, calculator.n_calls)
 
 

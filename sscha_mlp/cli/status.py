@@ -66,15 +66,15 @@ def _lines(run: "Standing") -> Iterator[str]:
 
 
 def _heading(run: "Standing") -> Iterator[str]:
+    from sscha_mlp.quantities import cells_name
+
     settings = run.settings
     what = Path(settings.structure or settings.dyn or "bundled silicon").name
     if run.origin:
         what = f"from {Path(run.origin).name}"
-    cells = "×".join(str(n) for n in settings.supercell)
     yield from _wrapped(
         f"{what}, {settings.temperature:g} K{settings.nuclei.remark}, "
-        f"{settings.pressure:g} GPa, {cells} cells: "
-        f"{str(run.state).upper()}"
+        f"{settings.pressure:g} GPa, {cells_name(settings.supercell)}: {str(run.state).upper()}"
     )
     yield from _entry("Directory", str(run.place.path))
     if run.origin:

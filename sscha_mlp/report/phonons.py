@@ -27,7 +27,7 @@ from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencie
 from sscha_mlp.properties.modes import levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
-from sscha_mlp.quantities import q_name, reduced_formula
+from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.known import known_frequencies
 from sscha_mlp.tables import Shown, Table, few
 
@@ -248,11 +248,11 @@ def run_phonons(
 
 def _title(result: Mapping[str, Any] | None, state: DynamicalMatrix, settings: RunSettings) -> str:
     formula = reduced_formula(state.crystal.to_ase().get_chemical_formula())
-    cells = "×".join(str(n) for n in state.supercell.size)
+    cells = cells_name(state.supercell.size)
     if result is None:
-        return f"{formula}, {cells} cells, harmonic start"
+        return f"{formula}, {cells}, harmonic start"
     return (
-        f"{formula} {result.get('space_group', '')}, {cells} cells, "
+        f"{formula} {result.get('space_group', '')}, {cells}, "
         f"{settings.temperature:g} K{settings.nuclei.remark}, {result['pressure_target_GPa']:g} GPa"
     )
 
