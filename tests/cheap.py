@@ -14,8 +14,8 @@ from ase.calculators.calculator import SCFError
 from ase.calculators.emt import EMT
 
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.data.labels import configuration_key
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 
 TESTS = Path(__file__).parent
 DIARY = "SSCHA_MLP_TEST_DIARY"

@@ -9,15 +9,20 @@ from cheap import write_copper, write_settings
 from test_relaxing import BONDS, SETTINGS, STATE, relax_in
 
 from sscha_mlp import units
-from sscha_mlp.campaign.alarm import Alarm
-from sscha_mlp.campaign.compression import Compression, compressed, compression, compression_of
-from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.bulk_modulus_check import (
+    Compression,
+    compressed,
+    compression,
+    compression_of,
+)
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.data.labels import Label
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.scha.cell import bulk_modulus, stiffness
 from sscha_mlp.scha.relaxation import Tolerances
 
