@@ -109,7 +109,7 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
 
     The cell stays where its check has failed.
     """
-    settings = read_toml(write_settings(tmp_path, model="mtp", break_grade=1e6, explore_configs=0))
+    settings = read_toml(write_settings(tmp_path, model="mtp", explore_configs=0))
     settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt"}
     settings["mtp"] = {"cutoff": 5.5, "level": 8}
     settings["certificate"] |= {"max_rounds": 1, "tolerances": {"pressure_gpa": 1.0e-3}}
