@@ -112,6 +112,7 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
     known = compression_of(context.journal["start"])
     if potential.uncertainty_limit is not None:
         return Alarm(training.break_grade, training.break_fraction, name, known)
-    usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
+    key = f"validation/{validation}"
+    usual = context.journal[key]["median_uncertainty"] if key in context.journal else None
     limit = None if usual is None else training.alarm_ratio * float(usual)
     return Alarm(limit, None, name, known)

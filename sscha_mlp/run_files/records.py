@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,10 @@ class PopulationRow(FromMapping):
         freeze(self, "cell_lengths_A", ndim=1)
 
 
+_OF_BOUNDS: Final = ("left_out", "n_errors", "reach")
+"""What a shift of a check by need has besides; those of a fixed number of labels lack it."""
+
+
 def read_shift(row: Mapping[str, Any]) -> Shift:
     """Read a shift from its ``delta``, ``stderr`` and ``tolerance``; an unknown one is NaN.
 
@@ -182,7 +186,9 @@ def read_shift(row: Mapping[str, Any]) -> Shift:
         raise InputError(
             f"a shift of a check lacks {err}; write delta, stderr and tolerance into the journal"
         ) from err
-    return Shift(*(math.nan if value is None else float(value) for value in values))
+    numbers = [math.nan if value is None else float(value) for value in values]
+    more = {name: float(row[name]) for name in _OF_BOUNDS if row.get(name) is not None}
+    return Shift(*numbers, **more)
 
 
 @dataclass(frozen=True)
