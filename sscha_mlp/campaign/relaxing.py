@@ -198,7 +198,7 @@ class _Watch:
         wrong_modulus = self.alarm.wrong_modulus(
             population.bulk_modulus / units.GPA, start.crystal.volume / start.crystal.n_atoms
         )
-        left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
+        left = self.alarm.raised_by(uncertainty, population.drawn) or bool(wrong_modulus)
         key = f"population/{self.phase}/{population.index}"
         name = key.replace("/", "-")
         left_volume = "volume has changed" in population.reason
