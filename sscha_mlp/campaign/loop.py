@@ -29,7 +29,8 @@ from sscha_mlp.campaign.finalisation import (
 )
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
-from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
+from sscha_mlp.campaign.first_labels import label_first
+from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
@@ -252,19 +253,7 @@ class _Run:
 
     def first_labels(self) -> None:
         """Label the first training and the test set at the start state."""
-        temperature = self.settings.training_temperature
-        n_start, n_test = self.counts.n_start, self.counts.n_test
-        batches = (("train-start", n_start), ("test-start", n_test))[: 2 if n_test else 1]
-        tests = f" and {n_test} to test" if n_test else ""
-        begin_labels(self.context, f"labels: {n_start} to train{tests}, {temperature:g} K", batches)
-        ask_together(self.context, self.at.state, batches, temperature=temperature)
-        for name, count in batches:
-            batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
-            self.at.spent += batch.n_spent
-            if name.startswith("train"):
-                self.at.dataset = self.at.dataset.with_train(batch.configurations)
-            else:
-                self.at.dataset = self.at.dataset.with_test(batch.configurations)
+        self.at.dataset, self.at.spent = label_first(self.context, self.at.state)
         self.write_dataset()
 
     def explore(self) -> None:
