@@ -148,8 +148,9 @@ def test_we_read_the_files_that_they_write(name, rng, tmp_path):
 
 LATTICES = {
     number: (7.0, *((1.3, 1.7, 0.1, 0.2, -0.3) if number not in {5, -5} else (0, 0, 0.25, 0, 0)))
-    for number in (1, 2, 3, -3, 4, 5, 6, 7, 8, 9, -9, 91, 10, 11, 12, -12, 13, 14)
+    for number in (1, 2, 3, -3, 4, 5, 6, 7, 8, 9, 91, -12, 13, 14)
 }
+"""Those that they have as pw.x has them: their -9 has another sign, their 12 another cosine."""
 
 
 @pytest.mark.parametrize("number", LATTICES)
@@ -158,8 +159,6 @@ def test_numbered_lattices_are_theirs(number):
 
     with python_sscha.quiet():
         theirs = get_unit_cell_from_ibrav(number, np.array(LATTICES[number]))
-    if not np.any(theirs):
-        pytest.skip("CellConstructor does not know this lattice")
     ours = bravais_cell(number, LATTICES[number]) * 7.0 * python_sscha.upstream().units.bohr
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
 

@@ -9,7 +9,7 @@ from typer import Option
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.report.phonons import Phonons
+    from sscha_mlp.report.phonons.data import Phonons
 
 _WIDTHS = (18, 7, 10, 17, 17, 9)
 
@@ -69,8 +69,8 @@ def phonons(
     import json
 
     from sscha_mlp.cli.screen import note
-    from sscha_mlp.report.phonon_files import as_export, phonons_json, write_phonons
-    from sscha_mlp.report.phonons import run_phonons
+    from sscha_mlp.report.phonons.data import run_phonons
+    from sscha_mlp.report.phonons.files import as_export, phonons_json, write_phonons
 
     exports = [as_export(name) for name in export or ()]
     found = run_phonons(run_directory, mesh=mesh, smearing=smearing, born=born, known=known)
@@ -90,7 +90,7 @@ def phonons(
 
 def _table(found: "Phonons") -> Iterator[str]:
     """The table of modes, at most 80 columns wide."""
-    from sscha_mlp.report.phonon_files import mode_cells
+    from sscha_mlp.report.phonons.files import mode_cells
 
     yield found.title
     if not found.rows:
@@ -107,6 +107,21 @@ def _table(found: "Phonons") -> Iterator[str]:
             yield ""
         yield _line(row[:n_columns] if n_columns < 0 else row)
     yield "Frequencies in THz, with one standard error."
+    if found.polar:
+        yield from _polar(found)
+
+
+def _polar(found: "Phonons") -> Iterator[str]:
+    """The modes at q → 0 with the electric field of their dipoles."""
+    import textwrap
+
+    from sscha_mlp.report.phonons.files import POLAR, polar_cells
+
+    yield ""
+    yield f"{'q → 0 along':<16}{'modes':>6}{'character':>12}{'SSCHA':>18}"
+    for direction, count, character, frequency in polar_cells(found.polar):
+        yield f"{direction:<16}{count:>6}{character:>12}{frequency:>18}"
+    yield from textwrap.wrap(POLAR, width=80)
 
 
 def _line(cells: list[str]) -> str:
