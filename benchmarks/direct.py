@@ -20,15 +20,15 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import LogObserver
-from sscha_mlp.campaign.response import respond
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import make_start
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.observer import LogObserver
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.relaxation import RelaxationSettings, pressure_of, relax
+from sscha_mlp.studies.response import respond
 from sscha_mlp.validation.direct import DirectEvaluator
 
 
@@ -77,7 +77,7 @@ def main() -> None:
     loop = RelaxationSettings(n_configs=args.configs, max_populations=10_000)
     state = start.dynamical_matrix
     index = 0
-    previous = None
+    previous, points = None, ()
     while converged_at is None or len(rows) < args.average:
         index += 1
         population = next(
@@ -91,6 +91,7 @@ def main() -> None:
                 group=context.group,
                 first_population=index,
                 previous_free_energy=previous,
+                points=points,
                 reference_volume=start.dynamical_matrix.crystal.volume,
             )
         )
@@ -102,7 +103,7 @@ def main() -> None:
             converged_at = index
         step = population.minimisation.steps[-1]
         previous = step.free_energy, step.free_energy_stderr
-        state = population.following
+        state, points = population.following, population.points
         if population.converged:
             # Go on as if it had not: the cell follows the mean, the noise averages out.
             strain = -row["pressure_off_GPa"] / (3 * row["bulk_modulus_GPa"])
