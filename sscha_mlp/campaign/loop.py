@@ -27,9 +27,9 @@ from sscha_mlp.campaign.finalisation import (
     missing_strain,
     stop_reason,
 )
+from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
-from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
