@@ -428,7 +428,7 @@ def test_the_run_is_drawn_by_step_where_steps_were_kept(rng, n_steps, label):
 
 
 def test_the_certificate_is_drawn_over_its_tolerance(data):
-    figure = certificate_figure(data.certificates)
+    figure = certificate_figure([one.record for one in data.certificates])
 
     assert {"ΔF (meV/atom)", "Δσ, worst (GPa)", "Δω, worst (THz)"} <= labels_of(figure)
     assert figure.axes[0].get_yscale() == "symlog", "69 meV/atom and 1 meV/atom are both seen"
