@@ -12,6 +12,8 @@ from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.records.models import ValidationRecord
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.influence import influence
@@ -177,13 +179,13 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
         Key of the validation of this model on the test set.
     """
     training, name = context.settings.training, potential.uncertainty_name
-    known = compression_of(context.journal["start"])
+    known = compression_of(context.journal.get(StartRecord))
     if potential.uncertainty_limit is not None:
         weight = None
         if context.settings.labels is LabelPolicy.NEED:
             weight = Weight(context.group, context.settings.certificate.tolerances)
         return Alarm(training.break_grade, training.break_fraction, name, known, weight)
-    key = f"validation/{validation}"
-    usual = context.journal[key]["median_uncertainty"] if key in context.journal else None
-    limit = None if usual is None else training.alarm_ratio * float(usual)
+    found = context.journal.find(ValidationRecord, validation)
+    usual = None if found is None else found.median_uncertainty
+    limit = None if usual is None else training.alarm_ratio * usual
     return Alarm(limit, None, name, known)
