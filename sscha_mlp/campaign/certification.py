@@ -1,12 +1,11 @@
 """The certificate of a run: fresh labels of the converged state, as many as it takes."""
 
 import time
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
-from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -15,13 +14,13 @@ from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import ReferenceFailedError, RelaxationError
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.run_files.journal import Payload
 from sscha_mlp.run_files.last_ensemble import load_samples
+from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
 from sscha_mlp.validation.bounds import LEAST
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
+from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict, certify
 from sscha_mlp.validation.correction import correct, left_out
 
 _MAX_BATCHES: Final = 3
@@ -60,6 +59,7 @@ def check_state(
     *,
     number: int,
     budget: int,
+    state_name: str,
     last_phase: str = "",
 ) -> Checked:
     """Certify a converged state, drawing more labels until it is decided.
@@ -76,6 +76,8 @@ def check_state(
         Of the check; decides the random numbers.
     budget
         Labels that may be spent.
+    state_name
+        Name of the state in the run directory.
     last_phase
         Phase whose last ensemble led to the state; empty where there is none that can be corrected.
 
@@ -114,10 +116,11 @@ def check_state(
         wanted = min(_more_labels(certificate, plan.batch), budget - spent)
         if wanted < plan.batch or not going:
             break
-    key = f"certificate/{number}"
-    if key not in context.journal:
-        row = certificate_payload(certificate, number) | {"n_looks": len(batches)}
-        context.journal.record(key, row, seconds)
+    if not context.journal.has(CertificateRecord, number):
+        record = CertificateRecord.of(
+            certificate, number=number, state=state_name, n_looks=len(batches)
+        )
+        context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
 
@@ -141,8 +144,7 @@ class _Plan:
 
 def _looks_before(context: Context, number: int) -> int:
     """How often the checks before this one were looked at."""
-    rows = context.journal.steps("certificate/")
-    return sum(row.get("n_looks", 1) for key, row in rows if int(key.split("/")[1]) < number)
+    return sum(one.n_looks for one in context.journal.all(CertificateRecord) if one.number < number)
 
 
 def _n_labels(batches: list[Batch]) -> int:
@@ -169,7 +171,7 @@ def _both(
     """Join the batches into one ensemble, and return reference and model on it."""
     displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
     if len(displacements) < least:
-        reasons = [one["reason"] for batch in batches for one in batch.payload["failures"]]
+        reasons = [one.reason for batch in batches for one in batch.record.failures]
         raise ReferenceFailedError(
             f"Only {len(displacements)} configurations of the converged state could be labelled; a "
             f"certificate needs {least}. First failure: {next(iter(reasons), 'none')}"
@@ -208,29 +210,3 @@ def _with_left_out(
         return uncorrected
     rest = left_out(samples, delta, certificate, context.group, corrected)
     return replace(certificate, left_out=rest)
-
-
-def certificate_payload(certificate: Certificate, number: int) -> Payload:
-    """Return a certificate as the journal and the report keep it."""
-    pressure = certificate.pressure
-    return {
-        "round": number,
-        "n_labels": certificate.n_labels,
-        "free_energy": _shift(certificate.free_energy_shift),
-        "pressure": _shift(certificate.stress_shift),
-        "frequency": _shift(certificate.frequency_shift),
-        "passed": certificate.verdict is Verdict.PASSED,
-        "verdict": certificate.verdict.value,
-        "reason": certificate.reason,
-        "delta_pressure_GPa": float(pressure.value) / units.GPA,
-        "delta_pressure_stderr_GPa": float(pressure.stderr) / units.GPA,
-        "delta_stress_GPa": (certificate.stress.value / units.GPA).tolist(),
-        "centroid_force_eV_per_A": certificate.centroid_forces.value.tolist(),
-        "centroid_force_stderr_eV_per_A": certificate.centroid_forces.stderr.tolist(),
-        "frequency_shifts_THz": (certificate.frequencies.value / units.THZ).tolist(),
-        "frequency_stderr_THz": (certificate.frequencies.stderr / units.THZ).tolist(),
-    }
-
-
-def _shift(shift: Shift) -> dict[str, Any]:
-    return asdict(shift)

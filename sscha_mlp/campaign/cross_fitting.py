@@ -9,7 +9,6 @@ extrapolation grade it is known to be right.
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +22,7 @@ from sscha_mlp.errors import FitError
 from sscha_mlp.potentials.protocol import Predictions
 from sscha_mlp.potentials.record import read_record
 from sscha_mlp.potentials.registry import fit, trial_settings
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.models import CrossFitRecord, FitRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.validation.bounds import LEAST
@@ -34,29 +33,6 @@ _MOST: Final = 48
 """A model of more training labels has a grade that means something."""
 
 _ORIGIN: Final = "train-start"
-
-
-@dataclass(frozen=True)
-class CrossFit:
-    """What cross-fitting says of a model.
-
-    Parameters
-    ----------
-    passed
-        Whether the answer that it predicts is inside its tolerances.
-    grade
-        Largest uncertainty of a label that was held out; None where the kind states none.
-    """
-
-    passed: bool
-    grade: float | None
-
-    @classmethod
-    def read(cls, context: Context, number: int) -> "CrossFit | None":
-        """Return that of model `number`; None if there is none."""
-        key = f"crossfit/{number}"
-        row = context.journal[key] if key in context.journal else None
-        return None if row is None else cls(row["passed"], row["grade"])
 
 
 def cross_fit(
@@ -83,36 +59,45 @@ def cross_fit(
     if settings.labels is not LabelPolicy.NEED or not few:
         return
 
-    def run() -> Payload:
-        try:
-            predicted = _held_out(context, train, judged, _choice(context, number))
-        except FitError as err:
-            return {"passed": False, "grade": None, "reason": str(err)}
-        reference = _reference(context, [train[place] for place in judged], state)
-        model = Samples(
-            reference.ensemble,
-            predicted.energies,
-            np.array([one.ravel() for one in predicted.forces]),
-            predicted.stresses,
-        )
-        tolerances = settings.certificate.tolerances
-        found = certify(reference, model, context.group, tolerances, look=1)
-        grades = predicted.uncertainty
-        context.observer.note(f"cross-fitted: {_in_words(found.shifts, len(judged))}")
-        return {
-            "passed": found.verdict is Verdict.PASSED,
-            "grade": None if grades is None else float(grades.max()),
-            "n_labels": len(judged),
-            "shifts": {name: asdict(shift) for name, shift in found.shifts.items()},
-        }
-
-    context.journal.once(f"crossfit/{number}", run)
+    context.journal.make(
+        CrossFitRecord, number, lambda: _judge(context, train, judged, state, number)
+    )
 
 
-def _choice(context: Context, number: int) -> Mapping[str, Any]:
-    """Return kind and settings of a model."""
-    record = read_record(context.directory.model(number), context.journal[f"fit/{number}"]["kind"])
-    return {"kind": record.kind, "settings": record.settings}
+def _judge(
+    context: Context,
+    train: Sequence[LabelledConfiguration],
+    judged: Sequence[int],
+    state: DynamicalMatrix,
+    number: int,
+) -> CrossFitRecord:
+    """Put the differences of the judged labels through the estimators of a certificate."""
+    try:
+        predicted = _held_out(context, train, judged, number)
+    except FitError as err:
+        return CrossFitRecord(number, False, reason=str(err))
+    reference = _reference(context, [train[place] for place in judged], state)
+    model = Samples(
+        reference.ensemble,
+        predicted.energies,
+        np.array([one.ravel() for one in predicted.forces]),
+        predicted.stresses,
+    )
+    tolerances = context.settings.certificate.tolerances
+    found = certify(reference, model, context.group, tolerances, look=1)
+    reason = _in_words(found.shifts, len(judged))
+    context.observer.note(reason)
+    grades = predicted.uncertainty
+    return CrossFitRecord(
+        number,
+        found.verdict is Verdict.PASSED,
+        None if grades is None else float(grades.max()),
+        len(judged),
+        reason,
+        found.free_energy_shift,
+        found.stress_shift,
+        found.frequency_shift,
+    )
 
 
 def _is_fair(one: LabelledConfiguration) -> bool:
@@ -124,9 +109,11 @@ def _held_out(
     context: Context,
     train: Sequence[LabelledConfiguration],
     judged: Sequence[int],
-    choice: Mapping[str, Any],
+    number: int,
 ) -> Predictions:
     """Return what fits without them predict of the judged labels, in their order."""
+    kind = context.journal.get(FitRecord, number).model
+    trial = trial_settings(kind, read_record(context.directory.model(number), kind).settings)
     place = context.directory.trial_model("crossfit")
     energies, stresses = np.zeros(len(judged)), np.zeros((len(judged), 3, 3))
     forces: list[Any] = [None] * len(judged)
@@ -136,9 +123,8 @@ def _held_out(
         held = list(range(fold, len(judged), _FOLDS))
         out = {judged[index] for index in held}
         kept = [one for index, one in enumerate(train) if index not in out]
-        trial = trial_settings(choice["kind"], choice["settings"])
         directory = place / str(fold)
-        with fit(choice["kind"], kept, directory=directory, settings=trial) as model:
+        with fit(kind, kept, directory=directory, settings=trial) as model:
             frames = [train[judged[index]].atoms for index in held]
             found = model.evaluate(frames, uncertainty=True)
         energies[held], stresses[held] = found.energies, found.stresses

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.cross_fitting import CrossFit
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.influence import influence
@@ -184,16 +185,16 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
         Of the model.
     """
     training, name = context.settings.training, potential.uncertainty_name
-    known = compression_of(context.journal["start"])
+    known = compression_of(context.journal.get(StartRecord))
     if potential.uncertainty_limit is not None:
         weight, limit = None, training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
             weight = Weight(context.group, context.settings.certificate.tolerances)
-            found = CrossFit.read(context, number)
-            if found is not None and found.passed and found.grade is not None:
-                limit = max(limit, _BEYOND_HELD_OUT * found.grade)
+            judged = context.journal.find(CrossFitRecord, number)
+            if judged is not None and judged.passed and judged.grade is not None:
+                limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
         return Alarm(limit, training.break_fraction, name, known, weight)
-    key = f"validation/test-{number}"
-    usual = context.journal[key]["median_uncertainty"] if key in context.journal else None
-    limit = None if usual is None else training.alarm_ratio * float(usual)
-    return Alarm(limit, None, name, known)
+    found = context.journal.find(ValidationRecord, f"test-{number}")
+    usual = None if found is None else found.median_uncertainty
+    beyond = None if usual is None else training.alarm_ratio * usual
+    return Alarm(beyond, None, name, known)
