@@ -28,6 +28,7 @@ configs = 40
 max_labels = 60
 workers = 1
 model = "{model}"
+labels = "{labels}"
 
 [start]
 fmax = 0.01
@@ -94,6 +95,7 @@ def write_settings(
             explore_configs=explore_configs,
             alarm_ratio=alarm_ratio,
             break_grade=break_grade,
+            labels=labels,
         )
     )
     return path

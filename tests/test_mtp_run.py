@@ -33,7 +33,7 @@ def journal(run) -> dict:
 def learnt(tmp_path_factory):
     """A run whose model is stopped by its grade: its limit is one that nothing new can keep."""
     directory = tmp_path_factory.mktemp("learnt")
-    write_settings(directory, model="mtp", break_grade=0.5)
+    write_settings(directory, model="mtp", break_grade=0.5, labels="fixed")
     write_copper(directory)
     return directory / "run", finish(directory)
 
