@@ -87,6 +87,7 @@ def write_settings(
     explore_configs: int = 20,
     alarm_ratio: float = 1e3,
     break_grade: float = 1e30,
+    labels: str = "need",
 ) -> Path:
     path = directory / "tiny.toml"
     path.write_text(
