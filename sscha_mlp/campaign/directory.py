@@ -25,6 +25,10 @@ class RunDirectory:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        """Make the path absolute: a calculator may change the working directory."""
+        object.__setattr__(self, "path", self.path.absolute())
+
     @property
     def settings_file(self) -> Path:
         """Resolved settings."""

@@ -96,7 +96,7 @@ class LabelStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         if not self.path.exists():
             database.create(self.path, _TITLE)
         database.read(self.path, lambda db: db.count())

@@ -11,8 +11,6 @@ over such that ``hbar omega`` and ``k T`` of the ensemble are ours to the last d
 
 import contextlib
 import io
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from enum import StrEnum
@@ -100,16 +98,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _scratch_directory() -> Iterator[None]:
-    """Run in an empty directory: on failure the minimiser drops files where it stands."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="sscha-mlp-") as scratch:
-        os.chdir(scratch)
-        try:
-            yield
-        finally:
-            os.chdir(before)
+def _write_nothing(minimizer: Any) -> None:
+    """Keep a minimiser from writing ``error_dyn`` where the program stands when it gives up.
+
+    Its matrix is a new object in each run, and the same one throughout its steps.
+    """
+    minimizer.dyn.save_qe = lambda *_, **__: None
 
 
 # --- values ------------------------------------------------------------------------------------
@@ -409,7 +403,7 @@ def minimise(
     """
     supercell = samples.ensemble.dynamical_matrix.supercell
     steps: list[MinimisationStep] = []
-    with quiet(), _scratch_directory():
+    with quiet():
         ensemble, _ = to_ensemble(samples, group=group)
         minimizer = upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
         minimizer.neglect_symmetries = symmetry is None
@@ -431,7 +425,10 @@ def minimise(
         try:
             minimizer.init()
             minimizer.run(
-                verbose=0, custom_function_gradient=symmetriser, custom_function_post=note
+                verbose=0,
+                custom_function_pre=_write_nothing,
+                custom_function_gradient=symmetriser,
+                custom_function_post=note,
             )
         except (ValueError, AssertionError, np.linalg.LinAlgError) as err:
             raise RelaxationError(f"python-sscha's minimiser gave up: {err}") from err
