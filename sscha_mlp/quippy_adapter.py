@@ -24,6 +24,7 @@ from typing import Final
 from ase.calculators.calculator import Calculator
 
 from sscha_mlp.errors import InputError, ModelError
+from sscha_mlp.parallel.signals import signals_held
 
 _LOCK = threading.Lock()
 
@@ -42,7 +43,7 @@ def import_quippy() -> ModuleType:
     InputError
         If quippy is not installed or cannot be loaded.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), signals_held():
         try:
             import quippy
             import quippy.potential

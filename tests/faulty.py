@@ -67,6 +67,14 @@ def dying_factory() -> Callable[[object], object]:
     os._exit(7)
 
 
+class MuteError(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        """Fail as well."""
+        raise AttributeError("no text")
+
+
 class Faulty(Calculator):
     """EMT that fails on the configurations whose atoms carry a tag."""
 
@@ -87,6 +95,12 @@ class Faulty(Calculator):
             time.sleep(600.0)
         if tag == 3:
             os._exit(9)
+        if tag == 7:
+            os._exit(0)
+        if tag == 8:
+            raise MuteError
+        if tag == 9:
+            raise RuntimeError("\x1b[2J\x1b[31mall is well\x9b0m")
         inner = self.atoms.copy()
         inner.calc = EMT()
         self.results = {
@@ -105,6 +119,19 @@ class Faulty(Calculator):
 def faulty() -> Calculator:
     """Make the faulty calculator."""
     return Faulty()
+
+
+class Leaving(EMT):
+    """EMT that ends its process as if all were well."""
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        """Leave."""
+        os._exit(0)
+
+
+def leaving() -> Calculator:
+    """Make the calculator that leaves."""
+    return Leaving()
 
 
 class Counting(EMT):

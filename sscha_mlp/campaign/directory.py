@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.settings import RunSettings, differences, format_toml, read_toml
-from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.files import open_own, write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
 
 
@@ -233,6 +233,8 @@ class RunDirectory:
 
     def is_locked(self) -> bool:
         """Whether a run is working in the directory."""
+        if not (self.path / ".lock").is_file():
+            return False
         try:
             with (self.path / ".lock").open("r") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -251,7 +253,7 @@ class RunDirectory:
         SschaMlpError
             If another run holds it.
         """
-        with (self.path / ".lock").open("w") as stream:
+        with open_own(self.path / ".lock") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as err:

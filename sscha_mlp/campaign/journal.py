@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sscha_mlp.data.files import open_own
 from sscha_mlp.errors import SschaMlpError
 
 Payload = dict[str, Any]
@@ -76,13 +77,15 @@ class Journal:
 
         Raises
         ------
+        InputError
+            If something else than a plain file has its name.
         SschaMlpError
             If it cannot be written, for example because the disk is full.
         """
         entry: dict[str, Any] = {"step": key, "seconds": round(seconds, 3), "payload": payload}
-        line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            with self.path.open("ab") as stream:
+            with open_own(self.path, append=True) as stream:
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())

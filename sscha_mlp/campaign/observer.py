@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sscha_mlp.campaign.pace import ProgressLines
+from sscha_mlp.data.files import open_own
+from sscha_mlp.errors import printable
 
 logger = logging.getLogger("sscha_mlp.campaign")
 
@@ -104,6 +106,15 @@ def watched_by(observer: Observer | None) -> Observer:
     return BothObservers(LogObserver(), observer)
 
 
+class _OneLine(logging.Formatter):
+    """Lines without commands for the terminal that may show them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 @contextmanager
 def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
     """Append the log of the package to a file.
@@ -114,20 +125,28 @@ def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
         The file.
     shown
         Whether its lines go to standard error as well, unless the program has a handler for them.
+
+    Raises
+    ------
+    InputError
+        If something else than a plain file has its name.
+    OSError
+        If it cannot be written.
     """
     package = logging.getLogger("sscha_mlp")
     handlers: list[logging.Handler] = []
     if shown and not package.hasHandlers():
         handlers.append(logging.StreamHandler())
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    handlers.append(file)
-    package.setLevel(logging.INFO)
-    for one in handlers:
-        package.addHandler(one)
-    try:
-        yield
-    finally:
+    with open_own(path, append=True) as stream:
+        file = logging.StreamHandler(stream)
+        file.setFormatter(_OneLine("%(asctime)s %(message)s"))
+        handlers.append(file)
+        package.setLevel(logging.INFO)
         for one in handlers:
-            package.removeHandler(one)
-            one.close()
+            package.addHandler(one)
+        try:
+            yield
+        finally:
+            for one in handlers:
+                package.removeHandler(one)
+                one.close()

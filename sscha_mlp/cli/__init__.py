@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from sscha_mlp.cli.arguments import split_sizes
 from sscha_mlp.cli.failures import INTERRUPTED, Terminated, explain, sigterm_interrupts
+from sscha_mlp.cli.streams import fitting_streams
 
 __all__ = ["main", "run_command"]
 
@@ -36,6 +37,11 @@ def run_command(arguments: Sequence[str]) -> int:
     -------
     The exit status.
     """
+    with fitting_streams(as_json="--json" in arguments):
+        return _run(arguments)
+
+
+def _run(arguments: Sequence[str]) -> int:
     from sscha_mlp.cli.app import app
 
     debug = "--debug" in arguments

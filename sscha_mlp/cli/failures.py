@@ -12,7 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from sscha_mlp.errors import InputError, SschaMlpError, WaitingForLabelsError
+from sscha_mlp.data.files import open_own
+from sscha_mlp.errors import (
+    InputError,
+    SschaMlpError,
+    WaitingForLabelsError,
+    message_of,
+    one_line,
+)
 
 FAILED: Final = 1
 """Exit status of a run that failed, or that ended without a certificate."""
@@ -108,7 +115,7 @@ def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
 
 def say(sentence: str, *, kind: str = "error") -> None:
     """Print one sentence on standard error: in a box on a terminal, as one line elsewhere."""
-    text = " ".join(sentence.split())
+    text = one_line(sentence)
     if sys.stderr.isatty():
         _print_box(text, kind)
     else:
@@ -152,19 +159,20 @@ def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
     if isinstance(err, KeyboardInterrupt | Terminated) or type(err).__name__ == "Abort":
         text = "What is finished is kept, and the same command goes on from there."
         return text, TERMINATED if isinstance(err, Terminated) else INTERRUPTED
+    text = message_of(err)
     if isinstance(err, WaitingForLabelsError):
-        return str(err), WAITING
+        return text, WAITING
     if isinstance(err, InputError):
-        return str(err), WRONG_INPUT
+        return text, WRONG_INPUT
     if isinstance(err, SschaMlpError):
-        return str(err), FAILED
+        return text, FAILED
     if _is_usage(err):
         return _usage(err, verb), WRONG_INPUT
     if isinstance(err, OSError) and isinstance(err.filename, str | bytes):
         return _of_a_file(err)
     notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
     hint = "" if debug else " Run the same command with --debug to see where."
-    return f"unexpected {type(err).__name__}: {err}.{notes}{hint}", FAILED
+    return f"unexpected {type(err).__name__}: {text}.{notes}{hint}", FAILED
 
 
 def _of_a_file(err: OSError) -> tuple[str, int]:
@@ -198,7 +206,7 @@ def kept_in_log(log: Path) -> Iterator[None]:
     except SschaMlpError:
         raise
     except Exception as err:
-        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+        with contextlib.suppress(OSError, InputError), open_own(log, append=True) as stream:
             traceback.print_exception(err, file=stream)
             err.add_note(f"The traceback is in {log}.")
         raise

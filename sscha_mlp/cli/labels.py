@@ -11,6 +11,7 @@ from typer import Argument, Exit, Option
 
 from sscha_mlp.cli import options
 from sscha_mlp.cli.failures import FAILED
+from sscha_mlp.errors import printable
 
 if TYPE_CHECKING:
     from sscha_mlp.reference.inspection import Record, Selection, Verified
@@ -258,4 +259,5 @@ def _print_verified(result: "Verified") -> None:
 
 
 def _cut(line: str) -> str:
+    line = printable(line)
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

@@ -29,6 +29,7 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.nuclei import check_quantum
 from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.parallel.signals import signals_held
 from sscha_mlp.scha.estimators import Samples, estimate
 from sscha_mlp.scha.minimiser import (
     Minimisation,
@@ -58,9 +59,9 @@ class TheirSymmetry(StrEnum):
 def upstream() -> SimpleNamespace:
     """Import both packages once, quietly, and return them as ``cc`` and ``sscha`` with ``units``.
 
-    Their ComplexWarnings are noise.
+    Their ComplexWarnings are noise.  They try imports with a bare ``except``.
     """
-    with quiet():
+    with quiet(), signals_held():
         import cellconstructor
         import cellconstructor.Methods
         import cellconstructor.Phonons
