@@ -14,7 +14,7 @@ from cheap import write_copper, write_settings
 from toys import fcc
 
 import sscha_mlp as sm
-from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials import registry
 from sscha_mlp.reference import LabelStore, get_reference, label
