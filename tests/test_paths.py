@@ -14,11 +14,11 @@ from cheap import write_copper, write_settings
 from toys import fcc
 
 import sscha_mlp as sm
-from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials import registry
 from sscha_mlp.reference import LabelStore, get_reference, label
 from sscha_mlp.reference.label import labelled_configurations
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.scha import python_sscha
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.minimiser import MinimiserSettings
