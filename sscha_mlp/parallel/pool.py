@@ -415,6 +415,10 @@ def _apply(function: Callable[[TaskT], ResultT], task: TaskT) -> Done[ResultT] |
     return Done(value, time.perf_counter() - start)
 
 
+class LeavingError(SystemExit):
+    """A task wanted to end the process that it shares with us."""
+
+
 @contextlib.contextmanager
 def _no_silent_end() -> Iterator[None]:
     """Let ``os._exit`` raise in this process: a task would end all of it without a word.
@@ -427,7 +431,7 @@ def _no_silent_end() -> Iterator[None]:
     def refuse(status: int) -> NoReturn:
         if os.getpid() != own:  # a child that was forked here may leave
             leave(status)
-        raise SystemExit(f"the task ends its process with os._exit({status})")
+        raise LeavingError(f"the task ends its process with os._exit({status})")
 
     os._exit = refuse
     try:
