@@ -149,6 +149,11 @@ class OtherUnits(EMT):
             self.results[name] = self.results[name] * factor
 
 
+def scaled(**factors: float) -> Calculator:
+    """Make EMT whose results are multiplied by factors."""
+    return OtherUnits(**factors)
+
+
 def hartree_and_rydberg() -> Calculator:
     """Make EMT with energies in Hartree, forces in Ry/bohr and a stress in Ry/bohr³."""
     return OtherUnits(1 / Hartree, Bohr / Rydberg, Bohr**3 / Rydberg)

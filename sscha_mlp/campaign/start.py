@@ -15,6 +15,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import starting_states
 from sscha_mlp.campaign.harmonic_forces import forces_of
 from sscha_mlp.campaign.input_checks import read_input, structure_file
+from sscha_mlp.campaign.input_identity import input_row
 from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
@@ -183,6 +184,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
         "formula": state.crystal.to_ase().get_chemical_formula(),
         "frequencies_THz": [float(v) for v in harmonic],
         "modes_changed": changed,
+        **input_row(settings, context.reference),
     }
 
 

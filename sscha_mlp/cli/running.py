@@ -71,18 +71,21 @@ def run_to_result(
 ) -> dict[str, Any]:
     """Return the result of a finished run, or run to it and write the report."""
     from sscha_mlp.campaign.input_checks import check_input
+    from sscha_mlp.campaign.input_identity import require_same_input_of
     from sscha_mlp.cli.screen import make_observer, quiet_logging
     from sscha_mlp.run_files.directory import RunDirectory
 
     place = RunDirectory(directory)
     if place.result.is_file():
-        place.prepare(settings)
+        settings = place.check(settings)
+        place.require_own_result(settings, place.read_result())
+        require_same_input_of(settings, place)
         if not place.report.is_file():
             write_report(directory)
         return place.read_result()
     if not place.has_begun:
         check_input(settings)
-    settings = place.prepare(settings)
+    settings = place.check(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
         from sscha_mlp.campaign.loop import run

@@ -177,8 +177,8 @@ class RunDirectory:
         """Whether a step is finished; before that other settings lose nothing."""
         return self.journal.is_file() and self.journal.stat().st_size > 0
 
-    def prepare(self, settings: RunSettings) -> RunSettings:
-        """Make the directory for these settings, or check that it was made for them.
+    def check(self, settings: RunSettings) -> RunSettings:
+        """Make the directory, and check that it is free or was begun with these settings.
 
         Returns
         -------
@@ -189,6 +189,8 @@ class RunDirectory:
         ------
         ConfigError
             If it holds a run with other settings; the message lists the differences.
+        InputError
+            If it cannot be made.
         """
         try:
             for place in (self.path, self.dyn, self.path / "validation", self.path / "models"):
@@ -199,10 +201,62 @@ class RunDirectory:
                 "with --run-dir."
             ) from err
         if not self.settings_file.exists() or not (self.has_begun or self.is_locked()):
-            if self.has_begun:
-                raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
-            write_atomic(self.settings_file, format_toml(settings.to_mapping()))
             return settings
+        return self._compared(settings)
+
+    @contextmanager
+    def held(self, settings: RunSettings) -> Iterator[RunSettings]:
+        """Hold the directory for a run with these settings, and write them where it begins.
+
+        The settings are written by who has the lock: of two runs that begin at once in one
+        directory, the one that goes on is the one that the file tells of.
+
+        Yields
+        ------
+        The settings in force, see :meth:`check`.
+
+        Raises
+        ------
+        ConfigError
+            If the directory holds a run with other settings.
+        InputError
+            If it cannot be made.
+        SschaMlpError
+            If another run holds it.
+        """
+        self.check(settings)
+        with self.locked():
+            if self.has_begun:
+                if not self.settings_file.exists():
+                    raise ConfigError(
+                        f"{self.path} holds a journal without run.toml; use another one."
+                    )
+                settings = self._compared(settings)
+            else:
+                write_atomic(self.settings_file, format_toml(settings.to_mapping()))
+            yield settings
+
+    def prepare(self, settings: RunSettings) -> RunSettings:
+        """Make the directory for these settings, or check that it was made for them.
+
+        Returns
+        -------
+        The settings in force, see :meth:`check`.
+
+        Raises
+        ------
+        ConfigError
+            If it holds a run with other settings.
+        InputError
+            If it cannot be made.
+        SschaMlpError
+            If another run holds it.
+        """
+        with self.held(settings) as in_force:
+            return in_force
+
+    def _compared(self, settings: RunSettings) -> RunSettings:
+        """Return settings with the cell of the run that is here, if they are its settings."""
         # An earlier version may have written fewer settings: those are at their defaults.
         stored = self._stored()
         settings = _with_its_cell(stored, settings)
@@ -214,6 +268,38 @@ class RunDirectory:
                 f"{self._ways_on(settings)}"
             )
         return settings
+
+    def require_own_result(self, settings: RunSettings, result: Mapping[str, Any]) -> None:
+        """Refuse a result that is not of these settings: a file was exchanged, or two runs met.
+
+        Parameters
+        ----------
+        settings
+            What ``run.toml`` holds.
+        result
+            What ``result.json`` holds.
+
+        Raises
+        ------
+        InputError
+            If they are of two runs.
+        """
+        asked = {
+            "temperature_K": settings.temperature,
+            "pressure_target_GPa": settings.pressure,
+            "supercell": list(settings.supercell),
+            "seed": settings.seed,
+        }
+        other = [
+            f"{name}: {value} and {result[name]}"
+            for name, value in asked.items()
+            if name in result and result[name] != value
+        ]
+        if other:
+            raise InputError(
+                f"run.toml and result.json of {self.path} belong to different runs "
+                f"({'; '.join(other)}); take the files of one, or run again in another directory."
+            )
 
     def _ways_on(self, settings: RunSettings) -> str:
         """Say how a run with other settings begins from what there is.
