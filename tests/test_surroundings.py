@@ -73,7 +73,15 @@ def test_a_pipe_or_directory_in_the_way_is_named(name, make, tmp_path, capsys):
 # --- signals ----------------------------------------------------------------------------------
 
 
-def test_signals_come_at_the_end_of_a_block_that_would_swallow_them():
+@pytest.fixture
+def interruptible():
+    """Ctrl-C raises, also where the shell that started the tests has switched it off."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_signals_come_at_the_end_of_a_block_that_would_swallow_them(interruptible):
     went_on = []
 
     def swallow(number: int) -> None:
@@ -100,6 +108,7 @@ def test_a_signal_while_python_sscha_is_imported_is_not_lost(name, tmp_path):
         "raise ImportError('no MPI here')\n"
     )
     done = python(
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from sscha_mlp.cli.failures import sigterm_interrupts\n"
         "from sscha_mlp.scha.python_sscha import upstream\n"
         "with sigterm_interrupts():\n    upstream()\nprint('went on')",
