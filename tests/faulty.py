@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.units import Bohr, GPa, Hartree, Rydberg
 
 COUNT_FILE = "SSCHA_MLP_TEST_COUNT_FILE"
 """Environment variable: file to which :func:`counting` adds one line for each call."""
@@ -132,6 +133,30 @@ class Leaving(EMT):
 def leaving() -> Calculator:
     """Make the calculator that leaves."""
     return Leaving()
+
+
+class OtherUnits(EMT):
+    """EMT whose results are multiplied by factors."""
+
+    def __init__(self, energy: float = 1.0, forces: float = 1.0, stress: float = 1.0) -> None:
+        super().__init__()
+        self.factors = {"energy": energy, "free_energy": energy, "forces": forces, "stress": stress}
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        """Compute, and change the units."""
+        super().calculate(*args, **kwargs)
+        for name, factor in self.factors.items():
+            self.results[name] = self.results[name] * factor
+
+
+def hartree_and_rydberg() -> Calculator:
+    """Make EMT with energies in Hartree, forces in Ry/bohr and a stress in Ry/bohr³."""
+    return OtherUnits(1 / Hartree, Bohr / Rydberg, Bohr**3 / Rydberg)
+
+
+def stress_in_gpa() -> Calculator:
+    """Make EMT with a stress in GPa."""
+    return OtherUnits(stress=1 / GPa)
 
 
 class Counting(EMT):

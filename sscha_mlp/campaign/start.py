@@ -4,26 +4,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
-from sscha_mlp.campaign.bulk_modulus_check import Compression, compressed, compression
+from sscha_mlp.campaign.bulk_modulus_check import STEP, Compression, compressed, compression
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import starting_states
 from sscha_mlp.campaign.harmonic_forces import forces_of
 from sscha_mlp.campaign.input_checks import read_input, structure_file
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
+from sscha_mlp.data.dyn_files import born_of_file, read_dyn, read_dyn_files, write_dyn
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.quantities import atoms_name
 from sscha_mlp.reference.calculator import LabelCalculator
+from sscha_mlp.reference.derivatives import SecondDifferences, second_differences
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
@@ -33,6 +37,9 @@ from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
+
+_MOVED = 1.0e-3
+"""Atoms that symmetry moves by less, Å, keep the energy of the relaxed crystal."""
 
 _VACUUM = 8.0
 """A layer without atoms that is thicker than this (Å) is taken for vacuum."""
@@ -98,8 +105,6 @@ def cell_size(settings: RunSettings, place: RunDirectory) -> int:
         origin = FinishedRun.read(settings.origin)
         return load_state(origin.place.state("model")).crystal.n_atoms
     if settings.dyn:
-        from sscha_mlp.scha.python_sscha import read_dyn
-
         return read_dyn(settings.dyn).crystal.n_atoms
     return _in_cell_of_run(settings, read_input(settings)).n_atoms
 
@@ -127,6 +132,8 @@ class _Found:
         Reference calls.
     compression
         What the reference says of a change of the volume; None where it was not asked.
+    born
+        Born charges that came with the dyn files; the run hands them on in its own.
     """
 
     state: DynamicalMatrix
@@ -135,6 +142,7 @@ class _Found:
     energy: float | None = None
     calls: int = 0
     compression: Compression | None = None
+    born: BornCharges | None = None
 
 
 def _compute(context: Context, state_file: Path) -> Payload:
@@ -164,7 +172,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
     if found.compression is not None and not settings.origin:
         _tell_compression(context, found.compression)
     save_state(state_file, state)
-    _export(context, state)
+    write_dyn(context.directory.dyn / "start_dyn", state, born=found.born)
     return {
         "n_calls": found.calls,
         "energy_eV_per_atom": found.energy,
@@ -191,7 +199,8 @@ def _from_structure(context: Context) -> _Found:
         [*moved, *still, *volumes], "finite displacements", step="start", guard=False
     )
     state = displaced.force_constants(forces_of(done)[: len(moved)])
-    labels = [one for one in done.labels if one is not None][len(moved) :]
+    every = [one for one in done.labels if one is not None]
+    labels = every[len(moved) :]
     if still:
         at_rest = labels.pop(0)
         rest = replace(
@@ -200,7 +209,30 @@ def _from_structure(context: Context) -> _Found:
             pressure=pressure_of(at_rest.stress),
         )
     found = compression(rest.pressure, labels, supercell.crystal.volume) if volumes else None
+    differences = second_differences(
+        rest.energy * supercell.n_atoms if rest.is_symmetric else float("nan"),
+        every[: len(moved)],
+        [one.positions - supercell.crystal.positions for one in moved[::2]],
+        labels,
+        STEP * supercell.crystal.volume,
+    )
+    differences.require(context.reference.name, supercell.n_atoms)
+    _tell_differences(context, differences)
     return _Found(state, state, group, rest.energy, rest.calls + len(done.labels), found)
+
+
+def _tell_differences(context: Context, found: SecondDifferences) -> None:
+    """Say how second differences of the energy agree with forces and stress."""
+    parts = [
+        f"{ratio:.3f} of what its {name}"
+        for ratio, name in ((found.forces, "forces say"), (found.stress, "stress says"))
+        if ratio is not None
+    ]
+    if parts:
+        warning = "warning: " if found.doubtful else ""
+        context.observer.note(
+            f"{warning}second differences of the reference's energy are {' and '.join(parts)}"
+        )
 
 
 def _volumes(settings: RunSettings, supercell: Supercell) -> list[Atoms]:
@@ -212,20 +244,14 @@ def _from_origin(context: Context) -> _Found:
     """Take the states of a finished run; in another supercell they are interpolated."""
     state, harmonic, energy, known = starting_states(context)
     group = _group(context, state.supercell)
-    return _Found(state, harmonic, group, energy, compression=known)
-
-
-def _export(context: Context, state: DynamicalMatrix) -> None:
-    from sscha_mlp.scha.python_sscha import write_dyn
-
-    write_dyn(context.directory.dyn / "start_dyn", state)
+    born = born_of_file(FinishedRun.read(context.settings.origin).place.dyn / "start_dyn1")
+    return _Found(state, harmonic, group, energy, compression=known, born=born)
 
 
 def _from_dyn(context: Context) -> _Found:
     """Read dyn files; the supercell is theirs."""
-    from sscha_mlp.scha.python_sscha import read_dyn
-
-    state = read_dyn(context.settings.dyn)
+    given = read_dyn_files(context.settings.dyn)
+    state = given.state
     if state.supercell.size != context.settings.supercell:
         raise InputError(
             f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, "
@@ -237,7 +263,7 @@ def _from_dyn(context: Context) -> _Found:
     group = _group(context, supercell)
     symmetric = symmetrise(group, state.force_constants)
     found = DynamicalMatrix(supercell, symmetric)
-    return _Found(found, found, group)
+    return _Found(found, found, group, born=given.born)
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +274,8 @@ class _Rest:
     energy: float = float("nan")
     pressure: float = float("nan")
     calls: int = 0
+    is_symmetric: bool = True
+    """Whether the energy is that of this crystal, and not of one that symmetry has moved."""
 
 
 def _as_given(context: Context) -> _Rest:
@@ -333,7 +361,10 @@ def _relaxed(context: Context) -> _Rest:
             "not near a minimum. Check that structure and reference belong together."
         )
     pressure = pressure_of(atoms.get_stress(voigt=False))
-    return _Rest(symmetrise_structure(relaxed), energy, pressure, calculator.n_calls)
+    rest = symmetrise_structure(relaxed)
+    moved = np.abs(rest.positions - relaxed.positions).max()
+    stretched = np.abs(rest.cell - relaxed.cell).max()
+    return _Rest(rest, energy, pressure, calculator.n_calls, max(moved, stretched) < _MOVED)
 
 
 def relax_at_rest(

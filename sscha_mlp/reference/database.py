@@ -1,6 +1,7 @@
 """One SQLite file that several processes write: sessions, waiting for each other, a whole file."""
 
 import contextlib
+import fcntl
 import os
 import sqlite3
 import tempfile
@@ -61,7 +62,7 @@ def write(path: Path, action: Callable[[Any], T]) -> T:
     SschaMlpError
         If it cannot be written, for example because the disk is full.
     """
-    with explained(path, "written", SschaMlpError):
+    with explained(path, "written", SschaMlpError), _in_turn(path):
         return _patiently(path, action)
 
 
@@ -85,6 +86,22 @@ def explained(path: Path, verb: str, kind: type[SschaMlpError]) -> Iterator[None
             "file not a label store, or not yours? The labels stored before are safe; run "
             "the same command again to go on."
         ) from err
+
+
+@contextlib.contextmanager
+def _in_turn(path: Path) -> Iterator[None]:
+    """Wait for the other writers of a store in the order in which they came.
+
+    SQLite asks again and again for its lock, after longer and longer pauses, and who comes later
+    may be faster.  The lock here is that of the directory: one on the file itself would be mixed
+    up with SQLite's.  It ends with the process that holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # a file system without such locks: SQLite's are left
+            descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager
