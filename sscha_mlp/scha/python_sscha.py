@@ -15,7 +15,6 @@ import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
