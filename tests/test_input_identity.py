@@ -81,6 +81,19 @@ def test_a_reference_that_has_changed_is_refused_everywhere(place, capsys):
     assert (place / "run" / "journal.jsonl").read_bytes() == before
 
 
+def test_code_of_a_run_directory_is_named_before_it_runs(place, capsys):
+    """A run directory of somebody else may bring its own function as a reference."""
+    write_reference(place, 1.1)
+    run = str(place / "run")
+    for words in (
+        ["relax", "--from", run, "--T", "400", "--run-dir", str(place / "next")],
+        ["compare", run],
+    ):
+        assert run_command(words) == 2
+        first = capsys.readouterr().err.splitlines()[0]
+        assert "faulty:scaled" in first and "runs now as you" in first
+
+
 def test_a_run_is_not_resumed_with_another_reference(place, capsys):
     (place / "run" / "result.json").unlink()
     write_reference(place, 1.1)
@@ -98,7 +111,7 @@ def test_a_structure_file_that_was_replaced_is_refused(place, finished, capsys):
     bulk("Cu", a=3.7).write(place / "copper.vasp", format="vasp")
     assert run_command(arguments) == 2
     sentence(capsys.readouterr().err, "copper.vasp", "another structure")
-    bulk("Cu", a=3.6).write(place / "copper.vasp", format="vasp", label="the same, written anew")
+    bulk("Cu", a=3.6).write(place / "copper.vasp", format="vasp", direct=True)
     assert run_command(arguments) == 0
 
 

@@ -17,7 +17,7 @@ from test_bad_input import sentence
 from test_store import copper
 
 from sscha_mlp.cli import run_command
-from sscha_mlp.cli.failures import Terminated, explain, sigterm_interrupts
+from sscha_mlp.cli.failures import Terminated, explain, signals_interrupt
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.errors import message_of, one_line, printable
@@ -90,7 +90,7 @@ def test_signals_come_at_the_end_of_a_block_that_would_swallow_them(interruptibl
                 os.kill(os.getpid(), number)
             went_on.append(number)
 
-    with sigterm_interrupts():
+    with signals_interrupt():
         with pytest.raises(KeyboardInterrupt):
             swallow(signal.SIGINT)
         with pytest.raises(Terminated):
@@ -109,13 +109,31 @@ def test_a_signal_while_python_sscha_is_imported_is_not_lost(name, tmp_path):
     )
     done = python(
         "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from sscha_mlp.cli.failures import sigterm_interrupts\n"
+        "from sscha_mlp.cli.failures import signals_interrupt\n"
         "from sscha_mlp.scha.python_sscha import upstream\n"
-        "with sigterm_interrupts():\n    upstream()\nprint('went on')",
+        "with signals_interrupt():\n    upstream()\nprint('went on')",
         tmp_path,
     )
     assert "went on" not in done.stdout
     assert done.returncode in (130, 143, -signal.SIGINT), done.stderr
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_the_command_imports_is_not_lost(name, tmp_path):
+    """NumPy makes an ImportError of what is raised while its parts are imported."""
+    (tmp_path / "numba.py").write_text(
+        f"import os, signal\ntry:\n    os.kill(os.getpid(), signal.{name})\nexcept BaseException:\n"
+        "    raise ImportError('broken') from None\n"
+        "def njit(**_):\n    return lambda function: function\n"
+    )
+    done = python(
+        "import signal, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from sscha_mlp.cli import run_command\n"
+        "sys.exit(run_command(['relax', '--T', '300', '--model', 'mtp', '--reference', 'emt']))",
+        tmp_path,
+    )
+    assert done.returncode in (130, 143), done.stderr
+    assert "broken" not in done.stderr
 
 
 # --- terminals --------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
 from sscha_mlp.data.files import open_own
@@ -62,6 +63,15 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 """Exit status after SIGTERM, which a batch system sends at the end of its time."""
 
+_LATER: Final = 0.05
+"""Seconds after which a signal that came during an import comes again."""
+
+_GOING_ON: Final = frozenset({"relax", "sweep", "supercell", "compare", "label", "reference"})
+"""Verbs that keep what is finished, and go on from there."""
+
+_KEPT: Final = "What is finished is kept, and the same command goes on from there."
+_NOTHING_WRITTEN: Final = "What was there before is unchanged; the same command begins anew."
+
 _KINDS: Final = {WAITING: "waiting", INTERRUPTED: "interrupted", TERMINATED: "ended by SIGTERM"}
 """What a sentence begins with where nothing went wrong, by exit status."""
 
@@ -71,24 +81,46 @@ class Terminated(SystemExit):
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before."""
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before.
+
+    It and Ctrl-C wait until a module is imported: packages swallow the exception, or turn it into
+    another one.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     own = os.getpid()
 
-    def end(number: int, _: object) -> None:
-        if os.getpid() == own:
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif _is_importing(frame):  # what an import makes of exceptions is up to the package
+            threading.Timer(_LATER, os.kill, [own, number]).start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
             raise Terminated(TERMINATED)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    before = [(number, signal.signal(number, end)) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether our command line imports a module where a signal came."""
+    while frame is not None and frame.f_globals.get("__name__") != "sscha_mlp.cli":
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
@@ -157,8 +189,8 @@ def split_way_out(text: str) -> tuple[str, str]:
 
 def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
     if isinstance(err, KeyboardInterrupt | Terminated) or type(err).__name__ == "Abort":
-        text = "What is finished is kept, and the same command goes on from there."
-        return text, TERMINATED if isinstance(err, Terminated) else INTERRUPTED
+        status = TERMINATED if isinstance(err, Terminated) else INTERRUPTED
+        return _KEPT if verb in _GOING_ON else _NOTHING_WRITTEN, status
     text = message_of(err)
     if isinstance(err, WaitingForLabelsError):
         return text, WAITING

@@ -16,6 +16,13 @@ from sscha_mlp.errors import InputError, SschaMlpError
 
 _PAUSES: Final = (0.5, 1.0, 2.0, 4.0)
 
+_FOLD_EVERY: Final = 1.0
+"""Seconds between two times that new rows are put into the one file."""
+
+_FOLDED: Final[dict[Path, float]] = {}
+
+_DAMAGED: Final = ("malformed", "not a database", "corrupt")
+
 T = TypeVar("T")
 
 
@@ -62,8 +69,63 @@ def write(path: Path, action: Callable[[Any], T]) -> T:
     SschaMlpError
         If it cannot be written, for example because the disk is full.
     """
-    with explained(path, "written", SschaMlpError), _in_turn(path):
-        return _patiently(path, action)
+    with explained(path, "written", SschaMlpError):
+        with _in_turn(path):
+            result = _patiently(path, action)
+        _fold_in(path)
+    return result
+
+
+def fold_in(path: Path) -> None:
+    """Put the newest rows into the one file, as far as nobody reads older ones.
+
+    They are safe before: in the write-ahead log beside it.  But who copies the one file has all of
+    them then.
+    """
+    _FOLDED[path] = time.monotonic()
+    with (
+        contextlib.suppress(sqlite3.OperationalError),  # the next one does it
+        contextlib.closing(sqlite3.connect(path, timeout=1.0)) as connection,
+    ):
+        connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+
+def _fold_in(path: Path) -> None:
+    """Do so once in a while: it takes longer than an insert."""
+    if time.monotonic() - _FOLDED.get(path, -_FOLD_EVERY) >= _FOLD_EVERY:
+        fold_in(path)
+
+
+def back_up(path: Path, target: Path) -> None:
+    """Write all rows to one new file, also while others write to the store.
+
+    Raises
+    ------
+    InputError
+        If there is something of that name, or the store cannot be read.
+    SschaMlpError
+        If it cannot be written.
+    """
+    for one in (target, *companions(target)):
+        if one.exists():
+            raise InputError(f"{one} is there already; name a backup that does not exist yet.")
+    with (
+        explained(target, "written", SschaMlpError),
+        tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as directory,
+    ):
+        draft = Path(directory) / target.name
+        with (
+            contextlib.closing(sqlite3.connect(path, timeout=20.0)) as source,
+            contextlib.closing(sqlite3.connect(draft)) as copy,
+        ):
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE").fetchall()
+        _place(draft, target)
+
+
+def companions(path: Path) -> tuple[Path, Path]:
+    """Return the files that SQLite keeps beside a store: its newest rows may be there alone."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 @contextlib.contextmanager
@@ -79,6 +141,13 @@ def explained(path: Path, verb: str, kind: type[SschaMlpError]) -> Iterator[None
             "one."
         ) from err
     except (sqlite3.Error, OSError) as err:
+        if isinstance(err, sqlite3.DatabaseError) and any(one in str(err) for one in _DAMAGED):
+            names = " and ".join(one.name for one in companions(path))
+            raise InputError(
+                f"The label store {path} cannot be read ({err}): it is damaged, or not a label "
+                f"store. Take a copy that is whole: with {names}, where they lie beside it, or "
+                "one that sscha-mlp labels STORE backup has made."
+            ) from err
         if isinstance(err, sqlite3.OperationalError):
             kind = SschaMlpError
         raise kind(

@@ -149,7 +149,7 @@ class RunDirectory:
                 f"The files of {self.path} do not hold what a run writes "
                 f"({type(err).__name__}: {err}): one of journal.jsonl, result.json and states/ is "
                 "damaged, or from another version. Take copies that are whole, or run again in "
-                "another directory (labels.db can be copied there)."
+                "another directory (--label-store finds its labels)."
             ) from err
 
     def settings(self) -> RunSettings:

@@ -46,7 +46,7 @@ class Journal:
                 if kept + len(line) < len(content):
                     raise SschaMlpError(
                         f"The journal {self.path} is damaged at byte {kept}; restore it, or start "
-                        "again in another run directory (labels.db can be copied there)."
+                        "again in another run directory (--label-store finds its labels)."
                     ) from err
                 break
             if not line.endswith(b"\n"):
