@@ -39,6 +39,9 @@ _WRONG_PLACES: Final = frozenset(
 )
 """Errors of the system that another path avoids."""
 
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of the system where a disk is full or fails; some come without the name of a file."""
+
 _NO_NUMBER: Final = re.compile(r"Input should be a valid (number|integer)\b.*")
 """What the parser of the command line says of a text in the place of a number."""
 
@@ -202,6 +205,9 @@ def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
         return _usage(err, verb), WRONG_INPUT
     if isinstance(err, OSError) and isinstance(err.filename, str | bytes):
         return _of_a_file(err)
+    if isinstance(err, OSError) and err.errno in _NO_ROOM:
+        kept = f"{_KEPT[0].lower()}{_KEPT[1:]}"
+        return f"A file cannot be written: {err.strerror}. Free some space; {kept}", FAILED
     notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
     hint = "" if debug else " Run the same command with --debug to see where."
     return f"unexpected {type(err).__name__}: {text}.{notes}{hint}", FAILED

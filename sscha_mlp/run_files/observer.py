@@ -7,7 +7,7 @@ observer, the lines of the log are shown on standard error, unless the script ha
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -234,16 +234,18 @@ def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
     handlers: list[logging.Handler] = []
     if shown and not package.hasHandlers():
         handlers.append(logging.StreamHandler())
-    with open_own(path, append=True) as stream:
-        file = logging.StreamHandler(stream)
-        file.setFormatter(_OneLine("%(asctime)s %(message)s"))
-        handlers.append(file)
-        package.setLevel(logging.INFO)
+    stream = open_own(path, append=True)
+    file = logging.StreamHandler(stream)
+    file.setFormatter(_OneLine("%(asctime)s %(message)s"))
+    handlers.append(file)
+    package.setLevel(logging.INFO)
+    for one in handlers:
+        package.addHandler(one)
+    try:
+        yield
+    finally:
         for one in handlers:
-            package.addHandler(one)
-        try:
-            yield
-        finally:
-            for one in handlers:
-                package.removeHandler(one)
-                one.close()
+            package.removeHandler(one)
+            one.close()
+        with suppress(OSError):  # a disk that is full: what the run ends with is said elsewhere
+            stream.close()
