@@ -18,7 +18,10 @@ from sscha_mlp.parallel.memory import available, require_memory
     ("options", "words"),
     [
         (["--supercell", "1", "1", "1"], ["supercell of one atom has no vibrations", "2 2 2"]),
-        (["--supercell", "100", "100", "100"], ["1000000 atoms", "GB", "smaller --supercell"]),
+        (
+            ["--supercell", "100", "100", "100", "--configs", "4000"],
+            ["1000000 atoms", "GB", "smaller --supercell"],
+        ),
         (["--configs", "1000000000"], ["1000000000 configurations", "GB", "fewer --configs"]),
     ],
 )
@@ -60,9 +63,9 @@ def test_a_sobol_sequence_goes_on_after_its_second_block():
             sampler="sobol",
             minimum_distance_ratio=ratio,
         )
-        for temperature, ratio in ((300.0, 0.0), (300.0, 0.94))
+        for temperature, ratio in ((300.0, 0.0), (300.0, 0.85))
     ]
-    assert drawn[1].rejected > 32
+    assert drawn[1].rejected > 16
     assert drawn[1].n_configs == 16
     assert len(np.unique(drawn[1].displacements, axis=0)) == 16
 

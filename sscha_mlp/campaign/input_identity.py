@@ -15,7 +15,6 @@ from sscha_mlp.data.labels import configuration_key
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Payload
 from sscha_mlp.run_files.reference_identity import REFERENCE, require_same_reference, start_row
 from sscha_mlp.run_files.settings import RunSettings
 
@@ -23,9 +22,9 @@ FILE = "structure_sha256"
 CRYSTAL = "structure_key"
 
 
-def input_row(settings: RunSettings, reference: Reference) -> Payload:
-    """Return what the journal keeps of the input of a run."""
-    row: Payload = {REFERENCE: reference.identity}
+def input_row(settings: RunSettings, reference: Reference) -> dict[str, str]:
+    """Return what the record of the start keeps of the input of a run."""
+    row = {REFERENCE: reference.identity}
     if settings.origin:
         return row
     row[FILE] = _file_hash(settings)
@@ -46,7 +45,7 @@ def require_same_input(settings: RunSettings, reference: Reference, place: RunDi
     """
     require_same_reference(place, reference)
     start = start_row(place)
-    if FILE not in start or settings.origin:
+    if start.get(FILE) is None or settings.origin:
         return
     try:
         same = start[FILE] == _file_hash(settings) or _same_crystal(settings, start)
@@ -82,6 +81,6 @@ def _file_hash(settings: RunSettings) -> str:
 
 def _same_crystal(settings: RunSettings, start: Mapping[str, Any]) -> bool:
     """Whether a file that was written anew holds the same crystal."""
-    if CRYSTAL not in start:
+    if start.get(CRYSTAL) is None:
         return False
     return bool(start[CRYSTAL] == configuration_key(read_input(settings).to_ase()))
