@@ -63,7 +63,7 @@ def test_a_sobol_sequence_goes_on_after_its_second_block():
             sampler="sobol",
             minimum_distance_ratio=ratio,
         )
-        for temperature, ratio in ((300.0, 0.0), (300.0, 0.85))
+        for temperature, ratio in ((300.0, 0.0), (300.0, 0.93))
     ]
     assert drawn[1].rejected > 16
     assert drawn[1].n_configs == 16
