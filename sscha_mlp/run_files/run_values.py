@@ -109,12 +109,9 @@ def run_values(place: RunDirectory) -> RunValues:
             f"{place.path} was run with a cell that is {settings.cell}: a Gibbs free energy at a "
             "pressure needs one that is relaxed to it. Run it again without --cell."
         )
-    measured, energy = result.volume_A3_per_atom, result.free_energy_eV_per_atom
     temperature, pressure = result.temperature_K, result.pressure_target_GPa
-    if measured is None or energy is None or result.n_atoms is None:
-        raise InputError(f"{place.result} has no volume or free energy; run it again.")
-    volume = Value(measured.value, measured.stderr)
-    free_energy = Value(energy.corrected, energy.stderr)
+    volume = Value(result.volume.value, result.volume.stderr)
+    free_energy = Value(result.free_energy.corrected, result.free_energy.stderr)
     work = pressure * units.GPA * volume.value
     modes = _Modes.of(place, settings, result)
     lengths, angles = _conventional_cell(result, volume)
@@ -137,7 +134,7 @@ def run_values(place: RunDirectory) -> RunValues:
         levels=levels_of(result),
         formula=result.formula or "",
         space_group=result.space_group or "",
-        n_atoms=result.n_atoms,
+        n_atoms=result.n_atoms or 0,
         supercell=settings.supercell,
         reference=settings.reference,
         model=result.model.kind or "",

@@ -103,14 +103,11 @@ class SizeRow(Shown):
     def of(cls, run: FinishedRun) -> "SizeRow":
         """Return the row of a finished run."""
         result = run.result
-        volume, energy = result.volume_A3_per_atom, result.free_energy_eV_per_atom
-        if volume is None or energy is None or result.supercell is None:
-            raise InputError(f"{run.place.result} has no volume or free energy; run it again.")
-        n1, n2, n3 = result.supercell
+        volume, energy = result.volume, result.free_energy
         return cls(
             str(run.place.path),
-            (n1, n2, n3),
-            n1 * n2 * n3 * (result.n_atoms or 0),
+            run.settings.supercell,
+            result.n_atoms_of_supercell,
             result.temperature_K,
             result.pressure_target_GPa,
             result.converged,

@@ -259,6 +259,37 @@ class Result:
         return _present(values)
 
     @property
+    def volume(self) -> Measured:
+        """Volume, Å³/atom.
+
+        Raises
+        ------
+        InputError
+            If the result has none.
+        """
+        if self.volume_A3_per_atom is None:
+            raise InputError("The result has no volume; run the same relax command again.")
+        return self.volume_A3_per_atom
+
+    @property
+    def free_energy(self) -> Corrected:
+        """Free energy, eV/atom.
+
+        Raises
+        ------
+        InputError
+            If the result has none.
+        """
+        if self.free_energy_eV_per_atom is None:
+            raise InputError("The result has no free energy; run the same relax command again.")
+        return self.free_energy_eV_per_atom
+
+    @property
+    def n_atoms_of_supercell(self) -> int:
+        """Atoms of the supercell; 0 where the result does not say."""
+        return math.prod(self.supercell or (0,)) * (self.n_atoms or 0)
+
+    @property
     def generation(self) -> int:
         """How many finished runs it stands on: 0 where it began with a structure."""
         return 0 if self.origin is None else self.origin.generation
