@@ -487,7 +487,7 @@ def test_many_wave_vectors_are_numbered_and_spread_over_figures(data):
     assert [start for start, _ in parts[1:]] == [stop for _, stop in parts[:-1]]
     assert all((stop - start) * 12 <= 96 for start, stop in parts)
 
-    many = ReportData(name="many", result=make_result(frequencies_THz=entries))
+    many = ReportData(name="many", result=replace(make_result(), frequencies_THz=tuple(entries)))
     shown = [
         tick.get_text()
         for page in report_pages(many)
