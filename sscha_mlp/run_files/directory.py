@@ -1,7 +1,6 @@
 """The run directory: where each file of a run lies, and who may write there."""
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from sscha_mlp.data.files import open_own, write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 
@@ -115,7 +115,7 @@ class RunDirectory:
         """What was said while it ran."""
         return self.path / "log.txt"
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> Result:
         """Read the result of a finished run.
 
         Raises
@@ -123,16 +123,7 @@ class RunDirectory:
         InputError
             If there is none, or it is damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-            if not isinstance(content["converged"], bool):
-                raise TypeError("converged is neither true nor false")  # noqa: TRY301
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
-            raise InputError(
-                f"{self.result} cannot be read ({err}); remove it and run the same command again, "
-                "which writes it anew."
-            ) from err
-        return content
+        return Result.read(self.result)
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
@@ -270,7 +261,7 @@ class RunDirectory:
             )
         return settings
 
-    def require_own_result(self, settings: RunSettings, result: Mapping[str, Any]) -> None:
+    def require_own_result(self, settings: RunSettings, result: Result) -> None:
         """Refuse a result that is not of these settings: a file was exchanged, or two runs met.
 
         Parameters
@@ -285,16 +276,16 @@ class RunDirectory:
         InputError
             If they are of two runs.
         """
-        asked = {
-            "temperature_K": settings.temperature,
-            "pressure_target_GPa": settings.pressure,
-            "supercell": list(settings.supercell),
-            "seed": settings.seed,
+        pairs = {
+            "temperature_K": (settings.temperature, result.temperature_K),
+            "pressure_target_GPa": (settings.pressure, result.pressure_target_GPa),
+            "supercell": (settings.supercell, result.supercell),
+            "seed": (settings.seed, result.seed),
         }
         other = [
-            f"{name}: {value} and {result[name]}"
-            for name, value in asked.items()
-            if name in result and result[name] != value
+            f"{name}: {asked} and {found}"
+            for name, (asked, found) in pairs.items()
+            if found is not None and found == found and found != asked  # noqa: PLR0124 - not NaN
         ]
         if other:
             raise InputError(
