@@ -1,7 +1,6 @@
 """The run directory: where each file of a run lies, and who may write there."""
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,7 +9,9 @@ from typing import Any
 
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class RunDirectory:
         """What was said while it ran."""
         return self.path / "log.txt"
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> Result:
         """Read the result of a finished run.
 
         Raises
@@ -118,16 +119,7 @@ class RunDirectory:
         InputError
             If there is none, or it is damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-            if not isinstance(content["converged"], bool):
-                raise TypeError("converged is neither true nor false")  # noqa: TRY301
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
-            raise InputError(
-                f"{self.result} cannot be read ({err}); remove it and run the same command again, "
-                "which writes it anew."
-            ) from err
-        return content
+        return Result.read(self.result)
 
     @contextmanager
     def trusted(self) -> Iterator[None]:
@@ -157,7 +149,7 @@ class RunDirectory:
             If this is not a run directory.
         """
         stored = self._stored()
-        return _with_its_cell(stored, RunSettings.from_mapping(stored))
+        return _as_begun(stored, RunSettings.from_mapping(stored))
 
     def _stored(self) -> dict[str, Any]:
         """Read the settings file as it is."""
@@ -201,8 +193,8 @@ class RunDirectory:
             return settings
         # An earlier version may have written fewer settings: those are at their defaults.
         stored = self._stored()
-        settings = _with_its_cell(stored, settings)
-        before = _with_its_cell(stored, RunSettings.from_mapping(stored))
+        settings = _as_begun(stored, settings)
+        before = _as_begun(stored, RunSettings.from_mapping(stored))
         changed = differences(before.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
@@ -257,10 +249,10 @@ class RunDirectory:
             yield
 
 
-def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
-    """Return settings that keep the cell of a run which a version without that choice began.
+def _as_begun(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
+    """Return settings that keep what a run did which a version without these choices began.
 
-    Those versions took every cell as it was.
+    Those versions took every cell as it was, and fixed numbers of labels.
 
     Parameters
     ----------
@@ -269,6 +261,8 @@ def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSetti
     settings
         For that run.
     """
+    if "labels" not in stored:
+        settings = replace(settings, labels=LabelPolicy.FIXED)
     if "primitive" in stored.get("start", {}):
         return settings
     return replace(settings, start=replace(settings.start, primitive=False))
