@@ -133,7 +133,7 @@ def _new(context: Context) -> dict[str, int]:
 
 
 def _origin(context: Context) -> dict[str, Any]:
-    """Where a run began that stands on another one."""
+    """Where a run began that continues from another one."""
     found = context.journal.find(OriginRecord)
     if found is None:
         return {}

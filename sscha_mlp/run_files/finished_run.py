@@ -66,7 +66,7 @@ class FinishedRun:
 
     @property
     def generation(self) -> int:
-        """How many runs it stands on: 0 where it began with a structure."""
+        """How many runs it continues from: 0 where it began with a structure."""
         return int(self.result.get("origin", {}).get("generation", 0))
 
     @property
