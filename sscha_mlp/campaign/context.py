@@ -90,8 +90,8 @@ class Context:
     def rng(self, *names: str | int) -> np.random.Generator:
         """Random generator of one purpose: the same for a resumed run, apart from all others.
 
-        A run that continues from another one draws other numbers than that one did: a check must not
-        repeat, in another state, the configurations that a model has learnt from.
+        A run that continues from another one draws other numbers than that one did: a check must
+        not repeat, in another state, the configurations that a model has learnt from.
         """
         if self.generation:
             names = (*names, "generation", self.generation)
