@@ -4,7 +4,7 @@
 #   install.sh tools    what tests, documentation and notebooks need: wheels as well
 #   install.sh engine   python-sscha and CellConstructor, the second engine, which are compiled
 # Each step says what it does, with its size and its time on two cores and a good network, and how long it took. All
-# of what pip says is in build/install.log.
+# of what pip says is in build/install.log. Python compiles what it imports at the first start: pip need not compile all.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p build
@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 # Run pip, with a line about what it does every 20 s: a slow network is not taken for a hang.
 pip_install() {
-    .venv/bin/python -m pip install --no-input --progress-bar off "$@" >"$log" 2>&1 </dev/null &
+    .venv/bin/python -m pip install --no-compile --no-input --progress-bar off "$@" >"$log" 2>&1 </dev/null &
     local pid=$! waited=0 last
     while kill -0 "$pid" 2>/dev/null; do
         sleep 0.5
@@ -85,7 +85,7 @@ leave_out() {
 case $1 in
 command)
     make_venv
-    echo "2/4   The wheels of the command: NumPy, SciPy, numba, quippy, matplotlib, ... (200 MB, 40 s)"
+    echo "2/4   The wheels of the command: NumPy, SciPy, numba, quippy, matplotlib, ... (170 MB, 40 s)"
     install_wheels .
     echo "      .venv/bin/sscha-mlp works now"
     ;;
