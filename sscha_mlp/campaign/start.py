@@ -29,15 +29,12 @@ from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
-
-_VACUUM = 8.0
-"""A layer without atoms that is thicker than this (Å) is taken for vacuum."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +45,12 @@ class Start:
     ----------
     dynamical_matrix
         Positive-definite force constants of the relaxed structure.
-    payload
-        What the journal keeps: energies, calls, space group, modes changed.
+    record
+        Energies, calls, space group, modes changed.
     """
 
     dynamical_matrix: DynamicalMatrix
-    payload: Payload
+    record: StartRecord
 
 
 def make_start(context: Context) -> Start:
@@ -67,11 +64,11 @@ def make_start(context: Context) -> Start:
         If the reference fails on the structure or its displacements.
     """
     state_file = context.directory.state("start")
-    payload = context.journal.once("start", lambda: _compute(context, state_file))
+    record = context.journal.make(StartRecord, "", lambda: _compute(context, state_file))
     context.coming.recorded()
     dynamical_matrix = load_state(state_file)
     context.group = _group(context, dynamical_matrix.supercell)
-    return Start(dynamical_matrix, payload)
+    return Start(dynamical_matrix, record)
 
 
 def _group(context: Context, supercell: Supercell) -> SpaceGroup:
@@ -140,7 +137,7 @@ class _Found:
     born: BornCharges | None = None
 
 
-def _compute(context: Context, state_file: Path) -> Payload:
+def _compute(context: Context, state_file: Path) -> StartRecord:
     settings = context.settings
     if settings.origin:
         context.observer.stage(f"start: the state of {settings.origin}")
@@ -168,17 +165,17 @@ def _compute(context: Context, state_file: Path) -> Payload:
         _tell_compression(context, found.compression)
     save_state(state_file, state)
     write_dyn(context.directory.dyn / "start_dyn", state, born=found.born)
-    return {
-        "n_calls": found.calls,
-        "energy_eV_per_atom": found.energy,
-        "compression": None if found.compression is None else found.compression.row,
-        "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
-        "space_group": group.international,
-        "n_operations": group.n_operations,
-        "formula": state.crystal.to_ase().get_chemical_formula(),
-        "frequencies_THz": [float(v) for v in harmonic],
-        "modes_changed": changed,
-    }
+    return StartRecord(
+        n_calls=found.calls,
+        energy_eV_per_atom=found.energy,
+        compression=None if found.compression is None else found.compression.record,
+        volume_A3_per_atom=state.crystal.volume / state.crystal.n_atoms,
+        space_group=group.international,
+        n_operations=group.n_operations,
+        formula=state.crystal.to_ase().get_chemical_formula(),
+        frequencies_THz=harmonic,
+        modes_changed=changed,
+    )
 
 
 def _from_structure(context: Context) -> _Found:
@@ -253,9 +250,9 @@ def _as_given(context: Context) -> _Rest:
     given = read_input(settings)
     taken = _in_cell_of_run(settings, given)
     name = structure_file(settings).name
-    for remark in (_about_cell(name, given, taken), _about_vacuum(name, taken, settings.cell)):
-        if remark:
-            context.observer.note(remark)
+    remark = _about_cell(name, given, taken)
+    if remark:
+        context.observer.note(remark)
     crystal = symmetrise_structure(taken)
     context.reference.check_elements(crystal.to_ase())
     return _Rest(crystal)
@@ -275,18 +272,6 @@ def _about_cell(name: str, given: Crystal, taken: Crystal) -> str:
     return (
         f"{holds}; the primitive cell of {atoms_name(taken.n_atoms)} is taken "
         "(start.primitive = false keeps the cell as it is)"
-    )
-
-
-def _about_vacuum(name: str, crystal: Crystal, cell: CellMode) -> str:
-    """Say where a crystal looks like a slab in vacuum while its cell may change."""
-    gaps = crystal.widest_gaps()
-    if cell is CellMode.FIXED or gaps.max() <= _VACUUM:
-        return ""
-    return (
-        f"{name} has a layer of {gaps.max():.1f} Å without atoms along its lattice vector "
-        f"{gaps.argmax() + 1}: if that is vacuum, a {cell} cell changes its thickness, which "
-        'means nothing; take --cell fixed (cell = "fixed") for a slab'
     )
 
 

@@ -31,6 +31,8 @@ from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, watched_by
 from sscha_mlp.run_files.provenance import versions
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import Evaluator
@@ -38,7 +40,7 @@ from sscha_mlp.scha.estimators import Samples, estimate_difference
 from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
 from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
 from sscha_mlp.tables import ShownContent, Table, few
-from sscha_mlp.validation.certificate import MIN_LABELS
+from sscha_mlp.validation.bounds import LEAST, student_widening
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
 
@@ -172,7 +174,7 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
     """First-order shift to the reference by the labels of the last check; None without them."""
     configurations = Dataset.read(study.place.dataset).check
     state = _checked_state(study, configurations)
-    if state is None or len(configurations) < MIN_LABELS:
+    if state is None or len(configurations) < LEAST:
         return None, 0
     gaussian = Gaussian(state, study.settings.temperature, study.settings.nuclei)
     ensemble = Ensemble(gaussian, _displacements(state, configurations), False)
@@ -184,21 +186,30 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
         np.array([one.stress for one in labels]),
     )
     difference = reference.minus(evaluate_ensemble(ensemble, study.evaluator))
-    return hessian.shift(estimate_difference(difference, study.group)), len(labels)
+    shift = hessian.shift(estimate_difference(difference, study.group))
+    wider = np.asarray(student_widening(len(labels)) * shift.stderr)
+    return Estimate(shift.value, wider), len(labels)
 
 
 def _checked_state(
     study: _Study, configurations: tuple[LabelledConfiguration, ...]
 ) -> DynamicalMatrix | None:
-    """State that the check was drawn from: the last one relaxed to with this cell."""
+    """State that the check was drawn from.
+
+    Certificates of an earlier version do not name it: there it is the last one that a relaxation
+    led to with this cell.
+    """
     if not configurations:
         return None
+    journal = Journal(study.place.journal, read_only=True)
+    checks = journal.all(CertificateRecord)
+    if checks and checks[-1].state:
+        return load_state(study.place.state(checks[-1].state))
     cell = configurations[0].atoms.cell.array
-    rows = Journal(study.place.journal, read_only=True).steps("population/")
-    for _, row in reversed(rows):
-        if row["phase"] == "final":
+    for row in reversed(journal.all(PopulationRecord)):
+        if row.phase == "final":
             continue
-        state = load_state(study.place.state(row["state"]))
+        state = load_state(study.place.state(row.state))
         if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:
             return state
     return None
