@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,6 +30,7 @@ from sscha_mlp.campaign.finalisation import (
 from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -50,6 +50,7 @@ from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.stage_settings import LabelCounts
@@ -90,12 +91,12 @@ def run(
     place = RunDirectory(Path(directory))
     if not place.has_begun:
         check_input(settings)
-    settings = place.prepare(settings)
-    with place.locked(), open_run(settings, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer) as context:
+        require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
-        return RunResult(result)
+        return RunResult(result.to_json())
 
 
 @contextmanager
@@ -188,7 +189,7 @@ class _Run:
 
     # --- the loop -------------------------------------------------------------------------
 
-    def go(self) -> dict[str, Any]:
+    def go(self) -> Result:
         """Run to the result."""
         if self.settings.origin:
             self.take_over()
@@ -450,11 +451,11 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
+    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
-        A cell whose check has failed stays where it was checked: what a model that is not to be
-        believed says of another volume is no answer.
+        A cell whose check has failed stays where it was checked: the model has been shown to be
+        wrong there, and its pressure at another volume cannot be trusted either.
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
@@ -486,6 +487,6 @@ class _Run:
             fits=self.at.fits,
         )
         export(self.context, end.best, end.model)
-        write_json_atomic(self.context.directory.result, result)
+        write_json_atomic(self.context.directory.result, result.to_json())
         self.context.observer.note(reason)
         return result

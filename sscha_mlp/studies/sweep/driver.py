@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input_of
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
@@ -23,7 +24,6 @@ from sscha_mlp.parallel.settings import HERE
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.finished_run import new_labels
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.run_files.stage_settings import LabelPolicy
@@ -80,7 +80,7 @@ class _Runner:
             if self.afterwards is not None:
                 self.stage("report", settings)
                 self.afterwards(directory)
-        if not place.read_result()["converged"]:
+        if not place.read_result().converged:
             return
         n_workers = settings.workers or 1
         if task.response_configs and not place.response.is_file():
@@ -144,7 +144,7 @@ def run_sweep(
     directory
         Of the sweep; made if needed.  ``sweep.json`` is written after each generation of points.
     where
-        Where points are computed that do not stand on each other; one after the other in this
+        Where independent points are computed; one after the other in this
         process by default, and where labels are computed by hand.
     afterwards
         Called with the directory of each run that has finished; importable from a module.
@@ -217,6 +217,8 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+        for journal in sorted((path / "points").glob("*/journal.jsonl")):
+            require_same_input_of(settings.shared(*first), RunDirectory(journal.parent))
         earlier = stored.get("first", first)
         if earlier[0] in settings.temperatures and earlier[1] in settings.pressures:
             first = (float(earlier[0]), float(earlier[1]))
@@ -322,20 +324,20 @@ class _Sweeping:
     def start_of(self, point: PlannedPoint) -> PlannedPoint | None:
         """Nearest point on the way that is certified, else the nearest that is finished."""
         finished = [one for one in point.ancestors() if self.place(one).result.is_file()]
-        certified = [one for one in finished if self.place(one).read_result()["converged"]]
+        certified = [one for one in finished if self.place(one).read_result().converged]
         return next(iter([*certified, *finished]), None)
 
     @property
     def spent(self) -> int:
         """Labels of all finished points."""
         return sum(
-            new_labels(self.place(one).read_result()["labels"])
+            self.place(one).read_result().labels.n_new
             for one in self.points
             if self.place(one).result.is_file()
         )
 
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
-        """Run points that do not stand on each other."""
+        """Run independent points: none continues from another of them."""
         waiting = None
         finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
@@ -366,7 +368,7 @@ class _Sweeping:
         missing = [one for one, _ in tasks if not self.place(one).result.is_file()]
         if missing:
             names = "; ".join(_in_words(one.temperature, one.pressure) for one in missing)
-            self.observer.stage(f"points that do not stand on each other: {names}")
+            self.observer.stage(f"independent points: {names}")
         with self.machines.executor(factory, n_workers=2, isolate=True) as executor:
             for index, outcome in executor.run([task for _, task in tasks]):
                 yield tasks[index][0], _error_in(outcome)
@@ -380,12 +382,12 @@ class _Sweeping:
     def tell(self, point: PlannedPoint) -> None:
         """Say how a point ended."""
         result = self.place(point).read_result()
-        volume, labels = result["volume_A3_per_atom"], result["labels"]
-        word = "certified" if result["converged"] else "NOT certified"
+        volume = result.volume_A3_per_atom
+        word = "certified" if result.converged else "NOT certified"
+        size = "" if volume is None else f"V {volume.value:.4f} ± {volume.stderr:.4f} Å³/atom, "
         self.observer.note(
-            f"{_in_words(point.temperature, point.pressure)}: {word}, V {volume['value']:.4f} ± "
-            f"{volume['stderr']:.4f} Å³/atom, {new_labels(labels)} new labels, "
-            f"{result['retrains']} refits"
+            f"{_in_words(point.temperature, point.pressure)}: {word}, {size}"
+            f"{result.labels.n_new} new labels, {result.retrains} refits"
         )
 
     def write(self) -> Sweep:
