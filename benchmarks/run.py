@@ -1,8 +1,9 @@
 """Print the benchmark tables: ours beside its peer, in one run on one machine, one BLAS thread.
 
 python benchmarks/run.py           evaluation, minimiser, label store and executors, steps of a
-                                   refinement, potentials beside other codes, and the whole job beside the tutorial done
-                                   by hand (about half an hour on two cores)
+                                   refinement, potentials beside other codes, and the whole job
+                                   beside the tutorial done by hand (about half an hour on two
+                                   cores)
 python benchmarks/run.py --quick   without the whole job, and of the potentials one data set and
                                    what takes seconds (about two minutes)
 
