@@ -1,7 +1,8 @@
 """The end of a run: the correction by the certificate, the last cell step, and why it ended."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -10,16 +11,29 @@ from sscha_mlp.campaign.certification import Checked
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
+from sscha_mlp.ensemble.sampling import Sampler
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
+from sscha_mlp.scha.cell import free_strains
 from sscha_mlp.scha.cell_response import cell_response
-from sscha_mlp.scha.cell_step import cell_strain
+from sscha_mlp.scha.cell_step import cell_strain, strained_state
+from sscha_mlp.scha.convergence import unwanted_stress
+from sscha_mlp.scha.estimators import estimate
+from sscha_mlp.validation.cell_errors import CellShifts, cell_shifts
 from sscha_mlp.validation.certificate import Certificate, Verdict
-from sscha_mlp.validation.correction import Corrected, correct
+from sscha_mlp.validation.correction import Corrected, add_difference, correct
+
+_MAX_STEPS: Final = 4
+"""Steps of the cell after the check."""
+
+_PART_OF_ERROR: Final = 0.1
+"""The corrected stress is on target when it is off by this part of its error."""
+
+_SAME_CELL: Final = 1.0e-6
+"""A shorter step of the cell changes nothing that is printed."""
 
 
 def corrected_minimum(
@@ -37,16 +51,81 @@ def corrected_minimum(
         return None
 
 
-def missing_strain(
-    context: Context, potential: Potential, corrected: Corrected | None
-) -> FloatArray:
-    """Strain that brings the corrected stress on target, shape (3, 3)."""
-    if corrected is None:
-        return np.zeros((3, 3))
-    target = -context.settings.pressure * units.GPA * np.eye(3)
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """The model's minimum in the cell that the certificate asks for.
+
+    Parameters
+    ----------
+    relaxed
+        The last relaxation, in the final cell.
+    corrected
+        Its minimum with the differences of the certificate; None where there is none.
+    on_target
+        Whether the corrected stress is on its target, to a small part of its error.
+    """
+
+    relaxed: Relaxed
+    corrected: Corrected | None
+    on_target: bool = True
+
+
+def settle(
+    context: Context,
+    potential: Potential,
+    relaxed: Relaxed,
+    certificate: Certificate,
+    relax_in_cell: Callable[[DynamicalMatrix, str, Relaxed], Relaxed],
+) -> Settled:
+    """Move the cell until the corrected stress is on target; the model is relaxed after each step.
+
+    Every relaxation draws the same random numbers, so that the stress is a smooth function of the
+    cell and few steps bring it to a small part of its error.  No step needs a label.
+
+    Parameters
+    ----------
+    relaxed
+        The relaxation that was checked.
+    relax_in_cell
+        Relaxes from a state in its cell, in a phase of the name that is given, after another one.
+    """
+    for number in range(1, _MAX_STEPS + 2):
+        corrected = corrected_minimum(context, relaxed, certificate)
+        if corrected is None:
+            return Settled(relaxed, None)
+        target = -context.settings.pressure * units.GPA * np.eye(3)
+        missing = corrected.stress.value - target
+        response = cell_response(potential, corrected.dynamical_matrix, context.group)
+        strain = cell_strain(missing, response, context.group, mode=context.settings.cell)
+        off = unwanted_stress(missing, context.settings.cell)
+        small = np.abs(off).max() <= _PART_OF_ERROR * corrected.stress.stderr.max()
+        if small or np.abs(strain).max() < _SAME_CELL or number > _MAX_STEPS:
+            return Settled(relaxed, corrected, bool(small or np.abs(strain).max() < _SAME_CELL))
+        phase = "final" if number == 1 else f"final.{number}"
+        state = strained_state(relaxed.state, strain, response)
+        relaxed = relax_in_cell(state, phase, relaxed)
+        if not relaxed.converged:
+            return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
+    raise AssertionError("the last step returns")
+
+
+def errors_of(
+    context: Context, potential: Potential, settled: Settled, certificate: Certificate
+) -> tuple[CellShifts, ...]:
+    """Return what model and check do not know of the final cell and its centroids."""
+    corrected, last = settled.corrected, settled.relaxed.last
+    if corrected is None or last is None:
+        return ()
+    samples = add_difference(load_samples(context.directory.samples(last["phase"])), certificate)
+    trial = samples.ensemble.gaussian.at(corrected.dynamical_matrix)
     response = cell_response(potential, corrected.dynamical_matrix, context.group)
-    return cell_strain(
-        corrected.stress.value - target, response, context.group, mode=context.settings.cell
+    free = free_strains(context.group, context.settings.cell)
+    evenly = context.settings.relaxation.sampler is Sampler.SOBOL
+    sources = [(estimate(samples, context.group, trial=trial), evenly)]
+    if certificate.differences is not None:
+        sources.append((certificate.differences, False))
+    return tuple(
+        cell_shifts(one, response, free, evenly_drawn=evenly_drawn) for one, evenly_drawn in sources
     )
 
 
@@ -71,7 +150,14 @@ def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> Mapping[str,
 
 
 def stop_reason(
-    context: Context, relaxed: Relaxed, final: Relaxed, checked: Checked, *, spent: int, checks: int
+    context: Context,
+    relaxed: Relaxed,
+    final: Relaxed,
+    checked: Checked,
+    *,
+    on_target: bool,
+    spent: int,
+    checks: int,
 ) -> str:
     """Say in words why the run ended.
 
@@ -81,6 +167,8 @@ def stop_reason(
         The relaxation that was checked, and the one after the last cell step.
     checked
         The last certificate.
+    on_target
+        Whether the last cell steps brought the corrected stress on target.
     spent, checks
         Labels and checks so far.
     """
@@ -99,6 +187,8 @@ def stop_reason(
         )
     if not final.converged:
         return f"certified, but the last cell step did not converge: {final.reason}"
+    if not on_target:
+        return f"certified, but {_MAX_STEPS} last cell steps did not bring the stress on target"
     return (
         "converged: gradient, stress and free energy are within tolerance, and "
         f"{certificate.reason}"

@@ -8,23 +8,23 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from sscha_mlp.campaign.active_learning import Chooser
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.finalisation import (
+    Settled,
     corrected_minimum,
+    errors_of,
     export,
     last_row,
-    missing_strain,
+    settle,
     stop_reason,
 )
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
@@ -35,7 +35,6 @@ from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError
@@ -48,12 +47,10 @@ from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
+from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
-
-_LINEAR_STRAIN = 1.0e-3
-"""A last cell step no longer than this is taken by linear response, without a population."""
 
 
 def run(
@@ -316,14 +313,8 @@ class _Run:
         self,
         potential: Potential,
         phase: str,
-        *,
-        offset: FloatArray | None = None,
-        previous: Mapping[str, Any] | None = None,
     ) -> Relaxed:
         """Relax with a model at the full number of configurations."""
-        before = None
-        if previous is not None:
-            before = previous["free_energy"], previous["free_energy_stderr"]
         relaxed = run_relaxation(
             self.context,
             self.at.state,
@@ -332,11 +323,28 @@ class _Run:
             settings=self.settings.relaxation_settings(),
             alarm=self.alarm(potential),
             reference_volume=self.start_volume,
-            stress_offset=offset,
-            previous=before,
         )
         self.at.state = relaxed.state
         return relaxed
+
+    def relax_in_cell(
+        self, potential: Potential, state: DynamicalMatrix, phase: str, before: Relaxed
+    ) -> Relaxed:
+        """Relax in the cell of a state; every such phase draws the same random numbers."""
+        previous = None
+        if before.last is not None:
+            previous = before.last["free_energy"], before.last["free_energy_stderr"]
+        return run_relaxation(
+            self.context,
+            state,
+            potential,
+            phase=phase,
+            settings=replace(self.settings.relaxation_settings(), cell=CellMode.FIXED),
+            alarm=self.alarm(potential),
+            reference_volume=self.start_volume,
+            previous=previous,
+            numbers="final",
+        )
 
     @property
     def start_volume(self) -> float:
@@ -455,38 +463,43 @@ class _Run:
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
-        final = relaxed
-        corrected = corrected_minimum(self.context, relaxed, certificate)
-        strain = np.zeros((3, 3))
         if passed:
-            strain = missing_strain(self.context, potential, corrected)
-        if corrected is not None and np.abs(strain).max() > _LINEAR_STRAIN:
-            final = self.relax(
-                potential, "final", offset=certificate.stress.value, previous=relaxed.last
+            settled = settle(
+                self.context,
+                potential,
+                relaxed,
+                certificate,
+                lambda state, phase, before: self.relax_in_cell(potential, state, phase, before),
             )
-            corrected = corrected_minimum(self.context, final, certificate)
-            strain = missing_strain(self.context, potential, corrected)
-        if np.abs(strain).max() > _LINEAR_STRAIN:
-            strain = np.zeros((3, 3))
-        last = last_row(self.context, final, relaxed)
-        end = Ending(self.at.state, corrected, strain, last, certificate)
+        else:
+            settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
+        final = settled.relaxed
+        end = Ending(
+            final.state,
+            settled.corrected,
+            last_row(self.context, final, relaxed),
+            certificate,
+            errors_of(self.context, potential, settled, certificate),
+            certified=passed,
+        )
         result = make_result(
             self.context,
             end,
             dataset=self.at.dataset,
             potential=potential,
-            converged=passed and relaxed.converged and final.converged,
+            converged=passed and relaxed.converged and final.converged and settled.on_target,
             stop_reason=stop_reason(
                 self.context,
                 relaxed,
                 final,
                 checked,
+                on_target=settled.on_target,
                 spent=self.at.spent,
                 checks=self.at.checks,
             ),
             fits=self.at.fits,
         )
-        export(self.context, end.best, end.model)
+        export(self.context, end.best, end.state)
         write_json_atomic(self.context.directory.result, result)
         self.context.observer.note(result["stop_reason"])
         return result

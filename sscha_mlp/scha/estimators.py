@@ -211,13 +211,21 @@ class Estimators(Shown):
     @cached_property
     def centroid_forces(self) -> Estimate:
         """Symmetrised average force on each primitive atom, shape (n_primitive, 3), eV/Å."""
+        return self.mean(self.group.symmetrise_vectors(self.centroid_forces_per_configuration))
+
+    @cached_property
+    def centroid_forces_per_configuration(self) -> FloatArray:
+        """What each configuration contributes to them, shape (n_configs, n_primitive, 3), eV/Å.
+
+        Without its harmonic part, whose average is zero.
+        """
         forces = self.samples.cell_forces
-        if not self.of_difference:
-            at_zero = self._displacements[0].real
-            harmonic = self.trial.dynamical_matrix.half_grid[0].real @ at_zero
-            root = np.sqrt(self.group.supercell.n_cells)
-            forces = forces + harmonic.T.reshape(forces.shape) / root
-        return self.mean(self.group.symmetrise_vectors(forces))
+        if self.of_difference:
+            return forces
+        at_zero = self._displacements[0].real
+        harmonic = self.trial.dynamical_matrix.half_grid[0].real @ at_zero
+        root = np.sqrt(self.group.supercell.n_cells)
+        return np.asarray(forces + harmonic.T.reshape(forces.shape) / root)
 
     @cached_property
     def stress(self) -> Estimate:

@@ -196,7 +196,7 @@ def _checked_state(
     cell = configurations[0].atoms.cell.array
     rows = Journal(study.place.journal, read_only=True).steps("population/")
     for _, row in reversed(rows):
-        if row["phase"] == "final":
+        if row["phase"].startswith("final"):
             continue
         state = load_state(study.place.state(row["state"]))
         if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:

@@ -27,7 +27,7 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.scha.estimators import Samples, estimate_difference
+from sscha_mlp.scha.estimators import Estimators, Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
 
 MIN_LABELS: int = 8
@@ -143,6 +143,8 @@ class Certificate(Shown):
         Part of the sum of all squared force errors that the worst configuration has.
     tolerances
         What is allowed.
+    differences
+        What each label contributes to the shifts.
     """
 
     n_labels: int
@@ -156,6 +158,7 @@ class Certificate(Shown):
     scaled_positions: FloatArray
     largest_share: float
     tolerances: CertificateTolerances
+    differences: Estimators | None = None
 
     @property
     def free_energy_shift(self) -> Shift:
@@ -305,6 +308,7 @@ def certify(
         scaled_positions=state.crystal.scaled_positions,
         largest_share=_largest_share(delta),
         tolerances=tolerances or CertificateTolerances(),
+        differences=shifts,
     )
 
 
