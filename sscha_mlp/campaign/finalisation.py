@@ -13,7 +13,6 @@ from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
-from sscha_mlp.ensemble.sampling import Sampler
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
@@ -22,12 +21,15 @@ from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.cell_step import cell_strain, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
 from sscha_mlp.scha.estimators import estimate
-from sscha_mlp.validation.cell_errors import CellShifts, cell_shifts
+from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
 from sscha_mlp.validation.certificate import Certificate, Verdict
 from sscha_mlp.validation.correction import Corrected, add_difference, correct
 
 _MAX_STEPS: Final = 4
 """Steps of the cell after the check."""
+
+REPLICATES: Final = 10
+"""Parts of the last population that are drawn independently of each other."""
 
 _PART_OF_ERROR: Final = 0.1
 """The corrected stress is on target when it is off by this part of its error."""
@@ -99,8 +101,9 @@ def settle(
         strain = cell_strain(missing, response, context.group, mode=context.settings.cell)
         off = unwanted_stress(missing, context.settings.cell)
         small = np.abs(off).max() <= _PART_OF_ERROR * corrected.stress.stderr.max()
-        if small or np.abs(strain).max() < _SAME_CELL or number > _MAX_STEPS:
-            return Settled(relaxed, corrected, bool(small or np.abs(strain).max() < _SAME_CELL))
+        reached = bool(small or np.abs(strain).max() < _SAME_CELL)
+        if number > _MAX_STEPS or (reached and number > 1):
+            return Settled(relaxed, corrected, reached)
         phase = "final" if number == 1 else f"final.{number}"
         state = strained_state(relaxed.state, strain, response)
         relaxed = relax_in_cell(state, phase, relaxed)
@@ -111,21 +114,19 @@ def settle(
 
 def errors_of(
     context: Context, potential: Potential, settled: Settled, certificate: Certificate
-) -> tuple[CellShifts, ...]:
-    """Return what model and check do not know of the final cell and its centroids."""
+) -> FinalErrors | None:
+    """Return what model and check do not know of the final state; None where it has no ensemble."""
     corrected, last = settled.corrected, settled.relaxed.last
     if corrected is None or last is None:
-        return ()
+        return None
     samples = add_difference(load_samples(context.directory.samples(last["phase"])), certificate)
     trial = samples.ensemble.gaussian.at(corrected.dynamical_matrix)
-    response = cell_response(potential, corrected.dynamical_matrix, context.group)
-    free = free_strains(context.group, context.settings.cell)
-    evenly = context.settings.relaxation.sampler is Sampler.SOBOL
-    sources = [(estimate(samples, context.group, trial=trial), evenly)]
-    if certificate.differences is not None:
-        sources.append((certificate.differences, False))
-    return tuple(
-        cell_shifts(one, response, free, evenly_drawn=evenly_drawn) for one, evenly_drawn in sources
+    return final_errors(
+        estimate(samples, context.group, trial=trial),
+        certificate.differences,
+        cell_response(potential, corrected.dynamical_matrix, context.group),
+        free_strains(context.group, context.settings.cell),
+        replicates=REPLICATES if last["phase"].startswith("final") else 0,
     )
 
 

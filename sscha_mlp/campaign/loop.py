@@ -19,6 +19,7 @@ from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.finalisation import (
+    REPLICATES,
     Settled,
     corrected_minimum,
     errors_of,
@@ -339,7 +340,12 @@ class _Run:
             state,
             potential,
             phase=phase,
-            settings=replace(self.settings.relaxation_settings(), cell=CellMode.FIXED),
+            settings=replace(
+                self.settings.relaxation_settings(),
+                cell=CellMode.FIXED,
+                reuse=False,
+                replicates=REPLICATES,
+            ),
             alarm=self.alarm(potential),
             reference_volume=self.start_volume,
             previous=previous,

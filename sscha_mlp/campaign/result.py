@@ -20,7 +20,7 @@ from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import DegenerateModes
 from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation.answer import frequency_entries
-from sscha_mlp.validation.cell_errors import CellShifts, combined
+from sscha_mlp.validation.cell_errors import FinalErrors, combined
 from sscha_mlp.validation.certificate import Certificate
 from sscha_mlp.validation.correction import Corrected
 
@@ -48,8 +48,8 @@ class Ending:
         Journal's row of the population that it was found on.
     certificate
         Shifts from the model to the reference.
-    shifts
-        What model and check do not know of cell and centroids; empty where that is not known.
+    errors
+        What model and check do not know of it; None where there is no ensemble.
     certified
         Whether the last check has passed: the cell is then where the corrected stress is on target.
     """
@@ -58,7 +58,7 @@ class Ending:
     corrected: Corrected | None
     last: Mapping[str, Any]
     certificate: Certificate
-    shifts: tuple[CellShifts, ...] = ()
+    errors: FinalErrors | None = None
     certified: bool = True
 
     @property
@@ -154,9 +154,13 @@ def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     """Volume, free energy, pressure, and what follows from the frequencies."""
     last, shift = final.last, final.certificate.free_energy_shift
+    energy_error, pressure_error = last["free_energy_stderr"], last["pressure_stderr_GPa"]
+    if final.errors is not None:
+        energy_error = final.errors.free_energy / context.group.supercell.n_atoms
+        pressure_error = final.errors.pressure / units.GPA
     pressure = _with_correction(
         last["pressure_GPa"],
-        last["pressure_stderr_GPa"],
+        pressure_error,
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
     )
@@ -169,7 +173,7 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
         },
         "free_energy_eV_per_atom": _with_correction(
             last["free_energy"],
-            last["free_energy_stderr"],
+            energy_error,
             1.0e-3 * shift.delta,
             1.0e-3 * shift.stderr,
         ),
@@ -214,9 +218,10 @@ def _parameters(context: Context, final: Ending) -> dict[str, Any]:
     found: dict[str, dict[str, Any]] = {"lattice": {}, "coordinates": {}}
     for one in free_parameters(final.best.crystal, context.group):
         kind = "coordinates" if one.is_coordinate else "lattice"
-        stderr = combined([shifts.stderr(one) for shifts in final.shifts])
-        known = bool(final.shifts) and final.certified
-        found[kind][one.name] = {"value": one.value, "stderr": stderr if known else None}
+        stderr = None
+        if final.errors is not None and final.certified:
+            stderr = combined([shifts.stderr(one) for shifts in final.errors.shifts])
+        found[kind][one.name] = {"value": one.value, "stderr": stderr}
     return found
 
 
@@ -229,14 +234,14 @@ def _volume_error(
     """
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
-    error = combined([shifts.volume_stderr for shifts in final.shifts])
     bulk = final.last["bulk_modulus_GPa"]
-    if not final.shifts:
-        error = pressure["stderr"] / bulk
+    error = pressure["stderr"] / bulk
+    if final.errors is not None:
+        error = combined([shifts.volume_stderr for shifts in final.errors.shifts])
     missing = pressure["corrected"] - context.settings.pressure
     if not final.certified:
         error = float(np.hypot(error, missing / bulk))
-    return volume * error * _distrust(context, final.last, volume)
+    return float(volume * error * _distrust(context, final.last, volume))
 
 
 def _distrust(context: Context, last: Mapping[str, Any], volume: float) -> float:

@@ -15,7 +15,7 @@ from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.run.data import labels_in_words, taken_over_labels
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.run_files.finished_run import new_labels
 from sscha_mlp.run_files.mode_levels import SAME_THZ
 
@@ -77,7 +77,7 @@ def _answer(result: Mapping[str, Any]) -> Table:
         table.add_row(name, *_corrected(result[key]))
     volume = result["volume_A3_per_atom"]
     table.add_row("Volume (Å³/atom)", "", "", with_error(volume["value"], volume["stderr"]))
-    for name, text in conventional_lattice(result):
+    for name, text in (*conventional_lattice(result), *state_values(result)):
         table.add_row(name, "", "", text)
     table.add_section()
     rows = [row for entry in result["frequencies_THz"] for row in _modes(entry)]

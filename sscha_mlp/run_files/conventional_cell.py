@@ -1,19 +1,34 @@
 """The lattice of a result as people quote it: the conventional cell, with its error."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import spglib
 
 from sscha_mlp.digits import fixed, with_error
 
+MOST_COORDINATES: Final = 9
+"""More coordinates than these are in the file alone."""
+
+_LATTICE: Final = {
+    **{name: f"Lattice parameter {name} (Å)" for name in "abc"},
+    **{name: f"Angle {name} (°)" for name in ("alpha", "beta", "gamma")},
+}
+
+_STATE: Final = {
+    "entropy_kB_per_atom": "Entropy (k/atom)",
+    "heat_capacity_kB_per_atom": "Heat capacity of the modes (k/atom)",
+    "zero_point_energy_eV_per_atom": "Zero-point energy (eV/atom)",
+}
+
 
 def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the lattice parameters of the conventional cell, each as a name and a text.
 
-    The error of the volume decides that of the one parameter of a cubic lattice; other lattices
-    are given without errors.
+    Those that symmetry leaves free, with their errors, and then the free coordinates of the atoms.
+    Results of an earlier version have neither: the error of the volume decides that of the one
+    parameter of a cubic lattice there, and other lattices are given without errors.
 
     Parameters
     ----------
@@ -25,6 +40,8 @@ def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     ValueError, TypeError
         If the structure in it is none.
     """
+    if result.get("lattice"):
+        return _named(result)
     keys = ("cell_A", "scaled_positions", "symbols")
     if any(result.get(key) is None for key in keys):
         return []
@@ -45,3 +62,33 @@ def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         return [("Lattice parameter a (Å)", with_error(float(lengths[0]), stderr, fallback=4))]
     text = ", ".join(fixed(float(length), 4) for length in lengths)
     return [("Lattice parameters a, b, c (Å)", text)]
+
+
+def _named(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the parameters that a result has by their names."""
+    lattice, coordinates = result["lattice"], result.get("coordinates") or {}
+    rows = [
+        (_LATTICE[name], with_error(one["value"], one["stderr"], fallback=4))
+        for name, one in lattice.items()
+    ]
+    rows += [
+        (f"Coordinate {name}", with_error(one["value"], one["stderr"], fallback=4))
+        for name, one in list(coordinates.items())[:MOST_COORDINATES]
+    ]
+    more = len(coordinates) - MOST_COORDINATES
+    return [*rows, (f"{more} coordinates more", "in result.json")] if more > 0 else rows
+
+
+def state_values(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return entropy, heat capacity and zero-point energy, each as a name and a text.
+
+    Parameters
+    ----------
+    result
+        Mapping of result.json; nothing is returned where an earlier version wrote none.
+    """
+    return [
+        (name, with_error(result[key]["value"], result[key]["stderr"]))
+        for key, name in _STATE.items()
+        if result.get(key)
+    ]

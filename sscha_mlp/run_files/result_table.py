@@ -5,7 +5,7 @@ from typing import Any
 
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.quantities import reduced_formula
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.tables import ShownContent, Table
 
 
@@ -32,7 +32,7 @@ def result_table(result: Mapping[str, Any]) -> Table:
         ("volume (Å³/atom)", "", with_error(volume["value"], volume["stderr"])),
         *(
             (f"{name[0].lower()}{name[1:]}", "", text)
-            for name, text in conventional_lattice(result)
+            for name, text in (*conventional_lattice(result), *state_values(result))
         ),
         *_extreme_modes(result),
         ("labels", "", _counts(labels)),

@@ -205,8 +205,15 @@ class Estimators(Shown):
         """Variational free energy of the supercell with its error, eV."""
         if self.of_difference:
             return self.mean(self.samples.energies)
-        anharmonic = self.mean(self.samples.energies - 0.5 * self._quadratics[1])
+        anharmonic = self.mean(self.energy_per_configuration)
         return Estimate(anharmonic.value + self.trial.free_energy, anharmonic.stderr)
+
+    @cached_property
+    def energy_per_configuration(self) -> FloatArray:
+        """What each configuration contributes to it beyond the harmonic one, (n_configs,), eV."""
+        if self.of_difference:
+            return self.samples.energies
+        return np.asarray(self.samples.energies - 0.5 * self._quadratics[1])
 
     @cached_property
     def centroid_forces(self) -> Estimate:

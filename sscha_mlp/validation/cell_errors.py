@@ -12,7 +12,6 @@ forces included; every parameter of the crystal is linear in them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +20,6 @@ from sscha_mlp.crystal.free_parameters import FreeParameter
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.scha.cell_response import CellResponse
 from sscha_mlp.scha.estimators import Estimators
-
-_MIN_BLOCKS: Final = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +59,7 @@ def cell_shifts(
     free: FloatArray,
     *,
     stiffness: FloatArray | None = None,
-    evenly_drawn: bool = False,
+    replicates: int = 0,
 ) -> CellShifts:
     """Return what an ensemble does not know of cell and centroids.
 
@@ -76,9 +73,8 @@ def cell_shifts(
         Strains that the settings leave free, shape (n_free, 3, 3).
     stiffness
         In the basis of the response; its own when left out.
-    evenly_drawn
-        Whether the configurations come from a Sobol sequence, in their order: its blocks are the
-        observations then, since single configurations vary more than the mean knows.
+    replicates
+        Independent parts of the ensemble, as :func:`error_parts` takes them.
     """
     group, weights = averages.group, averages.weights
     antithetic = averages.samples.ensemble.antithetic
@@ -94,7 +90,7 @@ def cell_shifts(
     moved = flat @ dynamical_matrix.optical_compliance + strain @ following
 
     def parts(values: NDArray[np.float64]) -> FloatArray:
-        return error_parts(values, weights, antithetic=antithetic, blocks=evenly_drawn)
+        return error_parts(values, weights, antithetic=antithetic, replicates=replicates)
 
     kept = parts(strain)
     return CellShifts(
@@ -107,7 +103,7 @@ def error_parts(
     weights: NDArray[np.float64],
     *,
     antithetic: bool,
-    blocks: bool = False,
+    replicates: int = 0,
 ) -> FloatArray:
     """Return independent parts of the error of a weighted mean; their squares sum up to its square.
 
@@ -118,23 +114,71 @@ def error_parts(
     weights
         Shape (n_configs,).
     antithetic
-        Whether neighbours are a pair.
-    blocks
-        Whether consecutive configurations are one observation, as many as leave twelve of them.
+        Whether neighbours are a pair, which is one observation.
+    replicates
+        How many parts of the ensemble were drawn independently of each other: these are the
+        observations then.  Within a Sobol sequence single configurations vary more than their mean
+        is off; 0 for configurations that are independent.
 
     Returns
     -------
     Shape (n_observations, n).
     """
     mean = weights @ values / weights.sum()
-    parts = weights[:, None] * (values - mean) / weights.sum()
-    size = 2 if antithetic and len(parts) % 2 == 0 else 1
-    while blocks and len(parts) // (2 * size) >= _MIN_BLOCKS:
-        size *= 2
-    begins = np.arange(0, len(parts), size)
-    observed = np.add.reduceat(parts, begins)
+    observed = weights[:, None] * (values - mean) / weights.sum()
+    if antithetic and len(observed) % 2 == 0:
+        observed = observed[0::2] + observed[1::2]
+    if replicates > 1:
+        observed = np.array([one.sum(axis=0) for one in np.array_split(observed, replicates)])
     n = len(observed)
     return np.asarray(observed * np.sqrt(n / max(n - 1, 1)))
+
+
+@dataclass(frozen=True, eq=False)
+class FinalErrors:
+    """Errors of the final state.
+
+    Parameters
+    ----------
+    shifts
+        What the model's ensemble and the check do not know of cell and centroids.
+    free_energy, pressure
+        Standard errors of the model's ensemble, eV per supercell and eV/Å³.
+    """
+
+    shifts: tuple[CellShifts, ...]
+    free_energy: float
+    pressure: float
+
+
+def final_errors(
+    averages: Estimators,
+    differences: Estimators | None,
+    response: CellResponse,
+    free: FloatArray,
+    *,
+    replicates: int,
+) -> FinalErrors:
+    """Return the errors of a minimum.
+
+    Parameters
+    ----------
+    averages
+        Of the model with the differences, at the corrected minimum.
+    differences
+        Of reference and model on the labels of the check; None where they are not known.
+    response, free, replicates
+        As :func:`cell_shifts` takes them; the replicates are those of the first ensemble.
+    """
+    shifts = [cell_shifts(averages, response, free, replicates=replicates)]
+    if differences is not None:
+        shifts.append(cell_shifts(differences, response, free))
+    pressures = -np.trace(averages.stress_per_configuration, axis1=1, axis2=2) / 3
+    values = np.stack([averages.energy_per_configuration, pressures], axis=1)
+    antithetic = averages.samples.ensemble.antithetic
+    parts = error_parts(values, averages.weights, antithetic=antithetic, replicates=replicates)
+    energy, pressure = np.sqrt((parts**2).sum(axis=0))
+    return FinalErrors(tuple(shifts), float(energy), float(pressure))
 
 
 def combined(sources: Sequence[float]) -> float:

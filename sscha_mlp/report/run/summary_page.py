@@ -36,7 +36,7 @@ from sscha_mlp.report.phonons.figures import draw_phonons
 from sscha_mlp.report.run.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.run.data import ReportData, labels_in_words
 from sscha_mlp.report.run.frequency_figures import mode_values
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.validation.certificate import Shift
 
 LEFT_OUT: Final = (
@@ -54,6 +54,8 @@ LEFT_OUT: Final = (
 """What no error bar in the report covers."""
 
 _MOST_MODES: Final = 36
+
+_MOST_PARAMETERS: Final = 8
 
 _LEFT_OUT_SIZE: Final = 7.6
 
@@ -314,12 +316,20 @@ def _cell_rows(result: Mapping[str, Any]) -> list[list[str]]:
     volume = result.get("volume_A3_per_atom") or {}
     text = with_error(volume.get("value"), volume.get("stderr"))
     rows = [["Volume (Å³/atom)", "", "", text]]
-    rows += [[name, "", "", value] for name, value in conventional_lattice(result)]
+    rows += [[name, "", "", value] for name, value in _named(result)]
     if result.get("cell_A") is not None and len(rows) == 1:
         cell = np.asarray(result["cell_A"], dtype=float)
         lengths = ", ".join(fixed(one, 4) for one in np.linalg.norm(cell, axis=1))
         rows.append(["Primitive lattice vectors, lengths (Å)", "", "", lengths])
     return rows
+
+
+def _named(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Lattice parameters, coordinates and sums over modes; where there are many, the first."""
+    rows = conventional_lattice(result)
+    if len(rows) > _MOST_PARAMETERS:
+        rows = [*rows[: _MOST_PARAMETERS - 1], ("More lattice and coordinates", "in result.json")]
+    return [*rows, *state_values(result)]
 
 
 def _extreme_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
