@@ -16,9 +16,18 @@ from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import ReferenceFailedError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.scha.cell_response import cell_response
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
+from sscha_mlp.validation.certificate import (
+    MIN_LABELS,
+    AllowedShifts,
+    Certificate,
+    Shift,
+    Verdict,
+    certify,
+)
 
 _MAX_BATCHES = 3
 
@@ -120,7 +129,15 @@ def _certify(
         np.concatenate([part.stresses for part in parts]),
     )
     model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
-    return certify(reference, model, context.group, context.settings.certificate.tolerances)
+    return certify(reference, model, context.group, allowed_shifts(context, state, potential))
+
+
+def allowed_shifts(context: Context, state: DynamicalMatrix, potential: Potential) -> AllowedShifts:
+    """Return what the reference may shift in a state: tolerances that fit the crystal."""
+    settings = context.settings
+    response = cell_response(potential, state, context.group)
+    scale = CrystalScale.of(state, response.bulk_modulus, settings.temperature, settings.nuclei)
+    return settings.certificate.tolerances.for_crystal(scale)
 
 
 def certificate_payload(certificate: Certificate, number: int) -> Payload:

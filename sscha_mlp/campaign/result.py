@@ -1,7 +1,7 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -179,6 +179,10 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
         ),
         "pressure_GPa": pressure,
         "bulk_modulus_GPa": last["bulk_modulus_GPa"],
+        "tolerances": {
+            "relaxation": last.get("tolerances"),
+            "certificate": asdict(final.certificate.tolerances),
+        },
         **_of_modes(context, final),
     }
 
