@@ -46,6 +46,7 @@ from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
+from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
@@ -188,7 +189,7 @@ class _Run:
             with potential:
                 if relaxed.left_domain and self.learn_where_it_failed(potential, relaxed, number):
                     continue
-                checked = self.check(potential)
+                checked = self.check(potential, relaxed)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
                     return self.finish(potential, relaxed, checked)
@@ -238,10 +239,10 @@ class _Run:
         """Go on with the labels of another run, and with its model if there is one."""
         inherited = take_over(self.context)
         self.at.dataset = inherited.dataset
-        counts = inherited.dataset.counts
+        n_train, n_test = len(self.at.dataset.train), len(self.at.dataset.test)
         self.context.observer.note(
-            f"taken over from {self.settings.origin}: {counts['train']} labels to train and "
-            f"{counts['test']} to test" + (", and the model" if inherited.has_model else "")
+            f"taken over from {self.settings.origin}: {n_train} labels to train and "
+            f"{n_test} to test" + (", and the model" if inherited.has_model else "")
         )
         self.write_dataset()
 
@@ -301,7 +302,8 @@ class _Run:
             self.context,
             potential,
             self.at.dataset.test,
-            key=f"test-{number}",
+            part="test",
+            number=number,
             name=f"start, {self.at.dataset.test[0].temperature:g} K, model {number}",
         )
         return potential
@@ -334,7 +336,7 @@ class _Run:
         """Relax in the cell of a state; every such phase draws the same random numbers."""
         previous = None
         if before.last is not None:
-            previous = before.last["free_energy"], before.last["free_energy_stderr"]
+            previous = before.last.free_energy, before.last.free_energy_stderr
         return run_relaxation(
             self.context,
             state,
@@ -373,22 +375,28 @@ class _Run:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
         self.add_training(name, count, potential, strain=strain)
 
-    def check(self, potential: Potential) -> Checked:
+    def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""
         number = self.at.checks + 1
         checked = check_state(
-            self.context, self.at.state, potential, number=number, budget=self.left
+            self.context,
+            self.at.state,
+            potential,
+            number=number,
+            budget=self.left,
+            state_name=relaxed.state_name,
         )
         self.at.checks += 1
-        batches = self.context.journal.steps(f"labels/check-{number}-")
-        self.at.spent += sum(row["n_labels"] + len(row["failures"]) for _, row in batches)
+        batches = self.context.journal.all(BatchRecord, f"check-{number}-")
+        self.at.spent += sum(one.n_spent for one in batches)
         self.at.dataset = self.at.dataset.promote_check().with_check(checked.configurations)
         self.write_dataset()
         validate(
             self.context,
             potential,
             checked.configurations,
-            key=f"check-{number}",
+            part="check",
+            number=number,
             name=f"converged, {self.settings.temperature:g} K, model {self.at.fits - 1}",
         )
         return checked
@@ -488,24 +496,25 @@ class _Run:
             errors_of(self.context, potential, settled, certificate),
             certified=passed,
         )
+        reason = stop_reason(
+            self.context,
+            relaxed,
+            final,
+            checked,
+            on_target=settled.on_target,
+            spent=self.at.spent,
+            checks=self.at.checks,
+        )
         result = make_result(
             self.context,
             end,
             dataset=self.at.dataset,
             potential=potential,
             converged=passed and relaxed.converged and final.converged and settled.on_target,
-            stop_reason=stop_reason(
-                self.context,
-                relaxed,
-                final,
-                checked,
-                on_target=settled.on_target,
-                spent=self.at.spent,
-                checks=self.at.checks,
-            ),
+            stop_reason=reason,
             fits=self.at.fits,
         )
         export(self.context, end.best, end.state)
         write_json_atomic(self.context.directory.result, result)
-        self.context.observer.note(result["stop_reason"])
+        self.context.observer.note(reason)
         return result

@@ -16,6 +16,10 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.provenance import timings, versions
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.models import ChoiceRecord, ValidationRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import DegenerateModes
 from sscha_mlp.scha.relaxation import pressure_of
@@ -45,7 +49,7 @@ class Ending:
         Minimum with the certificate's differences added; None where it could not be had, and the
         differences are then added without the response of the minimum.
     last
-        Journal's row of the population that it was found on.
+        The population that it was found on.
     certificate
         Shifts from the model to the reference.
     errors
@@ -56,7 +60,7 @@ class Ending:
 
     state: DynamicalMatrix
     corrected: Corrected | None
-    last: Mapping[str, Any]
+    last: PopulationRecord
     certificate: Certificate
     errors: FinalErrors | None = None
     certified: bool = True
@@ -90,7 +94,7 @@ def make_result(
     fits
         Number of fits so far.
     """
-    settings = context.settings
+    settings, n_calls = context.settings, context.journal.get(StartRecord).n_calls
     return {
         "schema": SCHEMA,
         "converged": converged,
@@ -103,10 +107,10 @@ def make_result(
         **_thermodynamics(context, final),
         **_parameters(context, final),
         "frequencies_THz": _frequencies(context, final),
-        "validation": [row for _, row in context.journal.steps("validation/")],
-        "labels": {**dataset.counts, "start": context.journal["start"]["n_calls"], **_new(context)},
+        "validation": [one.errors for one in context.journal.all(ValidationRecord)],
+        "labels": {**dataset.counts, "start": n_calls, **_new(context)},
         "retrains": max(fits - 1, 0),
-        "populations": len(context.journal.steps("population/")),
+        "populations": len(context.journal.all(PopulationRecord)),
         "model": {
             "kind": potential.kind,
             "path": str(potential.path),
@@ -124,18 +128,17 @@ def make_result(
 
 def _new(context: Context) -> dict[str, int]:
     """Labels that this run asked for, where it began with those of another one."""
-    if "origin" not in context.journal:
+    if not context.journal.has(OriginRecord):
         return {}
-    batches = [row for _, row in context.journal.steps("labels/")]
-    return {"new": sum(row["n_labels"] + len(row["failures"]) for row in batches)}
+    return {"new": sum(one.n_spent for one in context.journal.all(BatchRecord))}
 
 
 def _origin(context: Context) -> dict[str, Any]:
     """Where a run began that stands on another one."""
-    if "origin" not in context.journal:
+    found = context.journal.find(OriginRecord)
+    if found is None:
         return {}
-    row = context.journal["origin"]
-    return {"origin": {"path": row["path"], "generation": row["generation"]}}
+    return {"origin": {"path": found.path, "generation": found.generation}}
 
 
 def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
@@ -154,12 +157,12 @@ def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     """Volume, free energy, pressure, and what follows from the frequencies."""
     last, shift = final.last, final.certificate.free_energy_shift
-    energy_error, pressure_error = last["free_energy_stderr"], last["pressure_stderr_GPa"]
+    energy_error, pressure_error = last.free_energy_stderr, last.pressure_stderr_GPa
     if final.errors is not None:
         energy_error = final.errors.free_energy / context.group.supercell.n_atoms
         pressure_error = final.errors.pressure / units.GPA
     pressure = _with_correction(
-        last["pressure_GPa"],
+        last.pressure_GPa,
         pressure_error,
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
@@ -172,15 +175,15 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
             "stderr": _volume_error(context, final, volume, pressure),
         },
         "free_energy_eV_per_atom": _with_correction(
-            last["free_energy"],
+            last.free_energy,
             energy_error,
             1.0e-3 * shift.delta,
             1.0e-3 * shift.stderr,
         ),
         "pressure_GPa": pressure,
-        "bulk_modulus_GPa": last["bulk_modulus_GPa"],
+        "bulk_modulus_GPa": last.bulk_modulus_GPa,
         "tolerances": {
-            "relaxation": last.get("tolerances"),
+            "relaxation": None if last.tolerances is None else asdict(last.tolerances),
             "certificate": asdict(final.certificate.tolerances),
         },
         **_of_modes(context, final),
@@ -238,7 +241,7 @@ def _volume_error(
     """
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
-    bulk = final.last["bulk_modulus_GPa"]
+    bulk = final.last.bulk_modulus_GPa
     error = pressure["stderr"] / bulk
     if final.errors is not None:
         error = combined([shifts.volume_stderr for shifts in final.errors.shifts])
@@ -248,12 +251,12 @@ def _volume_error(
     return float(volume * error * _distrust(context, final.last, volume))
 
 
-def _distrust(context: Context, last: Mapping[str, Any], volume: float) -> float:
+def _distrust(context: Context, last: PopulationRecord, volume: float) -> float:
     """How many times the error of a strain grows since the model is harder than the reference.
 
     Both with clamped atoms; one where the model may have its modulus.
     """
-    known, clamped = compression_of(context.journal["start"]), last.get("clamped_bulk_modulus_GPa")
+    known, clamped = compression_of(context.journal.get(StartRecord)), last.clamped_bulk_modulus_GPa
     if known is None or clamped is None or known.allows(clamped, volume):
         return 1.0
     return float(clamped / known.bulk_modulus)
@@ -263,14 +266,14 @@ def _pressure_shift(final: Ending) -> float:
     """From the model's pressure to the corrected one at the same cell, GPa."""
     shift = float(final.certificate.pressure.value) / units.GPA
     if final.corrected is not None:
-        shift = pressure_of(final.corrected.stress.value) / units.GPA - final.last["pressure_GPa"]
+        shift = pressure_of(final.corrected.stress.value) / units.GPA - final.last.pressure_GPa
     return float(shift)
 
 
 def _choice(context: Context) -> str:
     """Name of the hyper-parameters in use."""
-    rows = context.journal.steps("choice/")
-    return str(rows[-1][1]["name"]) if rows else "given"
+    rows = context.journal.all(ChoiceRecord)
+    return rows[-1].choice if rows else "given"
 
 
 def _with_correction(
@@ -297,5 +300,5 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
 
 def _frequency_stderr(final: Ending) -> FloatArray:
     """Standard errors of the corrected frequencies, shape (n_qpoints, n_bands), THz."""
-    sampling = np.array(final.last["frequency_stderr_THz"])
+    sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
     return np.asarray(np.hypot(sampling, final.certificate.frequencies.stderr / units.THZ))
