@@ -9,6 +9,7 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.campaign.certification import Checked
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.diagnosis import advice, test_errors
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
@@ -185,7 +186,7 @@ def stop_reason(
             f"relaxed with the model, but not certified: {certificate.reason}; "
             f"{spent} of {context.settings.max_labels} labels and {checks} of "
             f"{context.settings.certificate.max_rounds} rounds are used"
-            f"{_too_few_left(context, spent)}"
+            f"{_too_few_left(context, spent)}{_why_not(context)}"
         )
     if not final.converged:
         return f"certified, but the last cell step did not converge: {final.reason}"
@@ -195,6 +196,12 @@ def stop_reason(
         "converged: gradient, stress and free energy are within tolerance, and "
         f"{certificate.reason}"
     )
+
+
+def _why_not(context: Context) -> str:
+    """Say what the errors of the models show, where they did not fall as they should."""
+    found = advice(test_errors(context.journal))
+    return f". {found[0].upper()}{found[1:]}" if found else ""
 
 
 def _too_few_left(context: Context, spent: int) -> str:
