@@ -46,6 +46,10 @@ class CellShifts:
         """Relative standard error of the volume."""
         return float(np.sqrt((self.volume**2).sum()))
 
+    def widened(self, factor: float) -> "CellShifts":
+        """Return the same with all errors some times as large."""
+        return CellShifts(factor * self.strain, factor * self.positions, factor * self.volume)
+
     def stderr(self, parameter: FreeParameter) -> float:
         """Standard error of a parameter of the crystal."""
         moved = self.strain @ parameter.by_strain
@@ -158,6 +162,7 @@ def final_errors(
     free: FloatArray,
     *,
     replicates: int,
+    widening: float = 1.0,
 ) -> FinalErrors:
     """Return the errors of a minimum.
 
@@ -169,10 +174,12 @@ def final_errors(
         Of reference and model on the labels of the check; None where they are not known.
     response, free, replicates
         As :func:`cell_shifts` takes them; the replicates are those of the first ensemble.
+    widening
+        Of the errors of the differences, where they rest on few labels.
     """
     shifts = [cell_shifts(averages, response, free, replicates=replicates)]
     if differences is not None:
-        shifts.append(cell_shifts(differences, response, free))
+        shifts.append(cell_shifts(differences, response, free).widened(widening))
     pressures = -np.trace(averages.stress_per_configuration, axis1=1, axis2=2) / 3
     values = np.stack([averages.energy_per_configuration, pressures], axis=1)
     antithetic = averages.samples.ensemble.antithetic
