@@ -6,13 +6,12 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 """
 
 import logging
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sscha_mlp.campaign.active_learning import Chooser
 from sscha_mlp.campaign.certification import Checked, check_state
@@ -33,22 +32,20 @@ from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, va
 from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
-from sscha_mlp.campaign.reachable import Reach, reachable_of, runs_off
+from sscha_mlp.campaign.reachable import check_reach
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.ensemble.sampling import sample
-from sscha_mlp.errors import RelaxationError, SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
+from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
@@ -57,9 +54,6 @@ from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
-
-_N_LOOKED_AT: Final = 64
-"""Configurations that show whether an ensemble is within reach."""
 
 
 def run(
@@ -112,7 +106,7 @@ def open_run(
     """
     with (
         logged_to(place.log, shown=observer is None),
-        _end_in_log(),
+        end_in_log(),
         LabelStore(settings.label_store or place.labels) as store,
         Machines(settings.executor) as machines,
         Machines(settings.model_executor) as model_machines,
@@ -129,26 +123,6 @@ def open_run(
         )
         with closing(context):
             yield context
-
-
-@contextmanager
-def _end_in_log() -> Iterator[None]:
-    """Say in the log what ends the work before its end."""
-    try:
-        yield
-    except WaitingForLabelsError as err:
-        logger.info("%s", err)
-        raise
-    except SschaMlpError as err:
-        logger.info("failed: %s", " ".join(str(err).split()))
-        raise
-    except KeyboardInterrupt:
-        logger.info("interrupted")
-        raise
-    except SystemExit as err:
-        terminated = err.code == 128 + signal.SIGTERM
-        logger.info("ended by %s", "SIGTERM" if terminated else f"exit {err.code}")
-        raise
 
 
 @dataclass
@@ -365,35 +339,12 @@ class _Run:
     def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
         """Label configurations of the state that a relaxation has led to."""
         if relaxed.left_domain:
-            self.check_reach(potential, name)
+            train, start = self.at.dataset.train, self.start.dynamical_matrix
+            check_reach(self.context, potential, self.at.state, start, train, name=name)
         strain = self.settings.training.strain if relaxed.broke_down else 0.0
         if relaxed.broke_down and count:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
         self.add_training(name, count, potential, strain=strain)
-
-    def check_reach(self, potential: Potential, name: str) -> None:
-        """Stop where most of the ensemble lies beyond what the crystal can reach.
-
-        Raises
-        ------
-        RelaxationError
-            If it does; its labels would teach nothing of the crystal.
-        """
-        state, settings = self.at.state, self.settings
-        ensemble = sample(
-            state,
-            temperature=settings.temperature,
-            n_configs=_N_LOOKED_AT,
-            rng=self.context.rng("reach", name),
-            nuclei=settings.nuclei,
-            minimum_distance_ratio=settings.relaxation.minimum_distance_ratio,
-        )
-        known = [one for one in self.at.dataset.train if not one.chosen]
-        start = self.start.dynamical_matrix
-        reach = Reach.of(known, start, settings.temperature, settings.nuclei)
-        n_within = len(reachable_of(ensemble.configurations(), potential, reach))
-        if n_within < _N_LOOKED_AT // 2:
-            raise RelaxationError(runs_off(state, settings.temperature, n_within, _N_LOOKED_AT))
 
     def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""

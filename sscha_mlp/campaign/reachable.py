@@ -16,13 +16,19 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from sscha_mlp import units
+from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.nuclei import Nuclei, mean_square_amplitudes
+from sscha_mlp.ensemble.sampling import sample
+from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 
 FACTOR: Final = 10.0
 """Times the expected potential energy beyond which a configuration is out of reach."""
+
+_N_LOOKED_AT: Final = 64
+"""Configurations that show whether an ensemble is within reach."""
 
 _LEAST: Final = 8
 """Configurations within reach that are enough to learn from."""
@@ -108,6 +114,49 @@ def reachable_of(
     energies = np.asarray(potential.evaluate(configurations).energies)
     n_atoms = np.array([len(one) for one in configurations])
     return [int(one) for one in np.flatnonzero(reach.holds(energies / n_atoms))]
+
+
+def check_reach(
+    context: Context,
+    potential: Potential,
+    state: DynamicalMatrix,
+    start: DynamicalMatrix,
+    train: Sequence[LabelledConfiguration],
+    *,
+    name: str,
+) -> None:
+    """Stop a run where most of an ensemble lies beyond what the crystal can reach.
+
+    Parameters
+    ----------
+    state
+        Of the ensemble.
+    start
+        Harmonic crystal, whose modes say what can be reached.
+    train
+        Labels so far.
+    name
+        Decides the random numbers.
+
+    Raises
+    ------
+    RelaxationError
+        If it does; its labels would teach nothing of the crystal.
+    """
+    settings = context.settings
+    ensemble = sample(
+        state,
+        temperature=settings.temperature,
+        n_configs=_N_LOOKED_AT,
+        rng=context.rng("reach", name),
+        nuclei=settings.nuclei,
+        minimum_distance_ratio=settings.relaxation.minimum_distance_ratio,
+    )
+    known = [one for one in train if not one.chosen]
+    reach = Reach.of(known, start, settings.temperature, settings.nuclei)
+    n_within = len(reachable_of(ensemble.configurations(), potential, reach))
+    if n_within < _N_LOOKED_AT // 2:
+        raise RelaxationError(runs_off(state, settings.temperature, n_within, _N_LOOKED_AT))
 
 
 def softest_in_words(state: DynamicalMatrix) -> str:
