@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from sscha_mlp.campaign.active_learning import Chooser
 from sscha_mlp.campaign.certification import Checked, check_state
@@ -47,6 +46,11 @@ from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
+<<<<<<< HEAD
+=======
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import Result
+>>>>>>> main
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.stage_settings import LabelCounts
@@ -90,7 +94,7 @@ def run(
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
-        return RunResult(result)
+        return RunResult(result.to_json())
 
 
 @contextmanager
@@ -163,7 +167,7 @@ class _Run:
 
     # --- the loop -------------------------------------------------------------------------
 
-    def go(self) -> dict[str, Any]:
+    def go(self) -> Result:
         """Run to the result."""
         if self.settings.origin:
             self.take_over()
@@ -442,7 +446,7 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
+    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
         A cell whose check has failed stays where it was checked: what a model that is not to be
@@ -487,7 +491,12 @@ class _Run:
             stop_reason=reason,
             fits=self.at.fits,
         )
+<<<<<<< HEAD
         export(self.context, end.best, end.state)
         write_json_atomic(self.context.directory.result, result)
+=======
+        export(self.context, end.best, end.model)
+        write_json_atomic(self.context.directory.result, result.to_json())
+>>>>>>> main
         self.context.observer.note(reason)
         return result

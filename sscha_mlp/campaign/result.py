@@ -1,7 +1,11 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
+<<<<<<< HEAD
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+=======
+from dataclasses import dataclass
+>>>>>>> main
 from typing import Any, Final
 
 import numpy as np
@@ -10,8 +14,12 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+<<<<<<< HEAD
 from sscha_mlp.crystal.free_parameters import free_parameters
 from sscha_mlp.crystal.structure import Crystal, FloatArray
+=======
+from sscha_mlp.crystal.structure import FloatArray
+>>>>>>> main
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.properties.thermodynamics import thermodynamics
@@ -19,17 +27,23 @@ from sscha_mlp.run_files.provenance import timings, versions
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.models import ChoiceRecord, ValidationRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import (
+    Corrected,
+    Frequencies,
+    LabelCounts,
+    Measured,
+    ModelUsed,
+    Result,
+    StartedFrom,
+)
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import DegenerateModes
 from sscha_mlp.scha.relaxation import pressure_of
+from sscha_mlp.validation import correction
 from sscha_mlp.validation.answer import frequency_entries
 from sscha_mlp.validation.cell_errors import FinalErrors, combined
 from sscha_mlp.validation.certificate import Certificate
-from sscha_mlp.validation.correction import Corrected
-
-SCHEMA: Final = "sscha-mlp/result/1"
-
 
 LEFT_OUT: Final = (
     "second order in the difference between reference and model; sizes beyond this supercell; what "
@@ -59,7 +73,12 @@ class Ending:
     """
 
     state: DynamicalMatrix
+<<<<<<< HEAD
     corrected: Corrected | None
+=======
+    corrected: correction.Corrected | None
+    strain: FloatArray
+>>>>>>> main
     last: PopulationRecord
     certificate: Certificate
     errors: FinalErrors | None = None
@@ -80,7 +99,7 @@ def make_result(
     converged: bool,
     stop_reason: str,
     fits: int,
-) -> dict[str, Any]:
+) -> Result:
     """Assemble the result.
 
     Parameters
@@ -94,17 +113,41 @@ def make_result(
     fits
         Number of fits so far.
     """
-    settings, n_calls = context.settings, context.journal.get(StartRecord).n_calls
-    return {
-        "schema": SCHEMA,
-        "converged": converged,
-        "stop_reason": stop_reason,
-        "temperature_K": settings.temperature,
-        "nuclei": str(settings.nuclei),
-        "pressure_target_GPa": settings.pressure,
-        "supercell": list(settings.supercell),
-        **_crystal(context, final.best.crystal),
+    settings, journal = context.settings, context.journal
+    crystal, origin = final.best.crystal, journal.find(OriginRecord)
+    return Result(
+        converged=converged,
+        stop_reason=stop_reason,
+        temperature_K=settings.temperature,
+        nuclei=str(settings.nuclei),
+        pressure_target_GPa=settings.pressure,
+        supercell=settings.supercell,
+        n_atoms=crystal.n_atoms,
+        formula=crystal.to_ase().get_chemical_formula(),
+        space_group=context.group.international,
+        cell_A=crystal.cell.tolist(),
+        scaled_positions=crystal.scaled_positions.tolist(),
+        symbols=tuple(crystal.symbols),
+        masses_amu=crystal.masses.tolist(),
+        frequencies_THz=_frequencies(context, final),
+        validation=tuple(one.errors for one in journal.all(ValidationRecord)),
+        labels=_labels(context, dataset),
+        retrains=max(fits - 1, 0),
+        populations=len(journal.all(PopulationRecord)),
+        model=ModelUsed(
+            kind=potential.kind,
+            path=str(potential.path),
+            sha256=potential.sha256,
+            settings=dict(potential.settings),
+            choice=_choice(context),
+        ),
+        timings_s=timings(journal),
+        versions=versions(),
+        seed=settings.seed,
+        left_out=LEFT_OUT,
+        origin=None if origin is None else StartedFrom(origin.path, origin.generation),
         **_thermodynamics(context, final),
+<<<<<<< HEAD
         **_parameters(context, final),
         "frequencies_THz": _frequencies(context, final),
         "validation": [one.errors for one in context.journal.all(ValidationRecord)],
@@ -124,34 +167,17 @@ def make_result(
         "left_out": LEFT_OUT,
         **_origin(context),
     }
+=======
+    )
+>>>>>>> main
 
 
-def _new(context: Context) -> dict[str, int]:
-    """Labels that this run asked for, where it began with those of another one."""
-    if not context.journal.has(OriginRecord):
-        return {}
-    return {"new": sum(one.n_spent for one in context.journal.all(BatchRecord))}
-
-
-def _origin(context: Context) -> dict[str, Any]:
-    """Where a run began that stands on another one."""
-    found = context.journal.find(OriginRecord)
-    if found is None:
-        return {}
-    return {"origin": {"path": found.path, "generation": found.generation}}
-
-
-def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
-    """The relaxed structure."""
-    return {
-        "n_atoms": crystal.n_atoms,
-        "formula": crystal.to_ase().get_chemical_formula(),
-        "space_group": context.group.international,
-        "cell_A": crystal.cell.tolist(),
-        "scaled_positions": crystal.scaled_positions.tolist(),
-        "symbols": crystal.symbols,
-        "masses_amu": crystal.masses.tolist(),
-    }
+def _labels(context: Context, dataset: Dataset) -> LabelCounts:
+    """Labels in use, and those that a run that began with another one asked for itself."""
+    journal = context.journal
+    taken_over = journal.has(OriginRecord)
+    new = sum(one.n_spent for one in journal.all(BatchRecord)) if taken_over else None
+    return LabelCounts(**dataset.counts, start=journal.get(StartRecord).n_calls, new=new)
 
 
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
@@ -167,6 +193,7 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
     )
+<<<<<<< HEAD
     crystal = final.best.crystal
     volume = crystal.volume / crystal.n_atoms
     return {
@@ -174,6 +201,14 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
             "value": volume,
             "stderr": _volume_error(context, final, volume, pressure),
         },
+=======
+    n_atoms = final.state.crystal.n_atoms
+    volume = final.model.crystal.volume / n_atoms
+    change = volume - final.state.crystal.volume / n_atoms
+    work = (pressure.corrected - 0.5 * step) * units.GPA * change
+    return {
+        "volume_A3_per_atom": Measured(volume, _volume_error(context, volume, pressure, bulk)),
+>>>>>>> main
         "free_energy_eV_per_atom": _with_correction(
             last.free_energy,
             energy_error,
@@ -190,6 +225,7 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     }
 
 
+<<<<<<< HEAD
 def _of_modes(context: Context, final: Ending) -> dict[str, Any]:
     """Entropy, zero-point energy and heat capacity of the corrected state, per atom.
 
@@ -260,6 +296,16 @@ def _distrust(context: Context, last: PopulationRecord, volume: float) -> float:
     if known is None or clamped is None or known.allows(clamped, volume):
         return 1.0
     return float(clamped / known.bulk_modulus)
+=======
+def _volume_error(context: Context, volume: float, pressure: Corrected, bulk: float) -> float:
+    """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
+    if context.settings.cell is not CellMode.VARIABLE:
+        return 0.0
+    known = compression_of(context.journal.get(StartRecord))
+    modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
+    missing = pressure.corrected - context.settings.pressure
+    return float(volume * np.hypot(pressure.stderr, missing) / modulus)
+>>>>>>> main
 
 
 def _pressure_shift(final: Ending) -> float:
@@ -278,19 +324,19 @@ def _choice(context: Context) -> str:
 
 def _with_correction(
     value: float, stderr: float, correction: float, correction_stderr: float
-) -> dict[str, float]:
+) -> Corrected:
     """Model value, shift to the reference, their sum, and the standard error of the sum."""
-    return {
-        "model": value,
-        "model_stderr": stderr,
-        "correction": correction,
-        "correction_stderr": correction_stderr,
-        "corrected": value + correction,
-        "stderr": float(np.hypot(stderr, correction_stderr)),
-    }
+    return Corrected(
+        model=value,
+        model_stderr=stderr,
+        correction=correction,
+        correction_stderr=correction_stderr,
+        corrected=value + correction,
+        stderr=float(np.hypot(stderr, correction_stderr)),
+    )
 
 
-def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
+def _frequencies(context: Context, final: Ending) -> tuple[Frequencies, ...]:
     """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
     state, best, shifts = final.state, final.best, final.certificate
     if final.corrected is None:
@@ -301,4 +347,9 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
 def _frequency_stderr(final: Ending) -> FloatArray:
     """Standard errors of the corrected frequencies, shape (n_qpoints, n_bands), THz."""
     sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
+<<<<<<< HEAD
     return np.asarray(np.hypot(sampling, final.certificate.frequencies.stderr / units.THZ))
+=======
+    stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
+    return tuple(map(Frequencies.of, frequency_entries(context.group, state, best, stderr)))
+>>>>>>> main
