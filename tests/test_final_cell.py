@@ -13,6 +13,7 @@ from sscha_mlp.data.states import load_state
 from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 
 
@@ -61,7 +62,7 @@ def test_what_is_free_has_an_error(finished):
     relative = {name: one["stderr"] / one["value"] for name, one in lattice.items()}
     volume = result["volume_A3_per_atom"]
     assert 0 < volume["stderr"] / volume["value"] < 2 * relative["a"] + relative["c"] + 1e-9
-    rows = dict(conventional_lattice(result))
+    rows = dict(conventional_lattice(Result.of(result)))
     assert set(rows) == {"Lattice parameter a (Å)", "Lattice parameter c (Å)"}
     assert all("±" in text for text in rows.values())
 
@@ -75,7 +76,7 @@ def test_sums_over_the_modes_of_the_state(finished):
     assert 2.0 < entropy["value"] < 6.0
     assert 0 < entropy["stderr"] < 0.5
     assert 0 < result["zero_point_energy_eV_per_atom"]["value"] < 0.05
-    assert len(state_values(result)) == 3
+    assert len(state_values(Result.of(result))) == 3
 
 
 def test_the_result_says_which_tolerances_it_had(finished):

@@ -46,11 +46,7 @@ from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
-<<<<<<< HEAD
-=======
-from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.records.result import Result
->>>>>>> main
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.stage_settings import LabelCounts
@@ -491,12 +487,7 @@ class _Run:
             stop_reason=reason,
             fits=self.at.fits,
         )
-<<<<<<< HEAD
         export(self.context, end.best, end.state)
-        write_json_atomic(self.context.directory.result, result)
-=======
-        export(self.context, end.best, end.model)
         write_json_atomic(self.context.directory.result, result.to_json())
->>>>>>> main
         self.context.observer.note(reason)
         return result

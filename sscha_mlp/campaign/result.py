@@ -1,11 +1,7 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
-<<<<<<< HEAD
-from collections.abc import Mapping
+import math
 from dataclasses import asdict, dataclass
-=======
-from dataclasses import dataclass
->>>>>>> main
 from typing import Any, Final
 
 import numpy as np
@@ -14,12 +10,8 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-<<<<<<< HEAD
 from sscha_mlp.crystal.free_parameters import free_parameters
-from sscha_mlp.crystal.structure import Crystal, FloatArray
-=======
 from sscha_mlp.crystal.structure import FloatArray
->>>>>>> main
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.properties.thermodynamics import thermodynamics
@@ -73,12 +65,7 @@ class Ending:
     """
 
     state: DynamicalMatrix
-<<<<<<< HEAD
-    corrected: Corrected | None
-=======
     corrected: correction.Corrected | None
-    strain: FloatArray
->>>>>>> main
     last: PopulationRecord
     certificate: Certificate
     errors: FinalErrors | None = None
@@ -147,29 +134,8 @@ def make_result(
         left_out=LEFT_OUT,
         origin=None if origin is None else StartedFrom(origin.path, origin.generation),
         **_thermodynamics(context, final),
-<<<<<<< HEAD
         **_parameters(context, final),
-        "frequencies_THz": _frequencies(context, final),
-        "validation": [one.errors for one in context.journal.all(ValidationRecord)],
-        "labels": {**dataset.counts, "start": n_calls, **_new(context)},
-        "retrains": max(fits - 1, 0),
-        "populations": len(context.journal.all(PopulationRecord)),
-        "model": {
-            "kind": potential.kind,
-            "path": str(potential.path),
-            "sha256": potential.sha256,
-            "settings": dict(potential.settings),
-            "choice": _choice(context),
-        },
-        "timings_s": timings(context.journal),
-        "versions": versions(),
-        "seed": settings.seed,
-        "left_out": LEFT_OUT,
-        **_origin(context),
-    }
-=======
     )
->>>>>>> main
 
 
 def _labels(context: Context, dataset: Dataset) -> LabelCounts:
@@ -193,22 +159,10 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
     )
-<<<<<<< HEAD
     crystal = final.best.crystal
     volume = crystal.volume / crystal.n_atoms
     return {
-        "volume_A3_per_atom": {
-            "value": volume,
-            "stderr": _volume_error(context, final, volume, pressure),
-        },
-=======
-    n_atoms = final.state.crystal.n_atoms
-    volume = final.model.crystal.volume / n_atoms
-    change = volume - final.state.crystal.volume / n_atoms
-    work = (pressure.corrected - 0.5 * step) * units.GPA * change
-    return {
-        "volume_A3_per_atom": Measured(volume, _volume_error(context, volume, pressure, bulk)),
->>>>>>> main
+        "volume_A3_per_atom": Measured(volume, _volume_error(context, final, volume, pressure)),
         "free_energy_eV_per_atom": _with_correction(
             last.free_energy,
             energy_error,
@@ -225,7 +179,6 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     }
 
 
-<<<<<<< HEAD
 def _of_modes(context: Context, final: Ending) -> dict[str, Any]:
     """Entropy, zero-point energy and heat capacity of the corrected state, per atom.
 
@@ -251,26 +204,24 @@ def _of_modes(context: Context, final: Ending) -> dict[str, Any]:
     error = np.sqrt(np.square(parts).sum(axis=0))
     names = ("entropy_kB_per_atom", "heat_capacity_kB_per_atom", "zero_point_energy_eV_per_atom")
     return {
-        name: {"value": float(value), "stderr": float(one)}
+        name: Measured(float(value), float(one))
         for name, value, one in zip(names, middle, error, strict=True)
     }
 
 
 def _parameters(context: Context, final: Ending) -> dict[str, Any]:
     """Lattice parameters and coordinates that symmetry leaves free, with their errors."""
-    found: dict[str, dict[str, Any]] = {"lattice": {}, "coordinates": {}}
+    found: dict[str, dict[str, Measured]] = {"lattice": {}, "coordinates": {}}
     for one in free_parameters(final.best.crystal, context.group):
         kind = "coordinates" if one.is_coordinate else "lattice"
-        stderr = None
+        stderr = math.nan
         if final.errors is not None and final.certified:
             stderr = combined([shifts.stderr(one) for shifts in final.errors.shifts])
-        found[kind][one.name] = {"value": one.value, "stderr": stderr}
+        found[kind][one.name] = Measured(one.value, stderr)
     return found
 
 
-def _volume_error(
-    context: Context, final: Ending, volume: float, pressure: Mapping[str, float]
-) -> float:
+def _volume_error(context: Context, final: Ending, volume: float, pressure: Corrected) -> float:
     """Of the volume at the target pressure.
 
     Where the check has failed, the cell is off its target, which counts as an error.
@@ -278,10 +229,10 @@ def _volume_error(
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
     bulk = final.last.bulk_modulus_GPa
-    error = pressure["stderr"] / bulk
+    error = pressure.stderr / bulk
     if final.errors is not None:
         error = combined([shifts.volume_stderr for shifts in final.errors.shifts])
-    missing = pressure["corrected"] - context.settings.pressure
+    missing = pressure.corrected - context.settings.pressure
     if not final.certified:
         error = float(np.hypot(error, missing / bulk))
     return float(volume * error * _distrust(context, final.last, volume))
@@ -296,16 +247,6 @@ def _distrust(context: Context, last: PopulationRecord, volume: float) -> float:
     if known is None or clamped is None or known.allows(clamped, volume):
         return 1.0
     return float(clamped / known.bulk_modulus)
-=======
-def _volume_error(context: Context, volume: float, pressure: Corrected, bulk: float) -> float:
-    """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
-    if context.settings.cell is not CellMode.VARIABLE:
-        return 0.0
-    known = compression_of(context.journal.get(StartRecord))
-    modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
-    missing = pressure.corrected - context.settings.pressure
-    return float(volume * np.hypot(pressure.stderr, missing) / modulus)
->>>>>>> main
 
 
 def _pressure_shift(final: Ending) -> float:
@@ -341,15 +282,11 @@ def _frequencies(context: Context, final: Ending) -> tuple[Frequencies, ...]:
     state, best, shifts = final.state, final.best, final.certificate
     if final.corrected is None:
         best = state.with_force_constants(state.force_constants + shifts.force_constants)
-    return frequency_entries(context.group, state, best, _frequency_stderr(final))
+    entries = frequency_entries(context.group, state, best, _frequency_stderr(final))
+    return tuple(map(Frequencies.of, entries))
 
 
 def _frequency_stderr(final: Ending) -> FloatArray:
     """Standard errors of the corrected frequencies, shape (n_qpoints, n_bands), THz."""
     sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
-<<<<<<< HEAD
     return np.asarray(np.hypot(sampling, final.certificate.frequencies.stderr / units.THZ))
-=======
-    stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
-    return tuple(map(Frequencies.of, frequency_entries(context.group, state, best, stderr)))
->>>>>>> main

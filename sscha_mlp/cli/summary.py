@@ -13,11 +13,6 @@ from sscha_mlp.digits import duration
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
-<<<<<<< HEAD
-from sscha_mlp.report.run.data import labels_in_words, taken_over_labels
-from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
-from sscha_mlp.run_files.finished_run import new_labels
-=======
 from sscha_mlp.report.run.data import labels_in_words
 from sscha_mlp.run_files.answer import (
     TRANSLATION_THZ,
@@ -25,7 +20,6 @@ from sscha_mlp.run_files.answer import (
     corrected_row,
     thermodynamic_rows,
 )
->>>>>>> main
 from sscha_mlp.run_files.mode_levels import SAME_THZ
 from sscha_mlp.run_files.records.result import Corrected, Frequencies, Result
 
@@ -80,20 +74,8 @@ def _answer(result: Result) -> Table:
     table.add_column("Quantity")
     for name in ("Model", "Correction", "Result ± standard error"):
         table.add_column(name, justify="right", no_wrap=True)
-<<<<<<< HEAD
-    for name, key in (
-        ("Free energy (eV/atom)", "free_energy_eV_per_atom"),
-        ("Pressure (GPa)", "pressure_GPa"),
-    ):
-        table.add_row(name, *_corrected(result[key]))
-    volume = result["volume_A3_per_atom"]
-    table.add_row("Volume (Å³/atom)", "", "", with_error(volume["value"], volume["stderr"]))
-    for name, text in (*conventional_lattice(result), *state_values(result)):
-        table.add_row(name, "", "", text)
-=======
     for row in thermodynamic_rows(result):
         _add(table, row)
->>>>>>> main
     table.add_section()
     rows = [row for entry in result.frequencies_THz for row in _modes(entry)]
     table.add_row("Frequencies (THz)" if rows else "")

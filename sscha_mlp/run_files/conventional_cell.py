@@ -1,11 +1,7 @@
 """The lattice of a result as people quote it: the conventional cell, with its error."""
 
-<<<<<<< HEAD
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-=======
->>>>>>> main
 import numpy as np
 import spglib
 
@@ -18,12 +14,6 @@ MOST_COORDINATES: Final = 9
 _LATTICE: Final = {
     **{name: f"Lattice parameter {name} (Å)" for name in "abc"},
     **{name: f"Angle {name} (°)" for name in ("alpha", "beta", "gamma")},
-}
-
-_STATE: Final = {
-    "entropy_kB_per_atom": "Entropy (k/atom)",
-    "heat_capacity_kB_per_atom": "Heat capacity of the modes (k/atom)",
-    "zero_point_energy_eV_per_atom": "Zero-point energy (eV/atom)",
 }
 
 
@@ -44,15 +34,10 @@ def conventional_lattice(result: Result) -> list[tuple[str, str]]:
     ValueError, TypeError
         If the structure in it is none.
     """
-<<<<<<< HEAD
-    if result.get("lattice"):
+    if result.lattice:
         return _named(result)
-    keys = ("cell_A", "scaled_positions", "symbols")
-    if any(result.get(key) is None for key in keys):
-=======
     symbols = result.symbols
     if symbols is None or result.cell_A is None or result.scaled_positions is None:
->>>>>>> main
         return []
     kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(symbols), start=1)}
     cell = np.asarray(result.cell_A, dtype=np.float64).reshape(3, 3)
@@ -72,31 +57,33 @@ def conventional_lattice(result: Result) -> list[tuple[str, str]]:
     return [("Lattice parameters a, b, c (Å)", text)]
 
 
-def _named(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _named(result: Result) -> list[tuple[str, str]]:
     """Rows of the parameters that a result has by their names."""
-    lattice, coordinates = result["lattice"], result.get("coordinates") or {}
     rows = [
-        (_LATTICE[name], with_error(one["value"], one["stderr"], fallback=4))
-        for name, one in lattice.items()
+        (_LATTICE[name], with_error(one.value, one.stderr, fallback=4))
+        for name, one in result.lattice.items()
     ]
     rows += [
-        (f"Coordinate {name}", with_error(one["value"], one["stderr"], fallback=4))
-        for name, one in list(coordinates.items())[:MOST_COORDINATES]
+        (f"Coordinate {name}", with_error(one.value, one.stderr, fallback=4))
+        for name, one in list(result.coordinates.items())[:MOST_COORDINATES]
     ]
-    more = len(coordinates) - MOST_COORDINATES
+    more = len(result.coordinates) - MOST_COORDINATES
     return [*rows, (f"{more} coordinates more", "in result.json")] if more > 0 else rows
 
 
-def state_values(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def state_values(result: Result) -> list[tuple[str, str]]:
     """Return entropy, heat capacity and zero-point energy, each as a name and a text.
 
     Parameters
     ----------
     result
-        Mapping of result.json; nothing is returned where an earlier version wrote none.
+        Nothing is returned where an earlier version wrote none.
     """
+    found = {
+        "Entropy (k/atom)": result.entropy_kB_per_atom,
+        "Heat capacity of the modes (k/atom)": result.heat_capacity_kB_per_atom,
+        "Zero-point energy (eV/atom)": result.zero_point_energy_eV_per_atom,
+    }
     return [
-        (name, with_error(result[key]["value"], result[key]["stderr"]))
-        for key, name in _STATE.items()
-        if result.get(key)
+        (name, with_error(one.value, one.stderr)) for name, one in found.items() if one is not None
     ]

@@ -4,12 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sscha_mlp.quantities import reduced_formula
-<<<<<<< HEAD
-from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
-=======
 from sscha_mlp.run_files.answer import answer_rows
 from sscha_mlp.run_files.records.result import Result
->>>>>>> main
 from sscha_mlp.tables import ShownContent, Table
 
 
@@ -29,29 +25,12 @@ def result_table(result: Mapping[str, Any]) -> Table:
     result
         What :func:`sscha_mlp.run` returns, or the content of ``result.json``.
     """
-<<<<<<< HEAD
-    labels, volume = result["labels"], result["volume_A3_per_atom"]
-    rows = [
-        _corrected_row("free energy (eV/atom)", result["free_energy_eV_per_atom"]),
-        _corrected_row("pressure (GPa)", result["pressure_GPa"]),
-        ("volume (Å³/atom)", "", with_error(volume["value"], volume["stderr"])),
-        *(
-            (f"{name[0].lower()}{name[1:]}", "", text)
-            for name, text in (*conventional_lattice(result), *state_values(result))
-        ),
-        *_extreme_modes(result),
-        ("labels", "", _counts(labels)),
-    ]
-    word = "certified" if result["converged"] else "NOT certified"
-    title = f"{reduced_formula(result['formula'])} at {result['temperature_K']:g} K: {word}"
-=======
     found = Result.of(result)
     answer = [(one.name, one.model, one.result) for one in answer_rows(found)]
     rows = [(f"{name[0].lower()}{name[1:]}", *texts) for name, *texts in answer]
     labels = ("labels", "", f"{found.labels.total} ({found.labels.uses})")
     word = "certified" if found.converged else "NOT certified"
     title = f"{reduced_formula(found.formula or '')} at {found.temperature_K:g} K: {word}"
->>>>>>> main
     columns = ("", "model", "result")
     return Table(title, (*rows, labels), columns, _sentence(found.stop_reason))
 

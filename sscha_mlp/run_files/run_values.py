@@ -221,17 +221,14 @@ def _conventional_cell(
     return (a, b, c), (alpha, beta, gamma)
 
 
-def _lattice_errors(result: Mapping[str, Any]) -> dict[str, float]:
+def _lattice_errors(result: Result) -> dict[str, float]:
     """Errors of a, b and c by the names of a result; b is a where symmetry makes it so."""
-    lattice = {
-        name: one
-        for name, one in (result.get("lattice") or {}).items()
-        if one["stderr"] is not None
+    errors = {
+        name: one.stderr
+        for name, one in result.lattice.items()
+        if name in "abc" and np.isfinite(one.stderr)
     }
-    errors = {name: float(one["stderr"]) for name, one in lattice.items() if name in "abc"}
-    if "a" in errors:
-        errors = {"b": errors["a"], "c": errors["a"], **errors}
-    return errors
+    return {"b": errors["a"], "c": errors["a"], **errors} if "a" in errors else errors
 
 
 def _soft_mode(place: RunDirectory) -> dict[str, Any] | None:

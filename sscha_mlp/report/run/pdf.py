@@ -340,6 +340,6 @@ def _frequency_tolerances(data: ReportData) -> dict[str, float]:
     Results of an earlier version do not say them; their settings do.
     """
     asked = (data.settings.get("certificate") or {}).get("tolerances") or {}
-    had = (data.result.get("tolerances") or {}).get("certificate") or asked
+    had = (data.result.tolerances or {}).get("certificate") or asked
     names = {"tolerance_THz": "frequency_thz", "tolerance_relative": "frequency_relative"}
     return {name: float(had[key]) for name, key in names.items() if key in had}

@@ -33,13 +33,8 @@ from sscha_mlp.report.page.style import (
 from sscha_mlp.report.phonons.figures import draw_phonons
 from sscha_mlp.report.run.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.run.data import ReportData, labels_in_words
-<<<<<<< HEAD
-from sscha_mlp.report.run.frequency_figures import mode_values
-from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
-=======
 from sscha_mlp.run_files.answer import TRANSLATION_THZ, answer_rows
 from sscha_mlp.run_files.records.result import Frequencies, Result
->>>>>>> main
 from sscha_mlp.validation.certificate import Shift
 
 LEFT_OUT: Final = (
@@ -57,8 +52,6 @@ LEFT_OUT: Final = (
 """What no error bar in the report covers."""
 
 _MOST_MODES: Final = 36
-
-_MOST_PARAMETERS: Final = 8
 
 _LEFT_OUT_SIZE: Final = 7.6
 
@@ -288,77 +281,7 @@ def _write_answer(flow: Flow, data: ReportData) -> None:
     flow.table(columns, rows, size=8.8)
 
 
-<<<<<<< HEAD
-def _answer_row(name: str, value: Mapping[str, Any] | None) -> list[str]:
-    if not value:
-        return [name, DASH, DASH, DASH]
-    stderr = value.get("stderr")
-    corrected = with_error(value.get("corrected"), stderr, fallback=4)
-    decimals = 4 if corrected == DASH else len(corrected.partition(" ±")[0].partition(".")[2])
-    return [
-        name,
-        fixed(value.get("model"), decimals),
-        fixed(value.get("correction"), decimals, sign=True),
-        corrected,
-    ]
-
-
-def _cell_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    volume = result.get("volume_A3_per_atom") or {}
-    text = with_error(volume.get("value"), volume.get("stderr"))
-    rows = [["Volume (Å³/atom)", "", "", text]]
-    rows += [[name, "", "", value] for name, value in _named(result)]
-    if result.get("cell_A") is not None and len(rows) == 1:
-        cell = np.asarray(result["cell_A"], dtype=float)
-        lengths = ", ".join(fixed(one, 4) for one in np.linalg.norm(cell, axis=1))
-        rows.append(["Primitive lattice vectors, lengths (Å)", "", "", lengths])
-    return rows
-
-
-def _named(result: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Lattice parameters, coordinates and sums over modes; where there are many, the first."""
-    rows = conventional_lattice(result)
-    if len(rows) > _MOST_PARAMETERS:
-        rows = [*rows[: _MOST_PARAMETERS - 1], ("More lattice and coordinates", "in result.json")]
-    return [*rows, *state_values(result)]
-
-
-def _extreme_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the lowest frequency that is not a translation, and the highest."""
-    modes = [
-        (corrected, model, stderr, q_name(entry["q"]))
-        for entry in entries
-        for corrected, model, stderr in zip(
-            mode_values(entry, "corrected"),
-            mode_values(entry, "model"),
-            mode_values(entry, "stderr"),
-            strict=True,
-        )
-        if is_number(corrected) and abs(model) > 1.0e-2
-    ]
-    if not modes:
-        return [["Frequencies (THz)", DASH, DASH, DASH]]
-    rows = []
-    for name, mode in (("Softest", min(modes, key=_first)), ("Hardest", max(modes, key=_first))):
-        corrected, model, stderr, q = mode
-        row = {
-            "model": model,
-            "correction": corrected - model,
-            "corrected": corrected,
-            "stderr": stderr,
-        }
-        rows.append(_answer_row(f"{name} mode, q = {q} (THz)", row))
-    return rows
-
-
-def _first(mode: tuple[float, float, float, str]) -> float:
-    return mode[0]
-
-
-def _write_frequencies(flow: Flow, entries: Sequence[Mapping[str, Any]]) -> None:
-=======
 def _write_frequencies(flow: Flow, entries: Sequence[Frequencies]) -> None:
->>>>>>> main
     """Write all corrected frequencies, if the first page has room for them."""
     rows = [
         (
