@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input_of
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
@@ -142,7 +143,7 @@ def run_sweep(
     directory
         Of the sweep; made if needed.  ``sweep.json`` is written after each generation of points.
     where
-        Where points are computed that do not stand on each other; one after the other in this
+        Where independent points are computed; one after the other in this
         process by default, and where labels are computed by hand.
     afterwards
         Called with the directory of each run that has finished; importable from a module.
@@ -199,6 +200,8 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+        for journal in sorted((path / "points").glob("*/journal.jsonl")):
+            require_same_input_of(settings.shared(*first), RunDirectory(journal.parent))
         earlier = stored.get("first", first)
         if earlier[0] in settings.temperatures and earlier[1] in settings.pressures:
             first = (float(earlier[0]), float(earlier[1]))
@@ -308,7 +311,7 @@ class _Sweeping:
         )
 
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
-        """Run points that do not stand on each other."""
+        """Run independent points: none continues from another of them."""
         waiting = None
         finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
@@ -339,7 +342,7 @@ class _Sweeping:
         missing = [one for one, _ in tasks if not self.place(one).result.is_file()]
         if missing:
             names = "; ".join(_in_words(one.temperature, one.pressure) for one in missing)
-            self.observer.stage(f"points that do not stand on each other: {names}")
+            self.observer.stage(f"independent points: {names}")
         with self.machines.executor(factory, n_workers=2, isolate=True) as executor:
             for index, outcome in executor.run([task for _, task in tasks]):
                 yield tasks[index][0], _error_in(outcome)
