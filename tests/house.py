@@ -19,6 +19,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("digits",),
     ("tables",),
     ("resources",),
+    ("named_objects",),
     ("parallel",),
     ("quippy_adapter",),
     ("crystal",),

@@ -19,12 +19,12 @@ from typer.main import get_command
 
 import sscha_mlp
 from sscha_mlp.cli.app import app
-from sscha_mlp.potentials.gap.settings import GapSettings
-from sscha_mlp.potentials.mtp.settings import MtpSettings
+from sscha_mlp.potentials.names import built_in_kinds
+from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.run_files.settings import EXECUTION, RunSettings
 
 DOCS = Path(__file__).parents[1]
-OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}
+OF_POTENTIALS = {f"potential.{name}": find_kind(name).settings for name in built_in_kinds()}
 """Settings whose dataclass a run looks up by the kind of potential."""
 
 _CHOICE = (

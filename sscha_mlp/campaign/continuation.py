@@ -17,6 +17,7 @@ from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.journal import Payload
@@ -109,7 +110,9 @@ def _copy(context: Context) -> Payload:
         **dataset.counts,
     }
     kind = str(origin.result["model"]["kind"])
-    if context.settings.model in (kind, AUTO) and _same_settings(context.settings, origin, kind):
+    asked = context.settings.model
+    alike = asked == AUTO or find_kind(asked).name == kind
+    if alike and _same_settings(context.settings, origin, kind):
         _copy_directory(origin.model_directory, context.directory.model(0))
         payload["fit"] = origin.last("fit/") | {"sha256": origin.result["model"]["sha256"]}
         payload["choice"] = origin.last("choice/")

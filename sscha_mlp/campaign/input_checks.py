@@ -5,7 +5,8 @@ from pathlib import Path
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.potentials.registry import KINDS
+from sscha_mlp.potentials.names import kind_names
+from sscha_mlp.potentials.registry import find_kind, installed_kinds
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import AUTO, RunSettings
@@ -37,11 +38,7 @@ def check_input(settings: RunSettings) -> None:
     InputError
         If one of them cannot be used.
     """
-    if settings.model not in (*KINDS, AUTO):
-        raise ConfigError(
-            f"There is no potential of the kind {settings.model!r}; the known kinds are: "
-            f"{', '.join((*KINDS, AUTO))}."
-        )
+    check_model(settings)
     reference = get_reference(settings.reference)
     if settings.origin:
         check_origin(settings)
@@ -54,6 +51,29 @@ def check_input(settings: RunSettings) -> None:
         _check_masses_of_dyn(settings)
     if not settings.dyn:
         reference.check_elements(read_input(settings).to_ase())
+
+
+def check_model(settings: RunSettings) -> None:
+    """Check that the kind of potential exists, is installed, and can take its settings.
+
+    Raises
+    ------
+    InputError
+        If not, or if settings are given for a kind that there is not.
+    """
+    if settings.model == AUTO:
+        kinds, _ = installed_kinds()
+    else:
+        kinds = (find_kind(settings.model),)
+    for kind in kinds:
+        kind.require_ready(settings.hyper_parameters(kind.name))
+    known = {kind.name for kind in kinds} | set(kind_names())
+    for name in settings.potential:
+        if name not in known:
+            raise ConfigError(
+                f"Unknown setting potential.{name}; the known kinds of potential are: "
+                f"{', '.join(sorted(known))}."
+            )
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:

@@ -27,7 +27,13 @@ from sscha_mlp.campaign.finalisation import (
     missing_strain,
     stop_reason,
 )
-from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
+from sscha_mlp.campaign.fitting import (
+    fit_model,
+    has_learnt_all,
+    load_model,
+    n_explored,
+    validate,
+)
 from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
@@ -217,13 +223,14 @@ class _Run:
         """
         training, name = self.settings.training, f"train-{phase}"
         count = self.affordable(training.n_extra)
-        if potential.uncertainty_limit is None or count < 1:
+        stated = potential.uncertainty
+        if stated is None or stated.limit is None or count < 1:
             return False
         if not relaxed.broke_down:
             text = f"labels: at most {count} to train, where the model does not know enough"
             begin_labels(self.context, text, [(name, 0)])  # how many is not known yet
             return self.add_chosen(name, count, potential, strict=True) > 0
-        count = min(count, max(training.explored_for(potential.kind), MIN_LABELS))
+        count = min(count, max(n_explored(self.context, potential), MIN_LABELS))
         text = f"labels: {count} to train, in strained cells: the model does not know the volume"
         begin_labels(self.context, text, [(name, count)])
         batch = label_batch(self.context, self.at.state, name, count, strain=training.strain)
@@ -288,7 +295,7 @@ class _Run:
                 again = relaxed.left_domain and lesson < training.max_lessons
                 if again and self.take_lesson(potential, phase, relaxed):
                     continue
-                count = self.affordable(training.explored_for(potential.kind))
+                count = self.affordable(n_explored(self.context, potential))
                 self.learn_there("train-explored", count, potential, relaxed)
                 return
 
@@ -345,7 +352,7 @@ class _Run:
 
     def learn_where_it_failed(self, potential: Potential, relaxed: Relaxed, number: int) -> bool:
         """Label the ensemble on which the model left its domain; False if the budget is spent."""
-        wanted = self.settings.training.explored_for(potential.kind)
+        wanted = n_explored(self.context, potential)
         count = self.affordable(max(wanted, MIN_LABELS))
         if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
             return False

@@ -8,6 +8,7 @@ import numpy as np
 
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.scha.estimators import Samples
 
@@ -23,8 +24,8 @@ class Alarm:
     limit
         Beyond it the model is stopped; None for no limit.
     fraction
-        Which part of the configurations may lie beyond an absolute limit; None where the limit is
-        relative to the test set, and the median of some configurations is compared with it.
+        Which part of the configurations may lie beyond the limit; None where the median of some
+        configurations is compared with it.
     name
         What the uncertainty is called.
     compression
@@ -39,8 +40,8 @@ class Alarm:
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
 
-        An absolute uncertainty came with the values of the population; a relative one is asked of
-        some of its configurations.
+        Where a quantile is wanted, the uncertainty came with the values of the population; for a
+        median, some of its configurations are asked.
         """
         if self.fraction is not None:
             values, quantile = drawn.uncertainty, 1.0 - self.fraction
@@ -108,10 +109,14 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
     validation
         Key of the validation of this model on the test set.
     """
-    training, name = context.settings.training, potential.uncertainty_name
+    training, stated = context.settings.training, potential.uncertainty
     known = compression_of(context.journal["start"])
-    if potential.uncertainty_limit is not None:
-        return Alarm(training.break_grade, training.break_fraction, name, known)
+    if stated is None:
+        return Alarm(None, None, "", known)
+    if stated.limit is not None:
+        limit = stated.limit if training.break_grade is None else training.break_grade
+        quantile = stated.statistic is Statistic.QUANTILE
+        return Alarm(limit, training.break_fraction if quantile else None, stated.text, known)
     usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
-    limit = None if usual is None else training.alarm_ratio * float(usual)
-    return Alarm(limit, None, name, known)
+    relative = None if usual is None else training.alarm_ratio * float(usual)
+    return Alarm(relative, None, stated.text, known)

@@ -8,6 +8,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.names import DEFAULT, built_in_kinds
 
 RUN: str = "What to run"
 TUNING: str = "How it is run"
@@ -98,9 +99,10 @@ ModelKind = Annotated[
     str | None,
     Option(
         "--model",
-        metavar="mtp|gap|auto",
-        help="Kind of potential to fit: mtp, gap, or auto for the better of the two on held-out "
-        "training labels. \\[default: mtp]",
+        metavar="KIND",
+        help=f"Kind of potential to fit: {', '.join(built_in_kinds())}, that of an installed "
+        "package, package.module:name for one of your own, or auto for the best of those that are "
+        f"installed, on held-out training labels. \\[default: {DEFAULT}]",
         rich_help_panel=RUN,
     ),
 ]

@@ -100,7 +100,7 @@ class _Choice:
     def __init__(
         self, potential: "Potential", known: "Sequence[Atoms]", pool: "Sequence[Atoms]"
     ) -> None:
-        from sscha_mlp.potentials.mtp import MtpPotential
+        from sscha_mlp.potentials.mtp.model import MtpPotential
 
         self.potential, self.known, self.pool = potential, known, pool
         self.old: NDArray[Any] | None = None

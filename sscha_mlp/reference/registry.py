@@ -1,10 +1,8 @@
 """From what a user writes to a reference: a name, ``package.module:factory``, or a TOML file."""
 
 import hashlib
-import importlib
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +14,7 @@ from ase.calculators.calculator import Calculator
 
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
+from sscha_mlp.named_objects import import_object
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
 from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
@@ -262,23 +261,8 @@ def _built_in(name: str, parameters: dict[str, Any]) -> Reference:
 
 
 def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:
-    """Import ``module:function``; the places go to the front of the search path and stay there."""
-    module_name, _, attribute = spec.partition(":")
-    for place in reversed(places):
-        if str(place) not in sys.path:
-            sys.path.insert(0, str(place))
-    importlib.invalidate_caches()
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except AttributeError as err:
-        raise ConfigError(f"The reference {spec!r}: {err}.") from err
-    except Exception as err:
-        raise ConfigError(
-            f"The reference {spec!r}: the module {module_name!r} cannot be imported "
-            f"({type(err).__name__}: {err}); looked in {places[0]} and the Python path."
-        ) from err
+    """Import ``module:function``, which may lie in one of the places."""
+    value: Any = import_object(spec, what="The reference", places=places)
     if not callable(value):
         raise ConfigError(f"The reference {spec!r} is a {type(value).__name__}, not a function.")
     factory: Callable[..., Any] = value

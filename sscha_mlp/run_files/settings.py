@@ -16,6 +16,8 @@ from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
 from sscha_mlp.errors import ConfigError, cause_of
 from sscha_mlp.parallel import ExecutorSettings
+from sscha_mlp.potentials.names import DEFAULT, built_in_kinds
+from sscha_mlp.potentials.registry import find_kind, installed_kinds
 from sscha_mlp.run_files.stage_settings import (
     CertificateSettings,
     LoopSettings,
@@ -39,6 +41,9 @@ ENGINES: Final = ("native", "python-sscha")
 
 _MAIN: Final = ("temperature", "pressure", "supercell", "reference", "model", "configs", "seed")
 """Settings that a table shows also where they are the defaults."""
+
+_WRITTEN_BEFORE: Final = {"break_grade": 10.0, "save_grade": 2.0}
+"""What earlier versions wrote where the settings of the training left the limit to the kind."""
 
 AUTO: Final = "auto"
 """In place of a kind of potential: choose it by cross-validation."""
@@ -69,8 +74,8 @@ class RunSettings(Shown):
     reference
         Name, ``package.module:function`` or TOML file of the calculator taken for the truth.
     model
-        Kind of potential that is fitted: ``gap``, ``mtp``, or ``auto`` for the better of the two on
-        held-out training labels.
+        Kind of potential that is fitted: its name, ``package.module:name`` for one of your own, or
+        ``auto`` for the best of those that are installed, on held-out training labels.
     configs
         Configurations per population; even, at least 20.
     seed
@@ -99,8 +104,8 @@ class RunSettings(Shown):
     masses
         Mass of every atom of an element, amu, by chemical symbol; others keep those of the
         structure.
-    gap, mtp
-        Hyper-parameters of this kind, in place of what is chosen on held-out labels.
+    potential
+        Hyper-parameters by the name of a kind, in place of what is chosen on held-out labels.
     """
 
     temperature: float
@@ -111,7 +116,7 @@ class RunSettings(Shown):
     origin: str = ""
     supercell: tuple[int, int, int] = (2, 2, 2)
     reference: str = "tersoff"
-    model: str = "mtp"
+    model: str = DEFAULT
     configs: int = 1000
     seed: int = 0
     max_labels: int = 300
@@ -128,8 +133,7 @@ class RunSettings(Shown):
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     model_executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     masses: Mapping[str, float] = field(default_factory=dict)
-    gap: Mapping[str, Any] = field(default_factory=dict)
-    mtp: Mapping[str, Any] = field(default_factory=dict)
+    potential: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is computed."""
@@ -189,8 +193,7 @@ class RunSettings(Shown):
 
     def hyper_parameters(self, kind: str) -> dict[str, Any]:
         """Return the settings that were given for a kind of potential."""
-        given = {"gap": self.gap, "mtp": self.mtp}
-        return dict(given.get(kind, {}))
+        return dict(self.potential.get(kind, {}))
 
     def relaxation_settings(self) -> RelaxationSettings:
         """Return the settings of the final relaxation."""
@@ -230,8 +233,7 @@ class RunSettings(Shown):
             {
                 **asdict(self),
                 "masses": dict(self.masses),
-                "gap": dict(self.gap),
-                "mtp": dict(self.mtp),
+                "potential": {name: dict(one) for name, one in self.potential.items()},
             }
         )
         return plain
@@ -247,8 +249,39 @@ class RunSettings(Shown):
         """
         if "temperature" not in values:
             raise ConfigError("No temperature is given; write for example --T 300.")
-        settings: RunSettings = _build(cls, values, "")
+        settings: RunSettings = _build(cls, as_now(values), "")
         return settings
+
+
+def as_now(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run as they are written now.
+
+    Earlier versions had the table of a kind of potential by itself, ``[KIND]`` in place of
+    ``[potential.KIND]``, and wrote the limits of the uncertainty where none were given.
+
+    Raises
+    ------
+    ConfigError
+        If the settings of a kind are not a table.
+    """
+    now, tables = dict(values), dict(_table(values.get("potential", {}), "potential"))
+    former = [kind for kind in built_in_kinds() if kind in now]
+    for kind in former:
+        tables[kind] = merge(_table(tables.get(kind, {}), kind), _table(now.pop(kind), kind))
+    for kind, one in tables.items():
+        _table(one, f"potential.{kind}")
+    if former and isinstance(training := now.get("training"), Mapping):
+        now["training"] = {
+            key: value for key, value in training.items() if _WRITTEN_BEFORE.get(key) != value
+        }
+    return {**now, "potential": tables} if tables or "potential" in now else now
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    """Check that a value is a table of settings."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
+    return value
 
 
 def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
@@ -264,9 +297,7 @@ def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Check and convert one plain value."""
     if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
-        return _build(hint, value, where + ".")  # type: ignore[arg-type]
+        return _build(hint, _table(value, where), where + ".")  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _choice(hint, value, where)
     if get_origin(hint) is tuple:
@@ -274,9 +305,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where} = {value!r} must be a list.")
         return tuple(value)
     if get_origin(hint) is Mapping:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
-        return value
+        return _table(value, where)
     allowed = tuple(one for one in (*get_args(hint), hint) if isinstance(one, type))
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -373,9 +402,24 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one line per setting that differs and decides the result."""
     before, after = flatten(old), flatten(new)
-    keys = [key for key in {**before, **after} if key.partition(".")[0] not in EXECUTION]
+    devices = _devices(new)
+    keys = [
+        key
+        for key in {**before, **after}
+        if key.partition(".")[0] not in EXECUTION and key not in devices
+    ]
     return [
         f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def _devices(values: Mapping[str, Any]) -> set[str]:
+    """Return the settings that say where the kind of potential computes."""
+    model = values.get("model", DEFAULT)
+    try:
+        kinds = installed_kinds()[0] if model == AUTO else (find_kind(str(model)),)
+    except ConfigError:
+        return set()
+    return {f"potential.{one.name}.{one.device.setting}" for one in kinds if one.device}

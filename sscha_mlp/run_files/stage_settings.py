@@ -1,7 +1,6 @@
 """Settings of the stages of a run: start, training, relaxation, certificate."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
@@ -11,8 +10,6 @@ from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.minimiser import MinimiserSettings
 from sscha_mlp.scha.relaxation import Tolerances
 from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
-
-_N_EXPLORED: Final = {"gap": 48, "mtp": 24}
 
 
 @dataclass(frozen=True)
@@ -60,11 +57,11 @@ class TrainingSettings:
     n_test
         Test labels drawn at the start state, at least 4; no fit ever sees them.
     n_explored
-        Training labels drawn where a short relaxation with the first model leads; when left out, 48
-        for a GAP, and 24 for an MTP, which has learnt on the way.
+        Training labels drawn where a short relaxation with the first model leads; when left out,
+        as many as the kind of potential wants: 48, or 24 where it has learnt on the way.
     n_extra
-        Labels chosen from the ensemble after a failed certificate, beside those of the check; for
-        an MTP also the most labels of one lesson.
+        Labels chosen from the ensemble after a failed certificate, beside those of the check; also
+        the most labels of one lesson.
     strain
         Largest strain of the cells of labels that are drawn where a relaxation broke down: those of
         one cell do not say how the energy changes with the volume.
@@ -73,15 +70,17 @@ class TrainingSettings:
     explore_populations
         Largest number of populations of the short relaxation.
     alarm_ratio
-        A GAP has left its domain when its median uncertainty exceeds that on the test set this many
-        times.
+        Where the uncertainty of a kind of potential has no limit of its own, a model has left its
+        domain when its median uncertainty exceeds that on the test set this many times.
     break_grade
-        An MTP has left its domain when its extrapolation grade exceeds this on more than
-        ``break_fraction`` of a population.
+        Where it has one, as an extrapolation grade has, a model has left its domain when its
+        uncertainty exceeds this on more than ``break_fraction`` of a population; that limit when
+        left out, which for an MTP is a grade of 10.
     break_fraction
         See ``break_grade``; at least 0, less than 1.
     save_grade
-        In a lesson, configurations of a lower extrapolation grade are not labelled.
+        In a lesson, configurations of a lower uncertainty are not labelled; when left out, what
+        the kind says, which for an MTP is a grade of 2.
     max_lessons
         How often a relaxation may stop to learn before it counts as another round; 0 for never.
     """
@@ -95,9 +94,9 @@ class TrainingSettings:
     explore_configs: int = 200
     explore_populations: int = 5
     alarm_ratio: float = 3.0
-    break_grade: float = 10.0
+    break_grade: float | None = None
     break_fraction: float = 0.001
-    save_grade: float = 2.0
+    save_grade: float | None = None
     max_lessons: int = 4
 
     def __post_init__(self) -> None:
@@ -120,16 +119,11 @@ class TrainingSettings:
                 "exploration out."
             )
 
-    def explored_for(self, kind: str) -> int:
-        """Return the number of labels after the exploration with a kind of potential."""
-        if self.n_explored is not None:
-            return self.n_explored
-        return _N_EXPLORED.get(kind, _N_EXPLORED["gap"])
-
     def _check_limits(self) -> None:
         """Check when a model is stopped."""
         for name in ("alarm_ratio", "break_grade", "save_grade"):
-            if not getattr(self, name) > 0:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is not above 0.")
         if not 0 <= self.strain < 0.1:
             raise ConfigError(f"training.strain = {self.strain} is not between 0 and 0.1.")
