@@ -11,11 +11,13 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
-from sscha_mlp.scha.cell import cell_strain, stiffness
+from sscha_mlp.scha.cell_response import cell_response
+from sscha_mlp.scha.cell_step import cell_strain
 from sscha_mlp.validation.certificate import Certificate, Verdict
 from sscha_mlp.validation.correction import Corrected, correct
 
@@ -41,12 +43,10 @@ def missing_strain(
     """Strain that brings the corrected stress on target, shape (3, 3)."""
     if corrected is None:
         return np.zeros((3, 3))
+    target = -context.settings.pressure * units.GPA * np.eye(3)
+    response = cell_response(potential, corrected.dynamical_matrix, context.group)
     return cell_strain(
-        corrected.stress.value,
-        context.settings.pressure * units.GPA,
-        stiffness(potential, corrected.dynamical_matrix.supercell.crystal),
-        context.group,
-        mode=context.settings.cell,
+        corrected.stress.value - target, response, context.group, mode=context.settings.cell
     )
 
 
@@ -115,8 +115,7 @@ def _too_few_left(context: Context, spent: int) -> str:
 
 def export(context: Context, corrected: DynamicalMatrix, model: DynamicalMatrix) -> None:
     """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
-    from sscha_mlp.scha.python_sscha import write_dyn
-
+    born = born_of_file(context.directory.dyn / "start_dyn1")
     for name, state in (("final", corrected), ("model", model)):
         save_state(context.directory.state(name), state)
-        write_dyn(context.directory.dyn / f"{name}_dyn", state)
+        write_dyn(context.directory.dyn / f"{name}_dyn", state, born=born)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.structure import Crystal, read_structure
-from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
+from sscha_mlp.errors import ConfigError
 from sscha_mlp.potentials.names import kind_names
 from sscha_mlp.potentials.registry import find_kind, installed_kinds
 from sscha_mlp.reference.registry import get_reference
@@ -31,22 +32,24 @@ def read_input(settings: RunSettings) -> Crystal:
 
 
 def check_input(settings: RunSettings) -> None:
-    """Check that structure, reference and kind of model exist and belong together.
+    """Check that structure, reference, kind of model and engine exist and belong together.
 
     Raises
     ------
     InputError
-        If one of them cannot be used.
+        If one of them cannot be used, or the engine is not installed.
     """
+    if settings.engine == "python-sscha":
+        from sscha_mlp.scha.python_sscha import upstream
+
+        upstream()
     check_model(settings)
     reference = get_reference(settings.reference)
     if settings.origin:
         check_origin(settings)
         return
-    if settings.dyn and not Path(f"{settings.dyn}1").is_file():
-        raise InputError(
-            f"There is no file {settings.dyn}1; give the path of the dyn files without number."
-        )
+    if settings.dyn:
+        dyn_paths(settings.dyn)
     if settings.dyn and settings.masses:
         _check_masses_of_dyn(settings)
     if not settings.dyn:
@@ -77,6 +80,4 @@ def check_model(settings: RunSettings) -> None:
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:
-    from sscha_mlp.scha.python_sscha import read_dyn
-
     read_dyn(settings.dyn).crystal.with_masses(settings.masses)
