@@ -10,6 +10,8 @@ from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.records.models import ValidationRecord
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.scha.estimators import Samples
 
 _N_SAMPLED: Final = 24
@@ -110,13 +112,13 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
         Key of the validation of this model on the test set.
     """
     training, stated = context.settings.training, potential.uncertainty
-    known = compression_of(context.journal["start"])
+    known = compression_of(context.journal.get(StartRecord))
     if stated is None:
         return Alarm(None, None, "", known)
     if stated.limit is not None:
         limit = stated.limit if training.break_grade is None else training.break_grade
         quantile = stated.statistic is Statistic.QUANTILE
         return Alarm(limit, training.break_fraction if quantile else None, stated.text, known)
-    usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
-    relative = None if usual is None else training.alarm_ratio * float(usual)
+    usual = context.journal.get(ValidationRecord, validation).median_uncertainty
+    relative = None if usual is None else training.alarm_ratio * usual
     return Alarm(relative, None, stated.text, known)
