@@ -11,6 +11,7 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.active_set import select_add
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.potentials.registry import kind_of
 from sscha_mlp.potentials.selection import (
     HasDescriptors,
     HasGradingRows,
@@ -21,6 +22,17 @@ from sscha_mlp.potentials.selection import (
 
 _PER_CHOICE: Final = 10
 """Configurations that each one is chosen from, where looking at one is expensive."""
+
+
+def n_explored(context: Context, potential: Potential) -> int:
+    """Return how many labels are drawn where a relaxation leads, as settings or kind say."""
+    given = context.settings.training.n_explored
+    return kind_of(potential).schedule.n_explored if given is None else given
+
+
+def has_limit(potential: Potential) -> bool:
+    """Whether the model's uncertainty has a limit of its own."""
+    return potential.uncertainty is not None and potential.uncertainty.limit is not None
 
 
 class Chooser:
@@ -58,12 +70,6 @@ class Chooser:
         self.strict = strict
 
     @property
-    def limited(self) -> bool:
-        """Whether the model's uncertainty has a limit of its own."""
-        stated = self.potential.uncertainty
-        return stated is not None and stated.limit is not None
-
-    @property
     def _worth(self) -> float:
         """The uncertainty above which a configuration is worth a label."""
         given, stated = self.context.settings.training.save_grade, self.potential.uncertainty
@@ -72,7 +78,9 @@ class Chooser:
 
     def n_candidates(self, count: int) -> int:
         """Return how many configurations are looked at to choose `count`."""
-        return max(self.context.settings.configs if self.limited else 0, _PER_CHOICE * count)
+        return max(
+            self.context.settings.configs if has_limit(self.potential) else 0, _PER_CHOICE * count
+        )
 
     def choose(self, ensemble: Ensemble, count: int) -> Sequence[int]:
         """Return the places of at most `count` configurations, the most instructive first."""
@@ -82,7 +90,7 @@ class Chooser:
         if self.strict:
             return self._worth_a_label(frames, count, known)
         rows = isinstance(self.potential, HasSiteDescriptors | HasDescriptors)
-        if self.limited and rows:
+        if has_limit(self.potential) and rows:
             method = SelectionMethod.D_OPTIMAL
         elif self.potential.uncertainty is None:
             method = SelectionMethod.FPS

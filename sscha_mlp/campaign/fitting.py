@@ -13,7 +13,7 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.potentials.choice import Candidate, Score, choose_settings
 from sscha_mlp.potentials.kind import HERE
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.registry import find_kind, fit, installed_kinds, kind_of, load
+from sscha_mlp.potentials.registry import find_kind, fit, installed_kinds, load
 from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord, ValidationRecord
 from sscha_mlp.run_files.settings import AUTO
 from sscha_mlp.validation.metrics import ValidationSet, compare
@@ -57,12 +57,6 @@ def load_model(context: Context, number: int) -> Potential:
         If it is missing or damaged.
     """
     return load(context.directory.model(number), n_workers=context.n_model_workers)
-
-
-def n_explored(context: Context, potential: Potential) -> int:
-    """Return how many labels are drawn where a relaxation leads, as settings or kind say."""
-    given = context.settings.training.n_explored
-    return kind_of(potential).schedule.n_explored if given is None else given
 
 
 def has_learnt_all(context: Context, dataset: Dataset, number: int) -> bool:

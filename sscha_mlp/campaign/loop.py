@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from sscha_mlp.campaign.active_learning import Chooser
+from sscha_mlp.campaign.active_learning import Chooser, has_limit, n_explored
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
@@ -27,13 +27,7 @@ from sscha_mlp.campaign.finalisation import (
     missing_strain,
     stop_reason,
 )
-from sscha_mlp.campaign.fitting import (
-    fit_model,
-    has_learnt_all,
-    load_model,
-    n_explored,
-    validate,
-)
+from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
@@ -225,8 +219,7 @@ class _Run:
         """
         training, name = self.settings.training, f"train-{phase}"
         count = self.affordable(training.n_extra)
-        stated = potential.uncertainty
-        if stated is None or stated.limit is None or count < 1:
+        if not has_limit(potential) or count < 1:
             return False
         if not relaxed.broke_down:
             text = f"labels: at most {count} to train, where the model does not know enough"
