@@ -331,5 +331,7 @@ def test_naming_kinds_loads_nothing_heavy():
 
 def test_a_run_directory_of_a_kind_is_read_where_the_kind_is_not(toy_run, monkeypatch):
     directory, _ = toy_run
-    monkeypatch.setattr("sscha_mlp.potentials.registry.find_kind", None)
+    monkeypatch.setitem(sys.modules, "toy_kind", None)
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        find_kind("toy_kind:KIND")
     assert RunDirectory(directory / "run").settings().model == "toy_kind:KIND"

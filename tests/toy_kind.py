@@ -13,7 +13,15 @@ from ase.neighborlist import neighbor_list
 
 from sscha_mlp.errors import ConfigError, FitError, InputError
 from sscha_mlp.potentials.domain import require_finite, require_usable
-from sscha_mlp.potentials.kind import Device, Kind, Need, Schedule, Statistic, Uncertainty
+from sscha_mlp.potentials.kind import (
+    Device,
+    Kind,
+    LabelCounts,
+    Need,
+    Schedule,
+    Statistic,
+    Uncertainty,
+)
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
 from sscha_mlp.potentials.record import (
     ModelRecord,
@@ -182,7 +190,7 @@ KIND = Kind(
     load=load,
     presets=presets,
     uncertainty=Uncertainty("spread of two fits", "eV/Å", Statistic.QUANTILE, 5.0, 0.5),
-    schedule=Schedule(n_explored=4, n_folds=2),
+    schedule=Schedule(need=LabelCounts(10, 4, 4, 4, 4, 8, 3, 2)),
     needs=(Need("numpy"),),
     device=Device("device", lambda: DEVICES[:1]),
     start="start",

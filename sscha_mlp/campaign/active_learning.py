@@ -11,7 +11,6 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.active_set import select_add
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.registry import kind_of
 from sscha_mlp.potentials.selection import (
     HasDescriptors,
     HasGradingRows,
@@ -22,12 +21,6 @@ from sscha_mlp.potentials.selection import (
 
 _PER_CHOICE: Final = 10
 """Configurations that each one is chosen from, where looking at one is expensive."""
-
-
-def n_explored(context: Context, potential: Potential) -> int:
-    """Return how many labels are drawn where a relaxation leads, as settings or kind say."""
-    given = context.settings.training.n_explored
-    return kind_of(potential).schedule.n_explored if given is None else given
 
 
 def has_limit(potential: Potential) -> bool:

@@ -81,13 +81,46 @@ class Uncertainty:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How a kind is trained in a run whose settings do not say it.
+class LabelCounts:
+    """How many labels each stage takes.
 
     Parameters
     ----------
-    n_explored
-        Labels that are drawn where a short relaxation with the first model leads.
+    n_start, n_test, n_explored
+        To train on at the start, to test on, and to train on where an exploration leads.
+    n_extra
+        Chosen ones after a failed check, and the most of an active-learning step.
+    n_check
+        Of the first look of a check.
+    n_reserve
+        Kept back for a check.
+    max_rounds, max_lessons
+        Rounds of a run, and active-learning steps of a relaxation.
+    """
+
+    n_start: int
+    n_test: int
+    n_explored: int
+    n_extra: int
+    n_check: int
+    n_reserve: int
+    max_rounds: int
+    max_lessons: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a kind is trained in a run whose settings do not say it.
+
+    The defaults are for kinds whose uncertainty has no limit of its own: a test set gives it its
+    scale, and the exploration is where most is learnt.
+
+    Parameters
+    ----------
+    need
+        Labels where a run takes as many as it turns out to need.
+    fixed
+        Labels where their number is fixed in advance.
     n_folds
         Parts of the training set of which each is held out once where settings are compared.
     n_folds_few
@@ -101,7 +134,8 @@ class Schedule:
         And if these are at least this part of the labels that are there now.
     """
 
-    n_explored: int = 48
+    need: LabelCounts = field(default_factory=lambda: LabelCounts(16, 6, 24, 8, 4, 12, 12, 4))
+    fixed: LabelCounts = field(default_factory=lambda: LabelCounts(24, 12, 48, 16, 36, 36, 5, 4))
     n_folds: int = 2
     n_folds_few: int = 2
     few: int = 0

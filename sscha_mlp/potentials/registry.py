@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sscha_mlp import potentials
 from sscha_mlp.errors import ConfigError, ModelError
 from sscha_mlp.named_objects import import_object
-from sscha_mlp.potentials.kind import Kind, Uncertainty
+from sscha_mlp.potentials.kind import Kind, Schedule, Uncertainty
 from sscha_mlp.potentials.names import GROUP, built_in_kinds, kind_names
 
 if TYPE_CHECKING:
@@ -185,6 +185,14 @@ def kind_of(potential: "Potential") -> Kind:
     """
     here = (potential.path / MARKER).is_file()
     return find_kind(place_of_kind(potential.path) if here else potential.kind)
+
+
+def schedule_of(spec: str) -> Schedule:
+    """Return how a kind is trained; the defaults where the kind is open or unknown here."""
+    try:
+        return find_kind(spec).schedule
+    except ConfigError:
+        return Schedule()
 
 
 def uncertainty_called(text: str) -> Uncertainty | None:
