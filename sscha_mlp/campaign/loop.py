@@ -452,8 +452,8 @@ class _Run:
     def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
-        A cell whose check has failed stays where it was checked: what a model that is not to be
-        believed says of another volume is no answer.
+        A cell whose check has failed stays where it was checked: the model has been shown to be
+        wrong there, and its pressure at another volume cannot be trusted either.
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED

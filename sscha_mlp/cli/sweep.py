@@ -99,7 +99,7 @@ def sweep(
         Option(
             "--points",
             metavar="WHERE",
-            help="Where points are computed that do not stand on each other: processes:2, "
+            help="Where independent points are computed: processes:2, "
             "dask-local:2, or as for --executor. \\[default: one after the other]",
             rich_help_panel=options.TUNING,
         ),

@@ -55,7 +55,7 @@ class FinishedRun:
 
     @property
     def generation(self) -> int:
-        """How many runs it stands on: 0 where it began with a structure."""
+        """How many runs it continues from: 0 where it began with a structure."""
         return self.result.generation
 
     @property

@@ -175,7 +175,7 @@ class SizeRows(tuple[SizeRow, ...], Shown):
 
 
 def size_rows(directory: str | Path) -> SizeRows:
-    """Collect a run and those that it stands on, at the same temperature and pressure.
+    """Collect a run and those that it continues from, at the same temperature and pressure.
 
     Parameters
     ----------

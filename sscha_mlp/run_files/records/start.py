@@ -90,7 +90,7 @@ class OriginRecord(Record):
     path
         Its directory.
     generation
-        How many finished runs this one stands on.
+        How many finished runs this one continues from.
     train, test, check
         Labels taken over, by what they served for there.
     fit

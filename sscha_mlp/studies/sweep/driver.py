@@ -142,7 +142,7 @@ def run_sweep(
     directory
         Of the sweep; made if needed.  ``sweep.json`` is written after each generation of points.
     where
-        Where points are computed that do not stand on each other; one after the other in this
+        Where independent points are computed; one after the other in this
         process by default, and where labels are computed by hand.
     afterwards
         Called with the directory of each run that has finished; importable from a module.
@@ -308,7 +308,7 @@ class _Sweeping:
         )
 
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
-        """Run points that do not stand on each other."""
+        """Run independent points: none continues from another of them."""
         waiting = None
         finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
@@ -339,7 +339,7 @@ class _Sweeping:
         missing = [one for one, _ in tasks if not self.place(one).result.is_file()]
         if missing:
             names = "; ".join(_in_words(one.temperature, one.pressure) for one in missing)
-            self.observer.stage(f"points that do not stand on each other: {names}")
+            self.observer.stage(f"independent points: {names}")
         with self.machines.executor(factory, n_workers=2, isolate=True) as executor:
             for index, outcome in executor.run([task for _, task in tasks]):
                 yield tasks[index][0], _error_in(outcome)
