@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.parallel.outcome import describe_exception
 
 
 def import_object(spec: str, *, what: str, places: Sequence[Path] = ()) -> Any:
@@ -42,7 +43,7 @@ def import_object(spec: str, *, what: str, places: Sequence[Path] = ()) -> Any:
         looked = f"{places[0]} and the Python path" if places else "the Python path"
         raise ConfigError(
             f"{what} {spec!r}: the module {module_name!r} cannot be imported "
-            f"({type(err).__name__}: {err}); looked in {looked}."
+            f"({describe_exception(err)}); looked in {looked}."
         ) from err
     return value
 

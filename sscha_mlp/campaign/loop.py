@@ -29,6 +29,7 @@ from sscha_mlp.campaign.finalisation import (
 from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -89,8 +90,8 @@ def run(
     place = RunDirectory(Path(directory))
     if not place.has_begun:
         check_input(settings)
-    settings = place.prepare(settings)
-    with place.locked(), open_run(settings, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer) as context:
+        require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)

@@ -140,7 +140,7 @@ def fit(
     FitError
         If the fit needs too much memory, fails, or did not read the data it was given.
     """
-    found, directory = find_kind(kind), Path(directory)
+    found, directory = find_kind(kind), Path(directory).absolute()
     found.require_installed()
     with _imports_of(found):
         potential: Potential = found.fit(
@@ -151,7 +151,7 @@ def fit(
             n_workers=n_workers,
             memory_limit=memory_limit,
             progress=progress,
-            start=start,
+            start=None if start is None else start.absolute(),
         )
     if kind != found.name:
         _keep_place(directory / MARKER, kind)
@@ -171,7 +171,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> "Potential":
     kind = find_kind(place_of_kind(Path(directory)))
     kind.require_installed()
     with _imports_of(kind):
-        potential: Potential = kind.load(Path(directory), n_workers=n_workers)
+        potential: Potential = kind.load(Path(directory).absolute(), n_workers=n_workers)
     return potential
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input_of
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
@@ -199,6 +200,8 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+        for journal in sorted((path / "points").glob("*/journal.jsonl")):
+            require_same_input_of(settings.shared(*first), RunDirectory(journal.parent))
         earlier = stored.get("first", first)
         if earlier[0] in settings.temperatures and earlier[1] in settings.pressures:
             first = (float(earlier[0]), float(earlier[1]))
