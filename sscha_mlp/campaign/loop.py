@@ -19,6 +19,7 @@ from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
+from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
     corrected_minimum,
     export,
@@ -291,6 +292,8 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
+        if potential.uncertainty_limit is not None:
+            cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
         if test:
@@ -306,7 +309,7 @@ class _Run:
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""
-        return make_alarm(self.context, potential, f"test-{self.at.fits - 1}")
+        return make_alarm(self.context, potential, self.at.fits - 1)
 
     def relax(
         self,

@@ -13,7 +13,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.run_files.records.models import ValidationRecord
+from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
@@ -21,6 +21,9 @@ from sscha_mlp.scha.influence import influence
 from sscha_mlp.validation.certificate import CertificateTolerances
 
 _N_SAMPLED: Final = 24
+
+_BEYOND_HELD_OUT: Final = 3.0
+"""A grade may be this many times that of labels which were held out and predicted well."""
 
 _PART: Final = 0.25
 """Part of a tolerance that configurations beyond the limit may contribute to the answer."""
@@ -171,13 +174,16 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1.0e3 else f"{value:.0f}"
 
 
-def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm:
+def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     """Return the alarm for a model: absolute where its kind knows a limit, else by a validation.
+
+    The grade of a model of few labels is large everywhere.  Where held-out labels of grades beyond
+    the limit predict an answer inside its tolerances, the limit is above theirs.
 
     Parameters
     ----------
-    validation
-        Key of the validation of this model on the test set.
+    number
+        Of the model.
     """
     training, stated = context.settings.training, potential.uncertainty
     known = compression_of(context.journal.get(StartRecord))
@@ -185,13 +191,16 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
         return Alarm(None, None, "", known)
     if stated.limit is not None:
         weight = None
+        limit = stated.limit if training.break_grade is None else training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
             weight = Weight(context.group, context.settings.certificate.tolerances)
-        limit = stated.limit if training.break_grade is None else training.break_grade
+            judged = context.journal.find(CrossFitRecord, number)
+            if judged is not None and judged.passed and judged.grade is not None:
+                limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
         quantile = stated.statistic is Statistic.QUANTILE
         part = training.break_fraction if quantile else None
         return Alarm(limit, part, stated.text, known, weight)
-    found = context.journal.find(ValidationRecord, validation)
+    found = context.journal.find(ValidationRecord, f"test-{number}")
     usual = None if found is None else found.median_uncertainty
-    relative = None if usual is None else training.alarm_ratio * usual
-    return Alarm(relative, None, stated.text, known)
+    beyond = None if usual is None else training.alarm_ratio * usual
+    return Alarm(beyond, None, stated.text, known)

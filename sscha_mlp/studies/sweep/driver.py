@@ -26,6 +26,7 @@ from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.studies.hessian import hessian_of_run
 from sscha_mlp.studies.response import read_response, response_of_run
 from sscha_mlp.studies.sweep.plan import PlannedPoint, plan_points
@@ -164,6 +165,7 @@ def run_sweep(
         If the first point fails, or no point could be finished.
     """
     path = Path(directory)
+    settings = as_begun(settings, path)
     first = prepare(settings, path)
     points = plan_points(settings.temperatures, settings.pressures, first)
     here = ExecutorSettings(kind=HERE)
@@ -173,6 +175,20 @@ def run_sweep(
     runner = _Runner(afterwards, LogObserver() if observer is None else observer)
     with RunDirectory(path).locked(), logged_to(log, shown=observer is None), machines:
         return _Sweeping(settings, path, points, machines, runner).go()
+
+
+def as_begun(settings: SweepSettings, path: Path) -> SweepSettings:
+    """Return settings that keep fixed numbers of labels in a sweep that was begun with them.
+
+    Versions without this choice wrote nothing of it.
+    """
+    file = path / "sweep.toml"
+    if not file.is_file():
+        return settings
+    policy = read_toml(file).get("run", {}).get("labels", LabelPolicy.FIXED)
+    if policy != LabelPolicy.FIXED:
+        return settings
+    return replace(settings, run={**settings.run, "labels": LabelPolicy.FIXED})
 
 
 def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
@@ -194,7 +210,8 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
     if file.is_file():
         stored = read_toml(file)
         # What an earlier version did not write is at its default.
-        changed = differences(replace(settings, run=stored.get("run", {})).run, settings.run)
+        run = {"labels": LabelPolicy.FIXED, **stored.get("run", {})}
+        changed = differences(replace(settings, run=run).run, settings.run)
         if changed:
             raise ConfigError(
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
@@ -271,16 +288,16 @@ class _Sweeping:
         """What the run of a point has of its own; None where the budget or a start is missing."""
         changes: dict[str, Any] = {"label_store": str((self.path / "labels.db").resolve())}
         if point.parent is None:
-            reserved = self.settings.check_labels * (len(self.points) - 1)
+            reserved = self.settings.first_look * (len(self.points) - 1)
             return {**changes, "max_labels": self.settings.budget - reserved}
         start = self.start_of(point)
         if start is None:
             self.failed[point.name] = "no point that it could start from is finished"
             return None
         later = sum(one.generation > point.generation for one in self.points)
-        room = self.settings.budget - self.spent - self.settings.check_labels * later
+        room = self.settings.budget - self.spent - self.settings.first_look * later
         share = room // n_beside
-        if share < self.settings.check_labels:
+        if share < self.settings.first_look:
             self.failed[point.name] = (
                 f"the budget of {self.settings.budget} labels is used; the same command with a "
                 "larger --max-labels goes on"
@@ -292,8 +309,17 @@ class _Sweeping:
             "structure": "",
             "dyn": "",
             "max_labels": share,
-            "certificate": {"n_labels": self.settings.check_labels},
+            **self.of_check,
         }
+
+    @property
+    def of_check(self) -> dict[str, Any]:
+        """The certificates after that of the first point, where they are not as in any run."""
+        settings = self.settings
+        by_need = settings.shared(*settings.first).labels is LabelPolicy.NEED
+        if by_need and not settings.check_labels:
+            return {}
+        return {"certificate": {"n_labels": settings.first_look}}
 
     def start_of(self, point: PlannedPoint) -> PlannedPoint | None:
         """Nearest point on the way that is certified, else the nearest that is finished."""
