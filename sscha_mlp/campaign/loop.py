@@ -292,7 +292,7 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
-        if potential.uncertainty_limit is not None:
+        if has_limit(potential):
             cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
