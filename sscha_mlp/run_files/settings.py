@@ -13,6 +13,7 @@ import numpy as np
 from sscha_mlp.crystal.structure import check_masses
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
+from sscha_mlp.data.files import read_plain
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
 from sscha_mlp.errors import ConfigError, cause_of
 from sscha_mlp.parallel import ExecutorSettings
@@ -392,11 +393,11 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     ------
     ConfigError
         If it is missing or is not TOML.
+    InputError
+        If it is no plain file.
     """
     try:
-        with Path(path).open("rb") as stream:
-            values: dict[str, Any] = tomllib.load(stream)
-            return values
+        return tomllib.loads(read_plain(Path(path)).decode("utf-8"))
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
