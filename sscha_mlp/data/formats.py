@@ -126,7 +126,10 @@ def read_any(
     if name == "cfg":
         frames = read_cfg(path, species=species)
     elif name == "extxyz":
-        frames = tuple(_with_virial(atoms) for atoms in read_configurations(path))
+        frames = tuple(
+            _with_virial(atoms, f"Configuration {number} of {path}")
+            for number, atoms in enumerate(read_configurations(path))
+        )
     else:
         frames = _read_with_ase(path, name, species)
     if not frames:
@@ -259,16 +262,18 @@ def _selected(frames: Sequence[Atoms], index: str, path: Path) -> tuple[Atoms, .
 # --- reading ------------------------------------------------------------------------------
 
 
-def _with_virial(atoms: Atoms) -> Atoms:
-    """Take a virial (eV), as some codes write it, for -stress * volume where there is no stress."""
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    if (
-        "stress" not in results
-        and np.size(atoms.info.get("virial")) == 9
-        and atoms.cell.volume > 0.0
-    ):
-        virial = np.reshape(atoms.info.pop("virial"), (3, 3))
-        results["stress"] = full_3x3_to_voigt_6_stress(-virial / atoms.cell.volume)
+def _with_virial(atoms: Atoms, name: str) -> Atoms:
+    """Attach the stress of a virial (eV), as some codes write it; `name` is for errors."""
+    if np.size(atoms.info.get("virial")) != 9:
+        return atoms
+    try:
+        stress = attached_labels(atoms).get("stress")
+    except InputError as err:
+        raise InputError(f"{name}: {err}") from err
+    if stress is not None:
+        results = dict(atoms.calc.results) if atoms.calc is not None else {}
+        del atoms.info["virial"]
+        results["stress"] = full_3x3_to_voigt_6_stress(stress)
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
