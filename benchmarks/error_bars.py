@@ -20,7 +20,7 @@ import numpy as np
 
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.settings import RunSettings
-from sscha_mlp.crystal.structure import read_structure
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.potentials.gap.presets import presets
 from sscha_mlp.resources import bundled_file
 

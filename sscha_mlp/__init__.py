@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 
 _PUBLIC: Final[dict[str, str]] = {
     # crystals and dynamical matrices
-    "read_structure": "sscha_mlp.crystal.structure",
+    "read_structure": "sscha_mlp.crystal.structure_files",
     "Crystal": "sscha_mlp.crystal.structure",
     "Supercell": "sscha_mlp.crystal.supercell",
     "DynamicalMatrix": "sscha_mlp.crystal.dynamical_matrix",

@@ -14,7 +14,8 @@ from sscha_mlp import units
 from sscha_mlp.campaign.samples import load_samples, save_samples
 from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.ensemble.averages import average, importance_weights

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from sscha_mlp.campaign.origin import check_origin
 from sscha_mlp.campaign.settings import AUTO, RunSettings
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference

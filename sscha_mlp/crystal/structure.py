@@ -3,15 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
+from sscha_mlp.crystal.isotopes import ISOTOPES
 from sscha_mlp.errors import StructureError
 from sscha_mlp.tables import Shown, Table
 
@@ -24,6 +23,9 @@ SHORTEST_DISTANCE: float = 0.5
 LONGEST: float = 1.0e5
 """Coordinates above this (Å) are mistakes, and a search for neighbours would not end."""
 
+
+MASSES: tuple[float, float] = (1.0e-3, 1.0e5)
+"""Masses (amu) outside these bounds are mistakes: the muon has 0.11, the heaviest nuclei 300."""
 
 SAME_MASS: float = 1.0e-6
 """Atoms of one element whose masses differ by less than this part of them are the same isotope."""
@@ -78,6 +80,7 @@ class Crystal(Shown):
             )
         if self.masses.shape != (n_atoms,) or not np.all(self.masses > 0):
             raise StructureError(f"A crystal of {n_atoms} atoms needs {n_atoms} positive masses.")
+        _check_size_of(self.masses)
         if not (np.all(np.isfinite(self.cell)) and np.all(np.isfinite(self.positions))):
             raise StructureError("The structure has a cell or a position that is not a number.")
         if abs(np.linalg.det(self.cell)) < 1.0e-3:
@@ -223,6 +226,11 @@ def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
         If a symbol is no element, or a mass no positive number.
     """
     for symbol, mass in masses.items():
+        if symbol in ISOTOPES:
+            element, own = ISOTOPES[symbol]
+            raise StructureError(
+                f"A mass is given for {symbol}, which is an isotope; write {element}={own:.6g}."
+            )
         if symbol not in chemical_symbols[1:]:
             raise StructureError(
                 f"A mass is given for {symbol!r}, which is no chemical symbol; write for example "
@@ -235,6 +243,16 @@ def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
                 f"for example {symbol}=28.9765."
             )
     return {symbol: float(mass) for symbol, mass in masses.items()}
+
+
+def _check_size_of(masses: FloatArray) -> None:
+    """Refuse masses that no atom has: the frequencies would be no numbers of use."""
+    low, high = MASSES
+    if wrong := [mass for mass in masses if not low <= mass <= high]:
+        raise StructureError(
+            f"A mass is {wrong[0]:.3g} amu; masses outside {low:g} to {high:g} amu are taken for "
+            "mistakes."
+        )
 
 
 def shortest_distance(atoms: Atoms) -> float:
@@ -269,45 +287,3 @@ def check_geometry(atoms: Atoms, where: str) -> None:
                 f"{where} has {name} of {np.abs(values).max():.3g} Å; lengths above {LONGEST:g} Å "
                 "are taken for mistakes."
             )
-
-
-def _reason(err: Exception) -> str:
-    """Return what a reader said; some only stop."""
-    said = str(err).strip()
-    return f"{type(err).__name__}: {said}" if said else "it is in no known format, or cut off"
-
-
-def read_structure(path: str | Path) -> Crystal:
-    """Read a crystal from any file that ASE reads; the last frame of a trajectory.
-
-    Raises
-    ------
-    StructureError
-        If the file is missing, unreadable or empty, has no periodic cell, or has atoms closer
-        than 0.5 Å.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"There is no structure file {path}; give a file that ASE reads.")
-    try:
-        atoms = ase.io.read(path, index=-1)
-    except Exception as err:  # ASE's readers raise whatever their parser met
-        raise StructureError(
-            f"{path} could not be read as a structure ({_reason(err)}); give a file in a format "
-            "that ASE reads, such as POSCAR, .cif or .xyz with a cell."
-        ) from err
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise StructureError(f"{path} holds no atoms.")
-    check_geometry(atoms, str(path))
-    if atoms.cell.rank < 3:
-        raise StructureError(
-            f"{path} has no periodic cell in three dimensions; SSCHA needs a bulk crystal."
-        )
-    crystal = Crystal.from_ase(atoms)
-    distance = crystal.shortest_distance()
-    if distance < SHORTEST_DISTANCE:
-        raise StructureError(
-            f"Two atoms of {path} are {distance:.2f} Å apart; remove the duplicate or correct the "
-            "positions."
-        )
-    return crystal

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
 from sscha_mlp.crystal.structure import check_geometry
+from sscha_mlp.crystal.structure_files import read_with_isotopes
 from sscha_mlp.data.attached import labelled
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration, was_chosen
@@ -91,7 +91,7 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
     if path.stat().st_size == 0:
         return ()
     try:
-        frames = ase.io.read(path, index=":", format="extxyz")
+        frames = read_with_isotopes(path, "extxyz", index=slice(None))
     except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
         reason = " ".join(str(err).split()) or type(err).__name__
         raise StructureError(f"{path} cannot be read as extended XYZ: {reason}") from err

@@ -21,7 +21,14 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, string2index
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from sscha_mlp.crystal.cif import read_cif
 from sscha_mlp.crystal.structure import check_geometry
+from sscha_mlp.crystal.structure_files import (
+    check_occupancy,
+    format_by_name,
+    read_with_isotopes,
+    reason_of,
+)
 from sscha_mlp.data.attached import as_atoms, attached_labels
 from sscha_mlp.data.cfg import SPECIES, check_species, read_cfg, species_order, write_cfg
 from sscha_mlp.data.extxyz import frame_text, read_configurations
@@ -46,14 +53,6 @@ _OTHER_NAMES: Final = {
     "vasprun.xml": "vasp-xml",
     "lammps": "lammps-data",
 }
-_BY_NAME: Final = (
-    (r".*\.cfg", "cfg"),
-    (r".*\.(ext)?xyz", "extxyz"),
-    (r"(.*[._-])?(poscar|contcar)([._-].*)?|.*\.vasp", "vasp"),
-    (r"(.*[._-])?outcar([._-].*)?", "vasp-out"),
-    (r".*vasprun.*\.xml", "vasp-xml"),
-    (r".*\.(data|lmp|lammps|lammps-data)", "lammps-data"),
-)
 _ASE: Final = {"atomeye": "cfg"}  # our name -> ASE's
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TAKEN: Final = frozenset({"lattice", "properties", "pbc", "energy", "stress", "forces", "virial"})
@@ -136,6 +135,7 @@ def read_any(
         raise InputError(f"{path} holds no configuration; check the file, or name its format.")
     for number, atoms in enumerate(frames):
         check_geometry(atoms, f"Configuration {number} of {path}")
+        check_occupancy(atoms, f"Configuration {number} of {path}")
     return _selected(frames, index, path)
 
 
@@ -228,9 +228,8 @@ def _named(given: str) -> str:
 
 
 def _guessed(path: Path, *, to_read: bool) -> str:
-    for pattern, name in _BY_NAME:
-        if re.fullmatch(pattern, path.name.lower().replace(NUMBER, "0")):
-            return name
+    if name := format_by_name(path.name.replace(NUMBER, "0")):
+        return name
     try:
         name = str(filetype(str(path), read=to_read))
     except (UnknownFileTypeError, OSError, ValueError, StopIteration):
@@ -296,7 +295,11 @@ def _read_with_ase(path: Path, name: str, species: Sequence[str] | None) -> tupl
 
 
 def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ...]:
+    if name == "cif":
+        return read_cif(path)
     try:
+        if name == "vasp":
+            return tuple(read_with_isotopes(path, name, index=slice(None)))
         frames = ase.io.read(
             str(path),
             index=":",
@@ -305,7 +308,7 @@ def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ..
             **options,
         )
     except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
-        reason = " ".join(str(err).split()) or type(err).__name__
+        reason = " ".join(reason_of(err).split())
         raise StructureError(
             f"{path} cannot be read as {name}: {reason}. Check the file, or name its format."
         ) from err
