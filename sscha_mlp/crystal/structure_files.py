@@ -98,8 +98,9 @@ def _last_frame(path: Path) -> Any:
 def reason_of(err: Exception) -> str:
     """Return what a reader said; some only stop, and some name only the isotope."""
     said = str(err).strip()
-    if isinstance(err, KeyError) and said.strip("'\"") in ISOTOPES:
-        symbol = said.strip("'\"")
+    match = re.fullmatch(r"['\"]*(?:Could not parse species from label )?([DT])\d*\.?['\"]*", said)
+    if isinstance(err, KeyError) and match:
+        symbol = match.group(1)
         element, mass = ISOTOPES[symbol]
         return f"it holds {symbol}: write {element}, and give --mass {element}={mass:.5g}"
     return f"{type(err).__name__}: {said}" if said else "it is in no known format, or cut off"

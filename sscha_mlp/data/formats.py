@@ -35,6 +35,7 @@ from sscha_mlp.data.extxyz import frame_text, read_configurations
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.losses import left_out
+from sscha_mlp.data.pw_output import read_pw_output
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.tables import Shown, Table, few
 
@@ -300,6 +301,8 @@ def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ..
     try:
         if name == "vasp":
             return tuple(read_with_isotopes(path, name, index=slice(None)))
+        if name == "espresso-out":
+            return read_pw_output(path)
         frames = ase.io.read(
             str(path),
             index=":",
