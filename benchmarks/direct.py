@@ -20,15 +20,15 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import LogObserver
-from sscha_mlp.campaign.response import respond
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import make_start
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.observer import LogObserver
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.relaxation import RelaxationSettings, pressure_of, relax
+from sscha_mlp.studies.response import respond
 from sscha_mlp.validation.direct import DirectEvaluator
 
 

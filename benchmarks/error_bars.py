@@ -19,10 +19,10 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.potentials.gap.presets import presets
 from sscha_mlp.resources import bundled_file
+from sscha_mlp.run_files.settings import RunSettings
 
 
 def main() -> None:

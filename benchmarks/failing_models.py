@@ -18,7 +18,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dataset import Dataset
@@ -28,6 +27,7 @@ from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.potentials.registry import fit, load
 from sscha_mlp.reference.label import label
 from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
 from sscha_mlp.validation.certificate import certify

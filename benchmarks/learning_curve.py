@@ -49,7 +49,7 @@ from sscha_mlp.potentials.registry import fit
 from sscha_mlp.potentials.selection import SelectionMethod, select
 from sscha_mlp.reference.label import label, labelled_configurations
 from sscha_mlp.reference.registry import get_reference
-from sscha_mlp.report.style import BLUE, GREEN, GREY, INK, MM, ORANGE, PURPLE, VERMILION, style
+from sscha_mlp.report.page.style import BLUE, GREEN, GREY, INK, MM, ORANGE, PURPLE, VERMILION, style
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, certify
 

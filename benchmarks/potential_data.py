@@ -26,10 +26,6 @@ from ase import Atoms
 from ase.build import bulk
 
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import LogObserver
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup
@@ -40,6 +36,10 @@ from sscha_mlp.reference.label import label, labelled_configurations
 from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.resources import bundled_file
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.observer import LogObserver
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.relaxation import RelaxationSettings, relax
 from sscha_mlp.validation.direct import DirectEvaluator
 

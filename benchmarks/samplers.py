@@ -16,11 +16,11 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.states import load_state
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.potentials.registry import load
+from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.scha.estimators import estimate
 from sscha_mlp.scha.relaxation import evaluate_ensemble, pressure_of
 

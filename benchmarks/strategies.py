@@ -18,7 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.settings import RunSettings, merge
+from sscha_mlp.run_files.settings import RunSettings, merge
 
 TUTORIAL = {"cutoff": 4.2}
 STRATEGIES = {

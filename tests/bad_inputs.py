@@ -16,7 +16,6 @@ from ase.calculators.emt import EMT
 from offline_outputs import results
 from test_offline import ask
 
-from sscha_mlp.campaign.settings import format_toml
 from sscha_mlp.cli import run_command
 from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
 from sscha_mlp.data.formats import write_any
@@ -24,6 +23,7 @@ from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_ke
 from sscha_mlp.potentials.registry import fit
 from sscha_mlp.reference import LabelStore
 from sscha_mlp.reference.inspection import records
+from sscha_mlp.run_files.settings import format_toml
 
 CANARY = "CANARY"
 """File that exists when a shell has run what was given as a value."""

@@ -27,7 +27,9 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("reference", "potentials", "scha"),  # three wings that do not know each other
     ("validation",),
     ("properties",),
+    ("run_files",),
     ("campaign",),
+    ("studies",),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -11,15 +11,15 @@ import numpy as np
 from scipy.optimize import brentq
 
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
-from sscha_mlp.campaign.sweep_table import Sweep
-from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.properties.einstein import (
     einstein_energy,
     einstein_entropy,
     einstein_heat_capacity,
 )
 from sscha_mlp.properties.phase_tables import Phase
+from sscha_mlp.run_files.json_fields import Value
+from sscha_mlp.studies.sweep.point import PointResponse, SweepPoint
+from sscha_mlp.studies.sweep.table import Sweep
 
 
 @dataclass(frozen=True)

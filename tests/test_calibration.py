@@ -14,14 +14,14 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.active_set import BREAK, SAVE
 from sscha_mlp.potentials.gap.model import GapPotential
 from sscha_mlp.potentials.mtp.model import MtpPotential
-from sscha_mlp.report.calibration_page import (
+from sscha_mlp.report.run.data import ReportData, ValidationStage
+from sscha_mlp.report.run.pdf import report_pages, write_validation
+from sscha_mlp.report.validation.calibration_page import (
     calibration_figure,
     calibration_groups,
     calibration_pages,
     calibration_rows,
 )
-from sscha_mlp.report.model import ReportData, ValidationStage
-from sscha_mlp.report.pdf import report_pages, write_validation
 from sscha_mlp.validation.calibration import (
     FEWEST,
     WITHIN,

@@ -21,12 +21,12 @@ from cheap import (
 )
 from rich.console import Console
 
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.cli import run_command
 from sscha_mlp.cli.arguments import split_sizes
 from sscha_mlp.cli.running import default_run_directory, resolve
 from sscha_mlp.cli.screen import BarObserver, LineObserver
 from sscha_mlp.data.extxyz import read_configurations, read_extxyz, write_extxyz
+from sscha_mlp.run_files.settings import RunSettings
 
 VERBS = (
     *("relax", "status", "report", "phonons", "ensemble", "label", "fit", "validate"),

@@ -7,16 +7,22 @@ from types import SimpleNamespace
 import pytest
 from cheap import finish, relax_arguments
 
-from sscha_mlp.campaign.alarm import Alarm
-from sscha_mlp.campaign.coming import Coming, LabelWatch
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.ending import stop_reason
+from sscha_mlp.campaign.finalisation import stop_reason
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.observer import LogObserver, logged_to, watched_by
-from sscha_mlp.campaign.pace import Pace, ProgressLines, progress_in_words
-from sscha_mlp.campaign.settings import RunSettings, read_toml
-from sscha_mlp.campaign.standing import Standing, State
+from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.cli import run_command
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.label_progress import Coming, LabelWatch
+from sscha_mlp.run_files.observer import (
+    LogObserver,
+    Pace,
+    ProgressLines,
+    logged_to,
+    progress_in_words,
+    watched_by,
+)
+from sscha_mlp.run_files.settings import RunSettings, read_toml
+from sscha_mlp.run_files.status import Standing, State
 from sscha_mlp.validation.certificate import Verdict
 
 

@@ -15,15 +15,15 @@ from cheap import DIARY
 from toys import CalculatorEvaluator
 
 import sscha_mlp as sm
-from sscha_mlp.campaign import comparing
-from sscha_mlp.campaign.comparing import DISPLACED, STRAINED, VOLUMES, compare_run
-from sscha_mlp.campaign.directory import RunDirectory
 from sscha_mlp.cli import run_command
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
-from sscha_mlp.report.compare_figures import LINES, comparison_figure, volume_figure
-from sscha_mlp.report.compare_files import comparison_json, write_comparison
+from sscha_mlp.report.compare.figures import LINES, comparison_figure, volume_figure
+from sscha_mlp.report.compare.files import comparison_json, write_comparison
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.studies import compare as comparing
+from sscha_mlp.studies.compare import DISPLACED, STRAINED, VOLUMES, compare_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 

@@ -9,15 +9,20 @@ from cheap import write_copper, write_settings
 from test_relaxing import BONDS, SETTINGS, STATE, relax_in
 
 from sscha_mlp import units
-from sscha_mlp.campaign.alarm import Alarm
-from sscha_mlp.campaign.compression import Compression, compressed, compression, compression_of
-from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.bulk_modulus_check import (
+    Compression,
+    compressed,
+    compression,
+    compression_of,
+)
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.settings import RunSettings, read_toml
+from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.data.labels import Label
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.scha.cell import bulk_modulus, stiffness
 from sscha_mlp.scha.relaxation import Tolerances
 
@@ -104,7 +109,7 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
 
     The cell stays where its check has failed.
     """
-    settings = read_toml(write_settings(tmp_path, model="mtp", break_grade=1e6, explore_configs=0))
+    settings = read_toml(write_settings(tmp_path, model="mtp", explore_configs=0))
     settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt"}
     settings["mtp"] = {"cutoff": 5.5, "level": 8}
     settings["certificate"] |= {"max_rounds": 1, "tolerances": {"pressure_gpa": 1.0e-3}}

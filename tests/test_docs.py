@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import sscha_mlp as sm
-from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.potentials.gap.settings import GapSettings
 from sscha_mlp.potentials.mtp.settings import MtpSettings
 from sscha_mlp.reference.table import read_table
 from sscha_mlp.resources import bundled_file
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

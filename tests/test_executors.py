@@ -27,7 +27,6 @@ from cluster_tasks import (
 from faulty import COUNT_FILE, broken_factory, make_misbehave, make_square
 from test_parallel import alive, values, wait_until_dead
 
-from sscha_mlp.campaign.settings import RunSettings, differences, format_toml
 from sscha_mlp.cli import run_command
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
@@ -49,6 +48,7 @@ from sscha_mlp.potentials.spread import spread
 from sscha_mlp.reference.label import label
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.run_files.settings import RunSettings, differences, format_toml
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ExecutorSettings(kind="dask-local", workers=2, retries=2, backoff=0.05)

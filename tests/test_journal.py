@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.errors import SschaMlpError
+from sscha_mlp.run_files.journal import Journal
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_what_was_recorded_survives_a_kill(path):
     """The process is killed right after record returns: the line is there, whole."""
     code = (
         "import os, signal, sys\n"
-        "from sscha_mlp.campaign.journal import Journal\n"
+        "from sscha_mlp.run_files.journal import Journal\n"
         "journal = Journal(sys.argv[1])\n"
         "journal.record('a', {'n': 1})\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"

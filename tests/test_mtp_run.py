@@ -17,9 +17,9 @@ from cheap import (
 from sscha_mlp.campaign.fitting import has_learnt_all
 from sscha_mlp.campaign.loop import _Run
 from sscha_mlp.campaign.relaxing import Relaxed
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.potentials.registry import load
+from sscha_mlp.run_files.settings import RunSettings
 
 
 def journal(run) -> dict:

@@ -11,8 +11,6 @@ from crystals import Case
 from toys import Bonds, fcc, half_response, wurtzite
 
 from sscha_mlp import units
-from sscha_mlp.campaign.samples import load_samples, save_samples
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.structure_files import read_structure
@@ -30,6 +28,8 @@ from sscha_mlp.ensemble.pool import pool
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.properties.thermodynamics import thermodynamics
+from sscha_mlp.run_files.last_ensemble import load_samples, save_samples
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import python_sscha
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import estimate

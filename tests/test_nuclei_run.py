@@ -10,20 +10,20 @@ from cheap import DIARY, relax_arguments, write_copper, write_settings
 from test_bad_input import sentence
 
 from sscha_mlp import units
-from sscha_mlp.campaign.hessian import hessian_of_run
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.samples import load_samples
-from sscha_mlp.campaign.settings import RunSettings, read_toml
 from sscha_mlp.cli import run_command
 from sscha_mlp.data.states import load_state
 from sscha_mlp.ensemble.nuclei import Nuclei, harmonic_free_energy
 from sscha_mlp.reference.label import label
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
-from sscha_mlp.report.from_run import report_data
-from sscha_mlp.report.pages import summary_page
-from sscha_mlp.report.phonons import run_phonons
+from sscha_mlp.report.phonons.data import run_phonons
+from sscha_mlp.report.run.collect import report_data
+from sscha_mlp.report.run.summary_page import summary_page
+from sscha_mlp.run_files.last_ensemble import load_samples
+from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.scha.python_sscha import read_dyn, write_dyn
+from sscha_mlp.studies.hessian import hessian_of_run
 
 
 def run_copper(directory: Path, **settings) -> dict:
@@ -89,7 +89,7 @@ def test_phonons_of_a_classical_run_have_classical_sums(runs):
 
 def test_the_hessian_of_a_classical_run_is_classical(runs, monkeypatch):
     drawn = []
-    import sscha_mlp.campaign.hessian as module
+    import sscha_mlp.studies.hessian as module
 
     original = module.free_energy_hessian
 

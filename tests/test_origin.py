@@ -15,10 +15,8 @@ from cheap import (
     write_settings,
 )
 
+from sscha_mlp.campaign.continuation import settings_from
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.campaign.origin import settings_from
-from sscha_mlp.campaign.settings import RunSettings, read_toml
-from sscha_mlp.campaign.sizes import enlarged_settings, size_rows
 from sscha_mlp.cli import run_command
 from sscha_mlp.cli.running import as_settings, resolve
 from sscha_mlp.cli.summary import print_summary
@@ -27,9 +25,11 @@ from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.properties.interpolation import interpolate
-from sscha_mlp.report.from_run import report_data
-from sscha_mlp.report.sizes import write_sizes
-from sscha_mlp.report.training_pages import start_pages
+from sscha_mlp.report.compare.supercell_convergence import write_sizes
+from sscha_mlp.report.run.collect import report_data
+from sscha_mlp.report.run.training_pages import start_pages
+from sscha_mlp.run_files.settings import RunSettings, read_toml
+from sscha_mlp.studies.supercell_convergence import enlarged_settings, size_rows
 
 FEW = {"max_labels": 40, "executor": {"kind": "here"}}
 

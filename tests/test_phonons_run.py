@@ -14,17 +14,17 @@ from crystals import soft_perovskite
 from toys import Bonds, wurtzite
 
 from sscha_mlp import units
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.settings import RunSettings, format_toml
 from sscha_mlp.cli import run_command
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.properties.interpolation import interpolate
-from sscha_mlp.report.phonon_figures import NAMES, phonon_figure
-from sscha_mlp.report.phonon_files import phonons_json, write_phonons
-from sscha_mlp.report.phonons import run_phonons
+from sscha_mlp.report.phonons.data import run_phonons
+from sscha_mlp.report.phonons.figures import NAMES, phonon_figure
+from sscha_mlp.report.phonons.files import phonons_json, write_phonons
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.settings import RunSettings, format_toml
 from sscha_mlp.scha.python_sscha import read_dyn
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

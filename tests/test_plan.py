@@ -2,8 +2,8 @@
 
 import pytest
 
-from sscha_mlp.campaign.plan import first_point, plan_points, read_values
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.studies.sweep.plan import first_point, plan_points, read_values
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,7 @@ from ase.calculators.emt import EMT
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.campaign.loop import open_run
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import cell_size, make_start
 from sscha_mlp.cli.screen import LineObserver
 from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
@@ -23,6 +20,9 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.quantities import cells_name, reduced_formula
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.settings import RunSettings
 
 
 def rotated(atoms, angles=(20.0, 35.0, -50.0)) -> Crystal:

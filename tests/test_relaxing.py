@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from toys import fcc
 
-from sscha_mlp.campaign.alarm import Alarm
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import LogObserver
+from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.campaign.relaxing import run_relaxation
-from sscha_mlp.campaign.samples import load_samples, save_samples
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.potentials.protocol import Predictions
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.last_ensemble import load_samples, save_samples
+from sscha_mlp.run_files.observer import LogObserver
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import estimate
 from sscha_mlp.scha.relaxation import RelaxationSettings, Tolerances, evaluate_ensemble

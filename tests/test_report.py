@@ -14,22 +14,17 @@ import pytest
 
 from sscha_mlp import digits, units
 from sscha_mlp.errors import InputError
-from sscha_mlp.report import frequency_figures
-from sscha_mlp.report.certificate_figures import certificate_figure
-from sscha_mlp.report.layout import new_page
-from sscha_mlp.report.model import (
-    CertificateRow,
-    MinimisationTrace,
-    PopulationRow,
-    ReportData,
-    ValidationStage,
-)
-from sscha_mlp.report.pages import summary_page, verdict_of
-from sscha_mlp.report.pdf import report_pages, write_report, write_validation
-from sscha_mlp.report.provenance import flatten
-from sscha_mlp.report.run_figures import run_figure
-from sscha_mlp.report.validation_details import details_figure
-from sscha_mlp.report.validation_page import draw_parity, split_sets, validation_figure
+from sscha_mlp.report.page.layout import new_page
+from sscha_mlp.report.run import frequency_figures
+from sscha_mlp.report.run.certificate_figures import certificate_figure
+from sscha_mlp.report.run.data import ReportData, ValidationStage
+from sscha_mlp.report.run.pdf import report_pages, write_report, write_validation
+from sscha_mlp.report.run.provenance_pages import flatten
+from sscha_mlp.report.run.relaxation_figures import run_figure
+from sscha_mlp.report.run.summary_page import summary_page, verdict_of
+from sscha_mlp.report.validation.error_details import details_figure
+from sscha_mlp.report.validation.parity_page import draw_parity, split_sets, validation_figure
+from sscha_mlp.run_files.records import CertificateRow, MinimisationTrace, PopulationRow
 from sscha_mlp.validation.certificate import Shift, Verdict
 from sscha_mlp.validation.metrics import ValidationSet
 

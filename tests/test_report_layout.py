@@ -8,11 +8,19 @@ import pytest
 from sscha_mlp import digits
 from sscha_mlp.errors import InputError
 from sscha_mlp.quantities import q_name
-from sscha_mlp.report.dots import told_apart
-from sscha_mlp.report.layout import Column, Flow, new_page, shorten, table_pages, text_width, wrap
-from sscha_mlp.report.outline import Section, contents_line, outline_of, with_outline
-from sscha_mlp.report.pdf import pdf_bytes
-from sscha_mlp.report.style import style
+from sscha_mlp.report.page.layout import (
+    Column,
+    Flow,
+    new_page,
+    shorten,
+    table_pages,
+    text_width,
+    wrap,
+)
+from sscha_mlp.report.page.outline import Section, contents_line, outline_of, with_outline
+from sscha_mlp.report.page.pdf_file import pdf_bytes
+from sscha_mlp.report.page.scatter import told_apart
+from sscha_mlp.report.page.style import style
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import pytest
 from toys import fcc
 
 from sscha_mlp import units
-from sscha_mlp.campaign.response import TEMPERATURE_STEP, VOLUME_STEP, respond
-from sscha_mlp.campaign.settings import RunSettings
-from sscha_mlp.campaign.sweep_point import PointResponse
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.properties.thermodynamics import thermodynamics
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.studies.response import TEMPERATURE_STEP, VOLUME_STEP, respond
+from sscha_mlp.studies.sweep.point import PointResponse
 
 QUARTIC = {"k": 1.4, "c": -0.8, "b": 1.5}
 T = 400.0

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.lattice import conventional_lattice
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.cli.running import resolve
 from sscha_mlp.errors import InputError
-from sscha_mlp.report.from_run import report_data, write_run_report
-from sscha_mlp.report.known import known_frequencies
-from sscha_mlp.report.pages import summary_page, verdict_of
-from sscha_mlp.report.pdf import report_pages
+from sscha_mlp.report.phonons.known_frequencies import known_frequencies
+from sscha_mlp.report.run.collect import report_data, write_run_report
+from sscha_mlp.report.run.pdf import report_pages
+from sscha_mlp.report.run.summary_page import summary_page, verdict_of
+from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.validation.metrics import ValidationSet
 
 KEEP = {"labels only": "labels/test-start", "one population": "population/explore/1"}

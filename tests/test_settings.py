@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.settings import (
+from sscha_mlp.ensemble.sampling import Sampler
+from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.settings import (
     RunSettings,
     differences,
     format_toml,
     merge,
     read_toml,
 )
-from sscha_mlp.campaign.stages import TrainingSettings
-from sscha_mlp.ensemble.sampling import Sampler
-from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.stage_settings import TrainingSettings
 from sscha_mlp.scha.cell import CellMode
 
 

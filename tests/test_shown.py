@@ -10,12 +10,12 @@ from toys import wurtzite
 
 import sscha_mlp as sm
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
-from sscha_mlp.campaign.sweep_table import Sweep
-from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.reference.label import LabelFailure, LabelReport
-from sscha_mlp.report.grade_figure import grade_figure
+from sscha_mlp.report.validation.grade_figure import grade_figure
+from sscha_mlp.run_files.json_fields import Value
+from sscha_mlp.studies.sweep.point import PointResponse, SweepPoint
+from sscha_mlp.studies.sweep.table import Sweep
 from sscha_mlp.tables import Shown, Table, pm, span
 
 TEMPERATURE = 300.0

@@ -14,10 +14,10 @@ from toys import wurtzite
 
 import sscha_mlp as sm
 from sscha_mlp import units
-from sscha_mlp.campaign.result_tables import RunResult
-from sscha_mlp.campaign.sizes import SizeRows, size_rows
 from sscha_mlp.properties.elastic import ElasticConstants, ElasticStrains
-from sscha_mlp.report.phase_report import Phases
+from sscha_mlp.report.sweep.phase_report import Phases
+from sscha_mlp.run_files.result_table import RunResult
+from sscha_mlp.studies.supercell_convergence import SizeRows, size_rows
 from sscha_mlp.tables import Table, few
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -8,7 +8,7 @@ import pytest
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.soft_mode import fit_soft_mode
 from sscha_mlp.properties.stability import Verdict, judge_stability
-from sscha_mlp.report.soft_mode_figure import soft_mode_figure
+from sscha_mlp.report.phonons.soft_mode_figure import soft_mode_figure
 
 TEMPERATURES = np.array([100.0, 150.0, 200.0, 250.0, 300.0])
 

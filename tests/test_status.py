@@ -14,10 +14,11 @@ import termios
 import pytest
 from cheap import command, environment, finish, relax_arguments, write_copper
 
-from sscha_mlp.campaign.standing import LogTail, Standing, State, sweep_standing
 from sscha_mlp.cli import run_command
 from sscha_mlp.cli.failures import split_way_out
 from sscha_mlp.errors import InputError, SschaMlpError
+from sscha_mlp.run_files.status import LogTail, Standing, State
+from sscha_mlp.studies.sweep.status import sweep_standing
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import pytest
 from cheap import DIARY, environment, sscha_mlp, write_copper, write_settings
 
-from sscha_mlp.campaign.settings import read_toml
-from sscha_mlp.campaign.sweep import run_sweep
-from sscha_mlp.campaign.sweep_settings import SweepSettings
-from sscha_mlp.campaign.sweep_table import Sweep
 from sscha_mlp.errors import ConfigError, SschaMlpError
 from sscha_mlp.parallel import read_executor
-from sscha_mlp.report.mode_pages import mode_pages
-from sscha_mlp.report.sweep_fits import fit_sweep
+from sscha_mlp.report.sweep.fits import fit_sweep
+from sscha_mlp.report.sweep.mode_pages import mode_pages
+from sscha_mlp.run_files.settings import read_toml
+from sscha_mlp.studies.sweep.driver import run_sweep
+from sscha_mlp.studies.sweep.settings import SweepSettings
+from sscha_mlp.studies.sweep.table import Sweep
 
 
 def shared(directory, reference="cheap:diary"):
@@ -134,7 +134,7 @@ def test_points_in_processes_are_those_of_one_after_the_other(tmp_path, diary):
 
 
 def test_a_point_that_fails_does_not_end_the_sweep(tmp_path, diary, monkeypatch):
-    from sscha_mlp.campaign import sweep
+    from sscha_mlp.studies.sweep import driver as sweep
 
     original = sweep.run
 

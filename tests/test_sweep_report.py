@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sweeps import QuasiHarmonic, make_sweep
 
-from sscha_mlp.campaign.sweep_values import Value
-from sscha_mlp.report.sweep_figures import length_pages, pressure_pages, temperature_pages
-from sscha_mlp.report.sweep_fits import fit_sweep
-from sscha_mlp.report.sweep_report import sweep_csv, write_sweep_report
+from sscha_mlp.report.sweep.figures import length_pages, pressure_pages, temperature_pages
+from sscha_mlp.report.sweep.files import sweep_csv, write_sweep_report
+from sscha_mlp.report.sweep.fits import fit_sweep
+from sscha_mlp.run_files.json_fields import Value
 
 CRYSTAL = QuasiHarmonic()
 TEMPERATURES = [0.0, 150.0, 300.0, 500.0, 800.0]

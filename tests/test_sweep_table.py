@@ -9,12 +9,12 @@ import pytest
 from sweeps import QuasiHarmonic, make_sweep
 
 from sscha_mlp import units
-from sscha_mlp.campaign.sweep_point import PointResponse, SweepPoint
-from sscha_mlp.campaign.sweep_table import Sweep, load_sweep
-from sscha_mlp.campaign.sweep_values import Value
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.properties.thermodynamics import thermodynamics
+from sscha_mlp.run_files.json_fields import Value
+from sscha_mlp.studies.sweep.point import PointResponse, SweepPoint
+from sscha_mlp.studies.sweep.table import Sweep, load_sweep
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import sscha_mlp as sm
-from sscha_mlp.report.known import known_frequencies
+from sscha_mlp.report.phonons.known_frequencies import known_frequencies
 
 FIGURE = Path(__file__).parents[1] / "figures" / "frequencies.png"
 

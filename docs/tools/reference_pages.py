@@ -18,10 +18,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 from typer.main import get_command
 
 import sscha_mlp
-from sscha_mlp.campaign.settings import EXECUTION, RunSettings
 from sscha_mlp.cli.app import app
 from sscha_mlp.potentials.gap.settings import GapSettings
 from sscha_mlp.potentials.mtp.settings import MtpSettings
+from sscha_mlp.run_files.settings import EXECUTION, RunSettings
 
 DOCS = Path(__file__).parents[1]
 OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}

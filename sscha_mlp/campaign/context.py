@@ -9,11 +9,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
-from sscha_mlp.campaign.coming import LabelWatch
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.journal import Journal
-from sscha_mlp.campaign.observer import Observer
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import WaitingForLabelsError
 from sscha_mlp.parallel import Machines
@@ -22,6 +17,11 @@ from sscha_mlp.potentials.spread import SpreadPotential
 from sscha_mlp.reference.label import LabelReport, label
 from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.label_progress import LabelWatch
+from sscha_mlp.run_files.observer import Observer
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.minimiser import Minimise
 

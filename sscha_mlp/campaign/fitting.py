@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.journal import Payload
-from sscha_mlp.campaign.settings import AUTO
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.potentials.choice import Candidate, Score, choose_settings
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.potentials.registry import KINDS, fit, load, presets, trial_settings
+from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.settings import AUTO
 from sscha_mlp.validation.metrics import ValidationSet, compare
 
 _CLEAR_LEAD: Final = 0.25

@@ -7,11 +7,11 @@ import numpy as np
 from ase import Atoms
 
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.journal import Payload
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble, sample
 from sscha_mlp.reference.offline import is_offline
+from sscha_mlp.run_files.journal import Payload
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import Samples
 

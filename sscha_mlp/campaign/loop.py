@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from sscha_mlp.campaign.alarm import Alarm, make_alarm
-from sscha_mlp.campaign.checking import Checked, check_state
-from sscha_mlp.campaign.choosing import Chooser
+from sscha_mlp.campaign.active_learning import Chooser
+from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.ending import (
+from sscha_mlp.campaign.continuation import take_over
+from sscha_mlp.campaign.finalisation import (
     corrected_minimum,
     export,
     last_row,
@@ -29,15 +28,11 @@ from sscha_mlp.campaign.ending import (
     stop_reason,
 )
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
-from sscha_mlp.campaign.journal import Journal
+from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
-from sscha_mlp.campaign.observer import Observer, logged_to, watched_by
-from sscha_mlp.campaign.origin import take_over
-from sscha_mlp.campaign.preflight import check_input
+from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
-from sscha_mlp.campaign.result_tables import RunResult
-from sscha_mlp.campaign.settings import RunSettings
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
@@ -48,6 +43,11 @@ from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
+from sscha_mlp.run_files.result_table import RunResult
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.campaign.alarm import Alarm
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.samples import save_samples
+from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.last_ensemble import save_samples
 from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import (

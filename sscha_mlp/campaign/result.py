@@ -1,21 +1,19 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 import numpy as np
 
-from sscha_mlp import __version__, units
-from sscha_mlp.campaign.compression import compression_of
+from sscha_mlp import units
+from sscha_mlp.campaign.bulk_modulus_check import compression_of
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.journal import Journal
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.provenance import timings, versions
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation.answer import frequency_entries
@@ -24,16 +22,6 @@ from sscha_mlp.validation.correction import Corrected
 
 SCHEMA: Final = "sscha-mlp/result/1"
 
-_PACKAGES: Final = (
-    "python-sscha",
-    "cellconstructor",
-    "quippy-ase",
-    "ase",
-    "spglib",
-    "numpy",
-    "scipy",
-    "matplotlib",
-)
 
 LEFT_OUT: Final = (
     "second order in the difference between reference and model; sizes beyond this supercell; what "
@@ -241,30 +229,3 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
     sampling = np.array(final.last["frequency_stderr_THz"])
     stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
     return frequency_entries(context.group, state, best, stderr)
-
-
-def timings(journal: Journal) -> dict[str, float]:
-    """Wall seconds of each kind of work, over all sittings of the run."""
-    populations = [row for _, row in journal.steps("population/")]
-    labels = [row for _, row in journal.steps("labels/")]
-    parts = {
-        "start": journal.seconds("start"),
-        "label": float(sum(row["seconds"] for row in labels)),
-        "fit": journal.seconds("fit/") + journal.seconds("choice/"),
-        "validate": journal.seconds("validation/"),
-        "evaluate": float(sum(row["seconds_evaluate"] for row in populations)),
-        "minimise": float(sum(row["seconds_minimise"] for row in populations)),
-        "certificate": journal.seconds("certificate/"),
-    }
-    return {key: round(value, 3) for key, value in {**parts, "total": sum(parts.values())}.items()}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of this package, of Python and of what its numbers come from."""
-    found = {"sscha-mlp": __version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found

@@ -9,15 +9,11 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
-from sscha_mlp.campaign.compression import Compression, compressed, compression
+from sscha_mlp.campaign.bulk_modulus_check import Compression, compressed, compression
 from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.directory import RunDirectory
-from sscha_mlp.campaign.finished import FinishedRun
-from sscha_mlp.campaign.harmonic import forces_of
-from sscha_mlp.campaign.journal import Payload
-from sscha_mlp.campaign.origin import starting_states
-from sscha_mlp.campaign.preflight import read_input, structure_file
-from sscha_mlp.campaign.settings import RunSettings
+from sscha_mlp.campaign.continuation import starting_states
+from sscha_mlp.campaign.harmonic_forces import forces_of
+from sscha_mlp.campaign.input_checks import read_input, structure_file
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
@@ -29,6 +25,10 @@ from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.quantities import atoms_name
 from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.offline import is_offline
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.finished_run import FinishedRun
+from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 

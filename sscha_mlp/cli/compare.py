@@ -10,7 +10,7 @@ from typer import Option
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.comparison import Comparison, FrequencyComparison
+    from sscha_mlp.studies.compare_values import Comparison, FrequencyComparison
 
 _LEVEL_WIDTHS = (18, 8, 19, 12, 20)
 _QUANTITY_WIDTHS = (32, 12, 12, 12, 12)
@@ -46,10 +46,10 @@ def compare(
     Needs some labels of the reference, says how many, and keeps them in the label store of the run.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.comparing import compare_run
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.data.files import make_directory
-    from sscha_mlp.report.compare_files import comparison_json, write_comparison
+    from sscha_mlp.report.compare.files import comparison_json, write_comparison
+    from sscha_mlp.studies.compare import compare_run
 
     if out is not None:
         make_directory(out)
@@ -76,7 +76,7 @@ def _lines(found: "Comparison") -> Iterator[str]:
     """The tables and the verdict, at most 80 columns wide."""
     import textwrap
 
-    from sscha_mlp.report.compare_files import label_lines, quantity_cells
+    from sscha_mlp.report.compare.files import label_lines, quantity_cells
 
     yield f"Model against reference: {found.title}"
     yield ""
@@ -97,7 +97,7 @@ def _lines(found: "Comparison") -> Iterator[str]:
 
 
 def _levels(title: str, found: "FrequencyComparison") -> Iterator[str]:
-    from sscha_mlp.report.compare_files import level_cells
+    from sscha_mlp.report.compare.files import level_cells
 
     cells, _ = level_cells(found)
     yield title

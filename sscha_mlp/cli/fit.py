@@ -138,8 +138,8 @@ def _settings(config: Path | None, kind: str) -> Mapping[str, Any]:
         return {}
     from dataclasses import fields
 
-    from sscha_mlp.campaign.settings import RunSettings, read_toml
     from sscha_mlp.errors import ConfigError
+    from sscha_mlp.run_files.settings import RunSettings, read_toml
 
     content = read_toml(config)
     known = {field.name for field in fields(RunSettings)} | {kind}

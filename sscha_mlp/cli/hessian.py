@@ -36,8 +36,8 @@ def hessian(
     labels of its last check, and writes hessian.json and dyn/hessian_dyn*.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.hessian import hessian_of_run
     from sscha_mlp.cli.screen import make_observer
+    from sscha_mlp.studies.hessian import hessian_of_run
 
     with make_observer(quiet=quiet) as observer:
         content = hessian_of_run(

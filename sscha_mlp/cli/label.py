@@ -171,7 +171,7 @@ def _requests(directory: Path, run_dir: Path | None) -> "list[Request]":
 def _store_of(run_dir: Path | None) -> Path | None:
     if run_dir is None:
         return None
-    from sscha_mlp.campaign.directory import RunDirectory
+    from sscha_mlp.run_files.directory import RunDirectory
 
     place = RunDirectory(run_dir)
     return Path(place.settings().label_store or place.labels)

@@ -9,7 +9,7 @@ from typer import Argument, Option
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.report.phase_report import Phases
+    from sscha_mlp.report.sweep.phase_report import Phases
 
 _WIDTHS = (9, 9, 19, 19, 19)
 _CROSSING_WIDTHS = (15, 15, 17, 17, 16)
@@ -38,8 +38,8 @@ def phases(
     import json
 
     from sscha_mlp.cli.screen import note
-    from sscha_mlp.report.phase_report import phases as compare
-    from sscha_mlp.report.phase_report import phases_json, write_phases
+    from sscha_mlp.report.sweep.phase_report import phases as compare
+    from sscha_mlp.report.sweep.phase_report import phases_json, write_phases
 
     found = compare(a, b)
     written = write_phases(found, out)
@@ -58,7 +58,7 @@ def _lines(found: "Phases") -> Iterator[str]:
     """The tables, at most 80 columns wide."""
     import textwrap
 
-    from sscha_mlp.report.phase_report import crossing_cells, difference_cells
+    from sscha_mlp.report.sweep.phase_report import crossing_cells, difference_cells
 
     comparison = found.comparison
     a, b = comparison.a, comparison.b

@@ -9,7 +9,7 @@ from typer import Option
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.report.phonons import Phonons
+    from sscha_mlp.report.phonons.data import Phonons
 
 _WIDTHS = (18, 7, 10, 17, 17, 9)
 
@@ -69,8 +69,8 @@ def phonons(
 
     from sscha_mlp.cli.screen import note
     from sscha_mlp.properties.born_files import read_born
-    from sscha_mlp.report.phonon_files import as_export, phonons_json, write_phonons
-    from sscha_mlp.report.phonons import run_phonons
+    from sscha_mlp.report.phonons.data import run_phonons
+    from sscha_mlp.report.phonons.files import as_export, phonons_json, write_phonons
 
     exports = [as_export(name) for name in export or ()]
     found = run_phonons(run_directory, mesh=mesh, smearing=smearing, born=born, known=known)
@@ -91,7 +91,7 @@ def phonons(
 
 def _table(found: "Phonons") -> Iterator[str]:
     """The table of modes, at most 80 columns wide."""
-    from sscha_mlp.report.phonon_files import mode_cells
+    from sscha_mlp.report.phonons.files import mode_cells
 
     yield found.title
     if not found.rows:

@@ -25,8 +25,8 @@ def report(
     A run that is not finished gives what there is so far.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.directory import RunDirectory
-    from sscha_mlp.report.from_run import write_run_report
+    from sscha_mlp.report.run.collect import write_run_report
+    from sscha_mlp.run_files.directory import RunDirectory
 
     with RunDirectory(run_directory).trusted():
         written = write_run_report(run_directory, known=known)

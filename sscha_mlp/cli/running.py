@@ -9,7 +9,7 @@ from typer import Exit
 from sscha_mlp.cli.failures import FAILED, kept_in_log, say
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.settings import RunSettings
+    from sscha_mlp.run_files.settings import RunSettings
 
 
 def as_settings(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,15 +38,15 @@ def resolve(given: Mapping[str, Any], config: Path | None) -> "RunSettings":
 
     A run that starts from another one has the settings of that one as its defaults.
     """
-    from sscha_mlp.campaign.settings import RunSettings
+    from sscha_mlp.run_files.settings import RunSettings
 
     return RunSettings.from_mapping(merged(given, config))
 
 
 def merged(given: Mapping[str, Any], config: Path | None) -> dict[str, Any]:
     """Return plain settings of the TOML file with those of the command line on top."""
-    from sscha_mlp.campaign.origin import settings_from
-    from sscha_mlp.campaign.settings import merge, read_toml
+    from sscha_mlp.campaign.continuation import settings_from
+    from sscha_mlp.run_files.settings import merge, read_toml
 
     base = {} if config is None else _anchored(read_toml(config), config.resolve().parent)
     asked = merge(base, given)
@@ -70,9 +70,9 @@ def run_to_result(
     settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
 ) -> dict[str, Any]:
     """Return the result of a finished run, or run to it and write the report."""
-    from sscha_mlp.campaign.directory import RunDirectory
-    from sscha_mlp.campaign.preflight import check_input
+    from sscha_mlp.campaign.input_checks import check_input
     from sscha_mlp.cli.screen import make_observer, quiet_logging
+    from sscha_mlp.run_files.directory import RunDirectory
 
     place = RunDirectory(directory)
     if place.result.is_file():
@@ -97,7 +97,7 @@ def run_to_result(
 
 def write_report(directory: Path) -> None:
     """Write the report of a run."""
-    from sscha_mlp.report.from_run import write_run_report
+    from sscha_mlp.report.run.collect import write_run_report
 
     write_run_report(directory)
 
@@ -110,7 +110,7 @@ def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
     Exit
         If the run did not converge, or its certificate did not pass.
     """
-    from sscha_mlp.campaign.directory import RunDirectory
+    from sscha_mlp.run_files.directory import RunDirectory
 
     with RunDirectory(directory).trusted():
         show(directory, result, as_json=as_json)

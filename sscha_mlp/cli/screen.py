@@ -21,10 +21,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from sscha_mlp.campaign.pace import ProgressLines
+from sscha_mlp.run_files.observer import ProgressLines
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.settings import RunSettings
+    from sscha_mlp.run_files.settings import RunSettings
 
 
 def quiet_logging(*, debug: bool) -> None:

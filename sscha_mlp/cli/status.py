@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.coming import Coming
-    from sscha_mlp.campaign.standing import PointStanding, Standing
+    from sscha_mlp.run_files.label_progress import Coming
+    from sscha_mlp.run_files.status import Standing
+    from sscha_mlp.studies.sweep.status import PointStanding
 
 _WIDTH: Final = 80
 _LABEL: Final = 14
@@ -27,7 +28,8 @@ def status(
     A sweep has a line for each point. Reads files alone and changes none.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.campaign.standing import Standing, is_sweep, sweep_at, sweep_standing
+    from sscha_mlp.run_files.status import Standing
+    from sscha_mlp.studies.sweep.status import is_sweep, sweep_at, sweep_standing
 
     content: dict[str, Any]
     if is_sweep(run_directory):
@@ -83,7 +85,7 @@ def _heading(run: "Standing") -> Iterator[str]:
 
 def _now(run: "Standing") -> Iterator[str]:
     """What it does or waits for, why it ended, and how it goes on."""
-    from sscha_mlp.campaign.standing import State
+    from sscha_mlp.run_files.status import State
 
     names = {State.FAILED: "Because", State.WAITING: "Waits for"}
     if run.reason:
@@ -162,8 +164,8 @@ def _row(name: str, *cells: str) -> str:
 
 
 def _sweep_lines(directory: Path, points: tuple["PointStanding", ...], at: str) -> Iterator[str]:
-    from sscha_mlp.campaign.standing import State
-    from sscha_mlp.campaign.sweep_table import and_start
+    from sscha_mlp.run_files.status import State
+    from sscha_mlp.studies.sweep.table import and_start
 
     certified = sum(one.state is State.CERTIFIED for one in points)
     working = ": WORKING" if at or any(one.stage for one in points) else ""

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sscha_mlp.campaign.finished import new_labels
-from sscha_mlp.campaign.lattice import conventional_lattice
-from sscha_mlp.campaign.levels import SAME_THZ
 from sscha_mlp.digits import duration, fixed, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
-from sscha_mlp.report.story import labels_in_words, taken_over_labels
+from sscha_mlp.report.run.data import labels_in_words, taken_over_labels
+from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.finished_run import new_labels
+from sscha_mlp.run_files.mode_levels import SAME_THZ
 
 _Row = tuple[str, dict[str, float]]
 _WIDTH: Final = 80

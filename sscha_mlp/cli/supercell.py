@@ -10,7 +10,7 @@ from sscha_mlp.cli import options
 from sscha_mlp.cli.running import as_settings, end, run_to_result
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.sizes import SizeRow
+    from sscha_mlp.studies.supercell_convergence import SizeRow
 
 
 def supercell(
@@ -41,8 +41,8 @@ def supercell(
     result with a few labels of the larger cell; the model learns from them where it must. Writes
     sizes.json and sizes.pdf beside the files of a run.
     """
-    from sscha_mlp.campaign.sizes import enlarged_settings, size_rows
-    from sscha_mlp.report.sizes import write_sizes
+    from sscha_mlp.report.compare.supercell_convergence import write_sizes
+    from sscha_mlp.studies.supercell_convergence import enlarged_settings, size_rows
 
     given = {
         "max_labels": max_labels,

@@ -12,7 +12,7 @@ from sscha_mlp.cli.failures import FAILED, kept_in_log, say
 from sscha_mlp.cli.running import as_settings, merged, write_report
 
 if TYPE_CHECKING:
-    from sscha_mlp.campaign.sweep_table import Sweep
+    from sscha_mlp.studies.sweep.table import Sweep
 
 
 def sweep(
@@ -125,12 +125,12 @@ def sweep(
 
     Ends with status 0 when every point is certified, 1 when not, 2 for wrong input.
     """
-    from sscha_mlp.campaign.plan import read_values
-    from sscha_mlp.campaign.sweep import run_sweep
-    from sscha_mlp.campaign.sweep_settings import SweepSettings
     from sscha_mlp.cli.screen import make_observer, quiet_logging
     from sscha_mlp.errors import ConfigError
     from sscha_mlp.parallel import read_executor
+    from sscha_mlp.studies.sweep.driver import run_sweep
+    from sscha_mlp.studies.sweep.plan import read_values
+    from sscha_mlp.studies.sweep.settings import SweepSettings
 
     if temperatures is None:
         raise ConfigError(
@@ -174,7 +174,7 @@ def sweep(
 
 def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None:
     """Write figures and tables, show the answer, and end with status 1 where points are missing."""
-    from sscha_mlp.report.sweep_report import write_sweep_report
+    from sscha_mlp.report.sweep.files import write_sweep_report
 
     written = write_sweep_report(table, run_dir)
     if as_json:

@@ -45,7 +45,7 @@ def validate(
     from sscha_mlp.parallel import Machines
     from sscha_mlp.potentials.registry import load
     from sscha_mlp.potentials.spread import spread
-    from sscha_mlp.report.pdf import write_validation
+    from sscha_mlp.report.run.pdf import write_validation
     from sscha_mlp.validation.metrics import validate as compare
 
     names = _names(labelled)

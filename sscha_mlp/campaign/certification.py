@@ -1,0 +1,149 @@
+"""The certificate of a run: fresh labels of the converged state, as many as it takes."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sscha_mlp import units
+from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.data.labels import LabelledConfiguration
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.errors import ReferenceFailedError
+from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.scha.estimators import Samples
+from sscha_mlp.scha.relaxation import evaluate_ensemble
+from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
+
+_MAX_BATCHES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Checked:
+    """A certificate with the labels it rests on.
+
+    Parameters
+    ----------
+    certificate
+        Shifts and verdict.
+    configurations
+        Labels that no fit has seen.
+    """
+
+    certificate: Certificate
+    configurations: tuple[LabelledConfiguration, ...]
+
+
+def check_state(
+    context: Context, state: DynamicalMatrix, potential: Potential, *, number: int, budget: int
+) -> Checked:
+    """Certify a converged state, drawing more labels while their noise alone decides.
+
+    Parameters
+    ----------
+    state
+        Where the relaxation converged.
+    number
+        Of the check; decides the random numbers.
+    budget
+        Labels that may be spent.
+
+    Raises
+    ------
+    ReferenceFailedError
+        If too few configurations could be labelled.
+    """
+    wanted = min(context.settings.certificate.n_labels, budget)
+    batches: list[Batch] = []
+    spent = 0
+    seconds = 0.0
+    while True:
+        name = f"check-{number}-{len(batches)}"
+        which = "more" if batches else "fresh"
+        text = f"check {number}: {wanted} {which} labels of the converged state"
+        begin_labels(context, text, [(name, wanted)])
+        batches.append(label_batch(context, state, name, wanted))
+        spent += wanted
+        if _too_few(batches) and budget - spent >= MIN_LABELS and len(batches) < _MAX_BATCHES:
+            wanted = MIN_LABELS
+            continue
+        begin = time.perf_counter()
+        certificate = _certify(context, state, potential, batches)
+        seconds += time.perf_counter() - begin
+        context.observer.note(f"check {number}: {certificate.reason}")
+        wanted = min(_more_labels(certificate), budget - spent)
+        if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
+            break
+    key = f"certificate/{number}"
+    if key not in context.journal:
+        context.journal.record(key, certificate_payload(certificate, number), seconds)
+    found = tuple(one for batch in batches for one in batch.configurations)
+    return Checked(certificate, found)
+
+
+def _too_few(batches: list[Batch]) -> bool:
+    """Whether so many labels failed that the others make no certificate."""
+    return sum(len(batch.configurations) for batch in batches) < MIN_LABELS
+
+
+def _more_labels(certificate: Certificate) -> int:
+    """How many labels to add: enough to decide, at most as many as there are; 0 if decided."""
+    if certificate.verdict is not Verdict.MORE_LABELS:
+        return 0
+    wanted = 1.1 * min(certificate.labels_wanted, 2.0 * certificate.n_labels)
+    return max(int(np.ceil(wanted)) - certificate.n_labels, MIN_LABELS)
+
+
+def _certify(
+    context: Context, state: DynamicalMatrix, potential: Potential, batches: list[Batch]
+) -> Certificate:
+    """Join the batches into one ensemble and compare the two potentials on it."""
+    displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
+    if len(displacements) < MIN_LABELS:
+        reasons = [one["reason"] for batch in batches for one in batch.payload["failures"]]
+        raise ReferenceFailedError(
+            f"Only {len(displacements)} configurations of the converged state could be labelled; a "
+            f"certificate needs {MIN_LABELS}. First failure: {next(iter(reasons), 'none')}"
+        )
+    gaussian = Gaussian(state, context.settings.temperature, context.settings.nuclei)
+    ensemble = Ensemble(gaussian, displacements, False)
+    parts = [batch.samples for batch in batches]
+    reference = Samples(
+        ensemble,
+        np.concatenate([part.energies for part in parts]),
+        np.concatenate([part.forces for part in parts]),
+        np.concatenate([part.stresses for part in parts]),
+    )
+    model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
+    return certify(reference, model, context.group, context.settings.certificate.tolerances)
+
+
+def certificate_payload(certificate: Certificate, number: int) -> Payload:
+    """Return a certificate as the journal and the report keep it."""
+    pressure = certificate.pressure
+    return {
+        "round": number,
+        "n_labels": certificate.n_labels,
+        "free_energy": _shift(certificate.free_energy_shift),
+        "pressure": _shift(certificate.stress_shift),
+        "frequency": _shift(certificate.frequency_shift),
+        "passed": certificate.verdict is Verdict.PASSED,
+        "verdict": certificate.verdict.value,
+        "reason": certificate.reason,
+        "delta_pressure_GPa": float(pressure.value) / units.GPA,
+        "delta_pressure_stderr_GPa": float(pressure.stderr) / units.GPA,
+        "delta_stress_GPa": (certificate.stress.value / units.GPA).tolist(),
+        "centroid_force_eV_per_A": certificate.centroid_forces.value.tolist(),
+        "centroid_force_stderr_eV_per_A": certificate.centroid_forces.stderr.tolist(),
+        "frequency_shifts_THz": (certificate.frequencies.value / units.THZ).tolist(),
+        "frequency_stderr_THz": (certificate.frequencies.stderr / units.THZ).tolist(),
+    }
+
+
+def _shift(shift: Shift) -> dict[str, Any]:
+    return {"delta": shift.delta, "stderr": shift.stderr, "tolerance": shift.tolerance}

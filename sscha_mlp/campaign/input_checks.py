@@ -1,0 +1,63 @@
+"""What can be found wrong before anything is written or computed."""
+
+from pathlib import Path
+
+from sscha_mlp.campaign.continuation import check_origin
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
+from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.potentials.registry import KINDS
+from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.resources import bundled_file
+from sscha_mlp.run_files.settings import AUTO, RunSettings
+
+BUNDLED = "silicon.cif"
+
+
+def structure_file(settings: RunSettings) -> Path:
+    """Return the file of the structure: the bundled silicon where none is named."""
+    return Path(settings.structure) if settings.structure else bundled_file(BUNDLED)
+
+
+def read_input(settings: RunSettings) -> Crystal:
+    """Read the structure that the settings name, in the cell of its file, with their masses.
+
+    Raises
+    ------
+    StructureError
+        If it cannot be used, or a mass is given for an element that it lacks.
+    """
+    return read_structure(structure_file(settings)).with_masses(settings.masses)
+
+
+def check_input(settings: RunSettings) -> None:
+    """Check that structure, reference and kind of model exist and belong together.
+
+    Raises
+    ------
+    InputError
+        If one of them cannot be used.
+    """
+    if settings.model not in (*KINDS, AUTO):
+        raise ConfigError(
+            f"There is no potential of the kind {settings.model!r}; the known kinds are: "
+            f"{', '.join((*KINDS, AUTO))}."
+        )
+    reference = get_reference(settings.reference)
+    if settings.origin:
+        check_origin(settings)
+        return
+    if settings.dyn and not Path(f"{settings.dyn}1").is_file():
+        raise InputError(
+            f"There is no file {settings.dyn}1; give the path of the dyn files without number."
+        )
+    if settings.dyn and settings.masses:
+        _check_masses_of_dyn(settings)
+    if not settings.dyn:
+        reference.check_elements(read_input(settings).to_ase())
+
+
+def _check_masses_of_dyn(settings: RunSettings) -> None:
+    from sscha_mlp.scha.python_sscha import read_dyn
+
+    read_dyn(settings.dyn).crystal.with_masses(settings.masses)

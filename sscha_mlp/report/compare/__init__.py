@@ -1,0 +1,1 @@
+"""Model against reference, and sizes of the supercell: figures and files."""

@@ -1,0 +1,1 @@
+"""Pages of any report: layout, style, bookmarks, the PDF file."""

@@ -1,0 +1,1 @@
+"""Phonons of a finished run: data, figures, files."""

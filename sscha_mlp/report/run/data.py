@@ -1,0 +1,206 @@
+"""What a report is made of: plain values, in the units in which they are shown."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sscha_mlp.errors import InputError
+from sscha_mlp.report.phonons.data import Phonons
+from sscha_mlp.run_files.finished_run import new_labels
+from sscha_mlp.run_files.records import (
+    CertificateRow,
+    FitRow,
+    FromMapping,
+    LabelRow,
+    OriginRow,
+    PopulationRow,
+    StartRow,
+)
+from sscha_mlp.validation.metrics import ValidationSet
+
+FloatArray = NDArray[np.float64]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class ValidationStage:
+    """Validation of one model: the sets that it was compared on.
+
+    Parameters
+    ----------
+    title
+        Which model this is, for example ``Before retraining``.
+    sets
+        Sets to show side by side; at most six.
+    """
+
+    title: str
+    sets: tuple[ValidationSet, ...]
+
+    def __post_init__(self) -> None:
+        """Make the sets a tuple that is not empty."""
+        object.__setattr__(self, "sets", tuple(self.sets))
+        if not 1 <= len(self.sets) <= 6:
+            raise InputError(
+                f"validation stage '{self.title}' has {len(self.sets)} sets; show one to six"
+            )
+
+
+@dataclass(frozen=True)
+class UncertaintyRow(FromMapping):
+    """The model's own uncertainty on one ensemble, an alarm rather than an error bar.
+
+    What it measures is the model's affair: the largest standard deviation of a local energy in a
+    configuration for a Gaussian approximation potential, the extrapolation grade for a moment
+    tensor potential.
+
+    Parameters
+    ----------
+    ensemble
+        Which configurations.
+    n_configs
+        How many.
+    median, upper
+        Median and an upper quantile of the uncertainties of the configurations, NaN if unknown.
+    unit
+        Of both; empty if they have none.
+    level
+        Part of the configurations that lies below the upper quantile.
+    alarm
+        Whether they are outside what the model was fitted to.
+    measure
+        What the uncertainty is; empty if the model does not say.
+    """
+
+    ensemble: str
+    n_configs: int
+    median: float
+    upper: float
+    unit: str = ""
+    level: float = 0.95
+    alarm: bool = False
+    measure: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that a report shows.
+
+    Parameters
+    ----------
+    name
+        Name of the run, in the running head.
+    result
+        The mapping of result.json; what is missing is shown as a dash.
+    settings
+        Resolved settings, nested mappings allowed.
+    asked
+        What was asked beyond what the result says, as label and value: the structure, the
+        reference, the configurations in a population.
+    populations
+        Rows of the relaxation in order; rows may be given as mappings.
+    certificates
+        Checks in order; may be given as mappings.
+    validation
+        Stages in order.
+    labels
+        Labels by origin; may be given as mappings.
+    notes
+        Failures and rejections, one sentence each.
+    uncertainties
+        The model's own uncertainties.
+    reference_frequencies_THz
+        Frequencies known directly, one list for each entry of ``frequencies_THz`` of the
+        result.
+    reference_label
+        Where they come from.
+    origin
+        The run that it starts from, if any.
+    start
+        The state that it begins with.
+    fits
+        Its models in order.
+    phonons
+        Dispersion and density of states, for the figure of the first page.
+    defaults
+        Settings as they are where none is given; others are marked.
+    provenance
+        The command that repeats the run, and hashes of its files, as name and value.
+    date
+        A date to print; nothing else in the report depends on when it is made.
+    """
+
+    name: str
+    result: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    asked: tuple[tuple[str, str], ...] = ()
+    populations: tuple[PopulationRow, ...] = ()
+    certificates: tuple[CertificateRow, ...] = ()
+    validation: tuple[ValidationStage, ...] = ()
+    labels: tuple[LabelRow, ...] = ()
+    notes: tuple[str, ...] = ()
+    uncertainties: tuple[UncertaintyRow, ...] = ()
+    reference_frequencies_THz: Sequence[Sequence[float]] | None = None
+    reference_label: str = "direct"
+    origin: OriginRow | None = None
+    start: StartRow | None = None
+    fits: tuple[FitRow, ...] = ()
+    phonons: Phonons | None = None
+    defaults: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    provenance: tuple[tuple[str, str], ...] = ()
+    date: str | None = None
+
+    def __post_init__(self) -> None:
+        """Read rows given as mappings and make every list a tuple."""
+        readers: dict[str, type[FromMapping]] = {
+            "populations": PopulationRow,
+            "certificates": CertificateRow,
+            "labels": LabelRow,
+            "uncertainties": UncertaintyRow,
+        }
+        for name, reader in readers.items():
+            rows = tuple(
+                reader.from_mapping(row) if isinstance(row, Mapping) else row
+                for row in getattr(self, name)
+            )
+            object.__setattr__(self, name, rows)
+        object.__setattr__(self, "validation", tuple(self.validation))
+        object.__setattr__(self, "notes", tuple(self.notes))
+        object.__setattr__(self, "asked", tuple((str(a), str(b)) for a, b in self.asked))
+
+
+def taken_over_labels(labels: Mapping[str, Any]) -> int:
+    """Return how many of the labels of a result come from the run it started from.
+
+    Parameters
+    ----------
+    labels
+        The entry of ``result.json``.
+    """
+    return int(labels.get("total", 0)) - new_labels(labels)
+
+
+def labels_in_words(labels: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> str:
+    """Return what a run took in labels, those taken over told apart.
+
+    Parameters
+    ----------
+    labels
+        The entry of ``result.json``.
+    origin
+        The entry of ``result.json`` on the run that this one started from.
+    """
+    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check") if use in labels)
+    total = labels.get("total", "no")
+    if origin:
+        return (
+            f"{new_labels(labels)} new, {taken_over_labels(labels)} taken over from "
+            f"{origin.get('path', '')}; in use {total} ({uses})"
+        )
+    start = f", and {labels['start']} calls for the start" if "start" in labels else ""
+    return f"{total} ({uses}){start}" if uses else f"{total}{start}"

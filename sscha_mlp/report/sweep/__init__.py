@@ -1,0 +1,1 @@
+"""Sweeps and phases: fits, figures, files."""

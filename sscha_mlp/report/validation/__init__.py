@@ -1,0 +1,1 @@
+"""Errors of a model on labels that it has not seen: pages and figures."""

@@ -1,0 +1,274 @@
+"""The run directory: where each file of a run lies, and who may write there."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sscha_mlp.data.files import write_atomic
+from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Names of the files of a run.
+
+    Parameters
+    ----------
+    path
+        The directory.
+    """
+
+    path: Path
+
+    @property
+    def settings_file(self) -> Path:
+        """Resolved settings."""
+        return self.path / "run.toml"
+
+    @property
+    def journal(self) -> Path:
+        """Finished steps."""
+        return self.path / "journal.jsonl"
+
+    @property
+    def labels(self) -> Path:
+        """Label store."""
+        return self.path / "labels.db"
+
+    @property
+    def labelling(self) -> Path:
+        """How many labels of an unfinished step there are."""
+        return self.path / "labelling.json"
+
+    @property
+    def offline(self) -> Path:
+        """Inputs for labels that are computed by hand."""
+        return self.path / "offline"
+
+    @property
+    def dataset(self) -> Path:
+        """Directory of train, test and check sets."""
+        return self.path / "dataset"
+
+    @property
+    def inherited(self) -> Path:
+        """Data set of the run that this one starts from."""
+        return self.path / "dataset" / "inherited"
+
+    def model(self, number: int) -> Path:
+        """Directory of one fit."""
+        return self.path / "models" / f"{number:03d}"
+
+    def trial_model(self, name: str) -> Path:
+        """Directory of a fit that only chooses hyper-parameters."""
+        return self.path / "models" / "choice" / name
+
+    @property
+    def dyn(self) -> Path:
+        """Directory of dynamical matrices in Quantum ESPRESSO format."""
+        return self.path / "dyn"
+
+    def state(self, name: str) -> Path:
+        """Exact state of a finished step."""
+        return self.path / "states" / f"{name}.npz"
+
+    def samples(self, phase: str) -> Path:
+        """Last ensemble of a relaxation with the model's values."""
+        return self.path / "states" / f"samples-{phase}.npz"
+
+    def validation(self, name: str) -> Path:
+        """Stored validation set."""
+        return self.path / "validation" / f"{name}.npz"
+
+    @property
+    def result(self) -> Path:
+        """The result."""
+        return self.path / "result.json"
+
+    @property
+    def hessian(self) -> Path:
+        """The free-energy Hessian."""
+        return self.path / "hessian.json"
+
+    @property
+    def response(self) -> Path:
+        """How the model answers to small changes of volume and temperature."""
+        return self.path / "response.json"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.pdf"
+
+    @property
+    def log(self) -> Path:
+        """What was said while it ran."""
+        return self.path / "log.txt"
+
+    def read_result(self) -> dict[str, Any]:
+        """Read the result of a finished run.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is damaged.
+        """
+        try:
+            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
+            if not isinstance(content["converged"], bool):
+                raise TypeError("converged is neither true nor false")  # noqa: TRY301
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
+            raise InputError(
+                f"{self.result} cannot be read ({err}); remove it and run the same command again, "
+                "which writes it anew."
+            ) from err
+        return content
+
+    @contextmanager
+    def trusted(self) -> Iterator[None]:
+        """Turn what values of the wrong kind in journal, result or states lead to into a sentence.
+
+        Raises
+        ------
+        SschaMlpError
+            If the files of the run do not hold what a run writes.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as err:
+            raise SschaMlpError(
+                f"The files of {self.path} do not hold what a run writes "
+                f"({type(err).__name__}: {err}): one of journal.jsonl, result.json and states/ is "
+                "damaged, or from another version. Take copies that are whole, or run again in "
+                "another directory (labels.db can be copied there)."
+            ) from err
+
+    def settings(self) -> RunSettings:
+        """Read the settings of an existing run.
+
+        Raises
+        ------
+        InputError
+            If this is not a run directory.
+        """
+        stored = self._stored()
+        return _with_its_cell(stored, RunSettings.from_mapping(stored))
+
+    def _stored(self) -> dict[str, Any]:
+        """Read the settings file as it is."""
+        if not self.settings_file.is_file():
+            raise InputError(
+                f"{self.path} is not a run directory: it has no run.toml. Start one with "
+                "sscha-mlp relax --run-dir."
+            )
+        return read_toml(self.settings_file)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a step is finished; before that other settings lose nothing."""
+        return self.journal.is_file() and self.journal.stat().st_size > 0
+
+    def prepare(self, settings: RunSettings) -> RunSettings:
+        """Make the directory for these settings, or check that it was made for them.
+
+        Returns
+        -------
+        The settings in force: in a directory that an earlier version began, the structure keeps
+        the cell that it had there.
+
+        Raises
+        ------
+        ConfigError
+            If it holds a run with other settings; the message lists the differences.
+        """
+        try:
+            for place in (self.path, self.dyn, self.path / "validation", self.path / "models"):
+                place.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise InputError(
+                f"The run directory {self.path} cannot be made ({err.strerror}); choose another "
+                "with --run-dir."
+            ) from err
+        if not self.settings_file.exists() or not (self.has_begun or self.is_locked()):
+            if self.has_begun:
+                raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
+            write_atomic(self.settings_file, format_toml(settings.to_mapping()))
+            return settings
+        # An earlier version may have written fewer settings: those are at their defaults.
+        stored = self._stored()
+        settings = _with_its_cell(stored, settings)
+        before = _with_its_cell(stored, RunSettings.from_mapping(stored))
+        changed = differences(before.to_mapping(), settings.to_mapping())
+        if changed:
+            raise ConfigError(
+                f"{self.path} holds a run with other settings ({'; '.join(changed)}). "
+                f"{self._ways_on(settings)}"
+            )
+        return settings
+
+    def _ways_on(self, settings: RunSettings) -> str:
+        """Say how a run with other settings begins from what there is.
+
+        Also the budget decides what a run does: which labels it takes, and when it ends.
+        """
+        store = settings.label_store or self.labels
+        if self.result.is_file():
+            return (
+                "Use the same settings to see its result; relax "
+                f"--from {self.path} takes over its state, model and labels in another --run-dir."
+            )
+        return (
+            "Use the same settings to go on, or another --run-dir, where "
+            f"--label-store {store} finds the labels that are paid for."
+        )
+
+    def is_locked(self) -> bool:
+        """Whether a run is working in the directory."""
+        try:
+            with (self.path / ".lock").open("r") as stream:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the directory against a second run; the lock ends with the process.
+
+        Raises
+        ------
+        SschaMlpError
+            If another run holds it.
+        """
+        with (self.path / ".lock").open("w") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as err:
+                raise SschaMlpError(
+                    f"Another run is working in {self.path}; wait for it or use another --run-dir."
+                ) from err
+            yield
+
+
+def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
+    """Return settings that keep the cell of a run which a version without that choice began.
+
+    Those versions took every cell as it was.
+
+    Parameters
+    ----------
+    stored
+        What the settings file of the run holds.
+    settings
+        For that run.
+    """
+    if "primitive" in stored.get("start", {}):
+        return settings
+    return replace(settings, start=replace(settings.start, primitive=False))

@@ -1,0 +1,90 @@
+"""A finished run, read from its directory: what later work on it needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.data.states import load_state
+from sscha_mlp.errors import InputError
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal, Payload
+from sscha_mlp.run_files.settings import RunSettings
+
+
+def new_labels(labels: Mapping[str, Any]) -> int:
+    """Return the labels that a run asked for itself, without those that it took over.
+
+    Parameters
+    ----------
+    labels
+        The entry of ``result.json``.
+    """
+    return int(labels.get("new", labels.get("total", 0)))
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """Settings, result and files of a run that has come to its end.
+
+    Parameters
+    ----------
+    place
+        Its directory.
+    settings
+        Its settings.
+    result
+        Its ``result.json``.
+    """
+
+    place: RunDirectory
+    settings: RunSettings
+    result: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, directory: str | Path) -> "FinishedRun":
+        """Read settings and result of a finished run.
+
+        Raises
+        ------
+        InputError
+            If there is no run, it is not finished, or a file of it is damaged.
+        """
+        place = RunDirectory(Path(directory))
+        settings = place.settings()
+        if not place.result.is_file():
+            raise InputError(
+                f"The run in {place.path} is not finished: it has no result.json. Go on with it "
+                "by the same sscha-mlp relax command first."
+            )
+        return cls(place, settings, place.read_result())
+
+    @property
+    def generation(self) -> int:
+        """How many runs it stands on: 0 where it began with a structure."""
+        return int(self.result.get("origin", {}).get("generation", 0))
+
+    @property
+    def model_directory(self) -> Path:
+        """Where its last model is: in the run directory, be it moved since."""
+        stored = Path(self.result["model"]["path"])
+        moved = self.place.path / "models" / stored.name
+        return moved if moved.is_dir() else stored
+
+    def minimum(self) -> tuple[DynamicalMatrix, SpaceGroup]:
+        """Return the minimum of the model at the final cell, and the space group kept there.
+
+        Raises
+        ------
+        InputError
+            If the state cannot be read.
+        """
+        state = load_state(self.place.state("model"))
+        return state, find_space_group(state.supercell).restricted(self.settings.symmetry)
+
+    def last(self, prefix: str) -> Payload:
+        """Return the last row of the journal whose key begins so; empty if there is none."""
+        rows = Journal(self.place.journal, read_only=True).steps(prefix)
+        return dict(rows[-1][1]) if rows else {}

@@ -1,0 +1,232 @@
+"""What a finished run says about its temperature and pressure, per atom and with errors."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import spglib
+from ase.geometry import cell_to_cellpar
+
+from sscha_mlp import units
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.symmetry import find_space_group
+from sscha_mlp.data.states import load_state
+from sscha_mlp.errors import InputError
+from sscha_mlp.properties.einstein import einstein_temperatures
+from sscha_mlp.properties.modes import levels
+from sscha_mlp.properties.thermodynamics import thermodynamics
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.finished_run import new_labels
+from sscha_mlp.run_files.json_fields import Value
+from sscha_mlp.run_files.mode_levels import SAME_THZ, Level, levels_of
+from sscha_mlp.run_files.settings import RunSettings
+from sscha_mlp.scha.cell import CellMode
+
+_ZERO_THZ: Final = 1.0e-3
+"""A mode below this is no oscillator, THz."""
+
+_SYMMETRY: Final = 1.0e-4
+"""Distance within which the conventional cell is looked for, Å."""
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """Numbers of a finished run.
+
+    Parameters
+    ----------
+    temperature, pressure
+        K, GPa.
+    converged, stop_reason
+        As in ``result.json``.
+    volume, free_energy, gibbs
+        Per atom: Å³, eV, eV.
+    entropy
+        Per atom, of the trial modes, in Boltzmann constants.
+    cell_lengths, cell_angles
+        Of the conventional cell, Å and degrees.  The errors of the lengths are those of a change
+        of volume that keeps the shape.
+    labels_new
+        Labels of its own, without the calls for the start and without those taken over.
+    start_calls
+        Reference calls for the start.
+    retrains
+        Fits after the first.
+    soft_mode
+        From ``hessian.json``, or None.
+    levels
+        Corrected frequencies.
+    formula, space_group, n_atoms, supercell, reference, model, nuclei, seed
+        What was run.
+    einstein_temperatures
+        That span its modes, K.
+    """
+
+    temperature: float
+    pressure: float
+    converged: bool
+    stop_reason: str
+    volume: Value
+    free_energy: Value
+    gibbs: Value
+    entropy: Value
+    cell_lengths: tuple[Value, Value, Value]
+    cell_angles: tuple[float, float, float]
+    labels_new: int
+    start_calls: int
+    retrains: int
+    soft_mode: dict[str, Any] | None
+    levels: tuple[Level, ...]
+    formula: str
+    space_group: str
+    n_atoms: int
+    supercell: tuple[int, int, int]
+    reference: str
+    model: str
+    nuclei: str
+    seed: int
+    einstein_temperatures: tuple[float, ...]
+
+
+def run_values(place: RunDirectory) -> RunValues:
+    """Read a finished run.
+
+    Parameters
+    ----------
+    place
+        The run.
+
+    Raises
+    ------
+    InputError
+        If it is no finished run, or its cell was not relaxed to its pressure.
+    """
+    settings, result = place.settings(), place.read_result()
+    if settings.cell is not CellMode.VARIABLE:
+        raise InputError(
+            f"{place.path} was run with a cell that is {settings.cell}: a Gibbs free energy at a "
+            "pressure needs one that is relaxed to it. Run it again without --cell."
+        )
+    volume = Value(**result["volume_A3_per_atom"])
+    energy = result["free_energy_eV_per_atom"]
+    free_energy = Value(energy["corrected"], energy["stderr"])
+    pressure = float(result["pressure_target_GPa"])
+    work = pressure * units.GPA * volume.value
+    modes = _Modes.of(place, settings, result)
+    lengths, angles = _conventional_cell(result, volume)
+    n1, n2, n3 = (int(v) for v in result["supercell"])
+    return RunValues(
+        temperature=float(result["temperature_K"]),
+        pressure=pressure,
+        converged=result["converged"],
+        stop_reason=str(result["stop_reason"]),
+        volume=volume,
+        free_energy=free_energy,
+        # The volume is where G is least: its error changes G in second order.
+        gibbs=Value(free_energy.value + work, free_energy.stderr),
+        entropy=modes.entropy(float(result["temperature_K"])),
+        cell_lengths=lengths,
+        cell_angles=angles,
+        labels_new=new_labels(result["labels"]),
+        start_calls=int(result["labels"].get("start", 0)),
+        retrains=int(result["retrains"]),
+        soft_mode=_soft_mode(place),
+        levels=levels_of(result),
+        formula=str(result["formula"]),
+        space_group=str(result["space_group"]),
+        n_atoms=int(result["n_atoms"]),
+        supercell=(n1, n2, n3),
+        reference=settings.reference,
+        model=str(result["model"]["kind"]),
+        nuclei=modes.nuclei,
+        seed=int(result["seed"]),
+        einstein_temperatures=einstein_temperatures(modes.frequencies, weights=modes.weights),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Modes:
+    """Corrected frequencies of the irreducible wave vectors, shape (n_q, n_bands), THz."""
+
+    frequencies: FloatArray
+    stderr: FloatArray
+    weights: FloatArray  # number of wave vectors of each star, shape (n_q,)
+    n_atoms: int
+    nuclei: str
+
+    @classmethod
+    def of(cls, place: RunDirectory, settings: RunSettings, result: Mapping[str, Any]) -> "_Modes":
+        state: DynamicalMatrix = load_state(place.state("final"))
+        group = find_space_group(state.supercell).restricted(settings.symmetry)
+        _, counts = np.unique(group.equivalent_qpoints(), return_counts=True)
+        entries = result["frequencies_THz"]
+        if len(entries) != len(counts):
+            raise ValueError(f"{len(entries)} wave vectors, not {len(counts)}")
+        return cls(
+            np.array([one["corrected"] for one in entries], dtype=np.float64),
+            np.array([one["stderr"] for one in entries], dtype=np.float64),
+            counts.astype(np.float64),
+            state.crystal.n_atoms,
+            str(result.get("nuclei", "quantum")),
+        )
+
+    def entropy(self, temperature: float) -> Value:
+        """Entropy per atom; the errors of modes of one level add up, those of levels do not."""
+        if temperature == 0.0:
+            return Value(0.0, 0.0)
+        total = variance = 0.0
+        for frequencies, stderr, weight in zip(
+            self.frequencies, self.stderr, self.weights, strict=True
+        ):
+            moving = frequencies > _ZERO_THZ
+            rows = [self._of_mode(float(one), temperature) for one in frequencies[moving]]
+            changes = np.array([slope for _, slope in rows]) * stderr[moving] * weight
+            total += weight * sum(entropy for entropy, _ in rows)
+            variance += _by_levels(frequencies[moving], changes)
+        scale = float(self.weights.sum()) * self.n_atoms
+        return Value(float(total / scale), float(np.sqrt(variance) / scale))
+
+    def _of_mode(self, frequency: float, temperature: float) -> tuple[float, float]:
+        """Entropy (k), and how fast it falls with the frequency: ``C / nu``, k/THz."""
+        found = thermodynamics(np.array([frequency * units.THZ]), temperature, nuclei=self.nuclei)
+        entropy, capacity = float(found.entropy[0]), float(found.heat_capacity[0])
+        return entropy / units.KB, capacity / units.KB / frequency
+
+
+def _by_levels(frequencies: FloatArray, changes: FloatArray) -> float:
+    """Sum over levels of the squared sum of changes within each."""
+    order = np.argsort(frequencies, kind="stable")
+    parts = [changes[order][one.modes].sum() for one in levels(frequencies[order], SAME_THZ)]
+    return float(np.square(parts).sum())
+
+
+def _conventional_cell(
+    result: Mapping[str, Any], volume: Value
+) -> tuple[tuple[Value, Value, Value], tuple[float, float, float]]:
+    """Lengths and angles of the conventional cell; the cell itself where there is none."""
+    cell = np.asarray(result["cell_A"], dtype=np.float64)
+    kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(result["symbols"]), 1)}
+    numbers = [kinds[symbol] for symbol in result["symbols"]]
+    found = spglib.get_symmetry_dataset(
+        (cell, np.asarray(result["scaled_positions"]), numbers), symprec=_SYMMETRY
+    )
+    parameters = cell_to_cellpar(cell if found is None else found.std_lattice)
+    share = volume.stderr / volume.value / 3.0
+    a, b, c = (Value(float(length), float(length) * share) for length in parameters[:3])
+    alpha, beta, gamma = (float(angle) for angle in parameters[3:])
+    return (a, b, c), (alpha, beta, gamma)
+
+
+def _soft_mode(place: RunDirectory) -> dict[str, Any] | None:
+    """Softest mode of the free-energy Hessian, where it was computed for this run."""
+    if not place.hessian.is_file():
+        return None
+    softest = json.loads(place.hessian.read_text(encoding="utf-8"))["softest"]
+    return {
+        "squared_frequency_THz2": float(softest["squared_frequency_THz2"]),
+        "stderr_THz2": float(softest["stderr_THz2"]),
+        "q": [float(v) for v in softest["q"]],
+    }

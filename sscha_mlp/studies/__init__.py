@@ -1,0 +1,1 @@
+"""What begins with finished runs: comparison, Hessian, response, larger cells, sweeps."""

@@ -1,0 +1,304 @@
+"""The free-energy Hessian of a finished run: is its state stable at this temperature."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from sscha_mlp import units
+from sscha_mlp.campaign.context import ChunkedEvaluator
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
+from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.data.files import write_json_atomic
+from sscha_mlp.data.labels import LabelledConfiguration
+from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.digits import fixed, with_error
+from sscha_mlp.ensemble.averages import Estimate
+from sscha_mlp.ensemble.gaussian import Gaussian
+from sscha_mlp.ensemble.nuclei import Nuclei
+from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.potentials.registry import load
+from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
+from sscha_mlp.quantities import q_name
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.finished_run import FinishedRun
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.observer import Observer, watched_by
+from sscha_mlp.run_files.provenance import versions
+from sscha_mlp.run_files.settings import RunSettings
+from sscha_mlp.scha import minimiser
+from sscha_mlp.scha.cell import Evaluator
+from sscha_mlp.scha.estimators import Samples, estimate_difference
+from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
+from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
+from sscha_mlp.tables import ShownContent, Table, few
+from sscha_mlp.validation.certificate import MIN_LABELS
+
+SCHEMA: Final = "sscha-mlp/hessian/1"
+
+_SAME_CELL = 1.0e-4
+"""Å within which the cell of a label is that of a state: labels are stored with fewer digits."""
+
+_THIRD_ONLY = "the fourth order; "
+_LEFT_OUT = (
+    "the response of the state to the difference between reference and model, and what is of "
+    "second order in it; the response of the force constants in the errors; sizes beyond this "
+    "supercell"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What the Hessian of a run is made from."""
+
+    place: RunDirectory
+    settings: RunSettings
+    state: DynamicalMatrix
+    group: SpaceGroup
+    evaluator: Evaluator
+
+
+class HessianResult(ShownContent):
+    """The content of ``hessian.json``."""
+
+    def table(self) -> Table:
+        """Return the softest mode of each irreducible wave vector, and the verdict."""
+        rows = [_softest_row(one) for one in self["modes"] if not all(one["is_translation"])]
+        labels = self["check_labels"]
+        columns = (
+            "q",
+            "SSCHA (THz²)",
+            "Hessian, model (THz²)",
+            f"corrected by {labels} labels" if labels else "no labels to correct it",
+        )
+        title = f"Free-energy Hessian at {self['temperature_K']:g} K: softest modes, squared"
+        return Table(title, few(rows), columns, self["statement"])
+
+
+def hessian_of_run(
+    directory: str | Path,
+    *,
+    n_configs: int = 5000,
+    fourth: bool = False,
+    n_workers: int = 1,
+    observer: Observer | None = None,
+) -> HessianResult:
+    """Compute the free-energy Hessian of a finished run with its model, and correct it.
+
+    An ensemble of the model's final state is drawn and minimised once more; the Hessian is that of
+    this minimum.  Labels of the last check shift it, to first order, to the reference.  Writes
+    ``hessian.json``, ``states/hessian.npz`` and ``dyn/hessian_dyn*`` into the run directory: the
+    matrices are those of the model.
+
+    Parameters
+    ----------
+    directory
+        A finished run.
+    n_configs
+        Configurations of the ensemble; even.
+    fourth
+        Whether the fourth order is included.
+    n_workers
+        Processes or threads of the model.
+    observer
+        Who watches.
+
+    Returns
+    -------
+    The content of ``hessian.json``, a mapping.
+
+    Raises
+    ------
+    InputError
+        If this is no finished run, or its model or a state cannot be read.
+    RelaxationError
+        If the ensemble cannot be drawn, or the fourth order does not converge.
+    """
+    from sscha_mlp.scha.python_sscha import write_dyn
+
+    run = FinishedRun.read(directory)
+    place, settings = run.place, run.settings
+    watcher = watched_by(observer)
+    state, group = run.minimum()
+    with load(run.model_directory, n_workers=n_workers) as potential:
+        evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")
+        study = _Study(place, settings, state, group, evaluator)
+        watcher.stage(f"hessian: {n_configs} configurations of the final state")
+        hessian = _of_model(study, n_configs, fourth=fourth)
+        correction, n_labels = _correction(study, hessian)
+    content = _content(study, hessian, correction, n_labels)
+    save_state(place.state("hessian"), hessian.dynamical_matrix)
+    write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix)
+    write_json_atomic(place.hessian, content)
+    return HessianResult(content)
+
+
+def _softest_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """Wave vector and softest mode, translations left out."""
+    squares = entry["squared_THz2"]
+    places = [n for n, rigid in enumerate(entry["is_translation"]) if not rigid]
+    softest = min(places, key=lambda n: squares["corrected"][n])
+    return (
+        q_name(entry["q"]),
+        fixed(min(entry["sscha_THz"][n] for n in places) ** 2, 2),
+        fixed(squares["model"][softest], 2),
+        with_error(squares["corrected"][softest], squares["stderr"][softest]),
+    )
+
+
+def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:
+    """Draw, minimise, and take the second derivative at the minimum."""
+    settings = study.settings
+    samples = draw_samples(
+        study.state,
+        study.evaluator,
+        temperature=settings.temperature,
+        nuclei=settings.nuclei,
+        settings=settings.relaxation_settings(),
+        rng=np.random.default_rng([settings.seed, zlib.crc32(b"hessian")]),
+        n_configs=n_configs,
+    )
+    minimum = minimiser.minimise(samples, study.group, settings.relaxation.minimiser)
+    trial = minimum.estimators.trial
+    return free_energy_hessian(samples, study.group, trial=trial, fourth=fourth)
+
+
+def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
+    """First-order shift to the reference by the labels of the last check; None without them."""
+    configurations = Dataset.read(study.place.dataset).check
+    state = _checked_state(study, configurations)
+    if state is None or len(configurations) < MIN_LABELS:
+        return None, 0
+    gaussian = Gaussian(state, study.settings.temperature, study.settings.nuclei)
+    ensemble = Ensemble(gaussian, _displacements(state, configurations), False)
+    labels = [one.label for one in configurations]
+    reference = Samples(
+        ensemble,
+        np.array([one.energy for one in labels]),
+        np.array([one.forces.ravel() for one in labels]),
+        np.array([one.stress for one in labels]),
+    )
+    difference = reference.minus(evaluate_ensemble(ensemble, study.evaluator))
+    return hessian.shift(estimate_difference(difference, study.group)), len(labels)
+
+
+def _checked_state(
+    study: _Study, configurations: tuple[LabelledConfiguration, ...]
+) -> DynamicalMatrix | None:
+    """State that the check was drawn from: the last one relaxed to with this cell."""
+    if not configurations:
+        return None
+    cell = configurations[0].atoms.cell.array
+    rows = Journal(study.place.journal, read_only=True).steps("population/")
+    for _, row in reversed(rows):
+        if row["phase"] == "final":
+            continue
+        state = load_state(study.place.state(row["state"]))
+        if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:
+            return state
+    return None
+
+
+def _displacements(
+    state: DynamicalMatrix, configurations: tuple[LabelledConfiguration, ...]
+) -> FloatArray:
+    """Displacements from the centroids, shape (n_configs, 3 n_atoms), Å."""
+    crystal = state.supercell.crystal
+    moved = np.array([one.atoms.positions for one in configurations]) - crystal.positions
+    cells = np.rint(moved @ np.linalg.inv(crystal.cell))
+    return np.asarray((moved - cells @ crystal.cell).reshape(len(moved), -1))
+
+
+def _content(
+    study: _Study, hessian: Hessian, correction: Estimate | None, n_labels: int
+) -> dict[str, Any]:
+    """What ``hessian.json`` holds."""
+    unit = units.THZ**2
+    model, sampling = hessian.squares.value / unit, hessian.squares.stderr / unit
+    shift = np.zeros_like(model) if correction is None else correction.value / unit
+    error = np.zeros_like(model) if correction is None else correction.stderr / unit
+    corrected, stderr = model + shift, np.hypot(sampling, error)
+    found = judge_stability(corrected, stderr, hessian.moving)
+    stars = study.group.equivalent_qpoints()
+    qpoints = study.state.supercell.qpoints
+    return {
+        "schema": SCHEMA,
+        "temperature_K": study.settings.temperature,
+        "nuclei": str(study.settings.nuclei),
+        "supercell": list(study.settings.supercell),
+        "n_configs": hessian.n_configs,
+        "effective_sample_size": hessian.effective_sample_size,
+        "fourth_order": hessian.fourth,
+        "check_labels": n_labels,
+        "verdict": str(found.verdict),
+        "statement": statement(
+            found,
+            study.settings.temperature,
+            corrected=correction is not None,
+            nuclei=study.settings.nuclei,
+        ),
+        "softest": {
+            "q": [float(v) for v in qpoints[stars[found.place[0]]]],
+            "squared_frequency_THz2": found.value,
+            "stderr_THz2": found.stderr,
+        },
+        "modes": [
+            {
+                "q": [float(v) for v in qpoints[q]],
+                "is_translation": (~hessian.moving[q]).tolist(),
+                "sscha_THz": hessian.trial_frequencies_thz[q].tolist(),
+                "hessian_THz": signed_root(corrected[q]).tolist(),
+                "squared_THz2": {
+                    "model": model[q].tolist(),
+                    "correction": shift[q].tolist(),
+                    "corrected": corrected[q].tolist(),
+                    "stderr": stderr[q].tolist(),
+                },
+            }
+            for q in np.unique(stars)
+        ],
+        "seed": study.settings.seed,
+        "versions": versions(),
+        "left_out": ("" if hessian.fourth else _THIRD_ONLY) + _LEFT_OUT,
+    }
+
+
+def statement(
+    found: Stability,
+    temperature: float,
+    *,
+    corrected: bool,
+    nuclei: Nuclei = Nuclei.QUANTUM,
+) -> str:
+    """Say in a sentence whether the crystal is stable.
+
+    Parameters
+    ----------
+    found
+        Verdict on squared frequencies in THz².
+    temperature
+        In K.
+    corrected
+        Whether labels of the reference shifted them.
+    nuclei
+        How they move.
+    """
+    at = f"{temperature:g} K{nuclei.remark}"
+    value = f"({found.value:.3f} ± {found.stderr:.3f} THz²)"
+    whose = "" if corrected else " for the model, which no label corrects,"
+    if found.verdict is Verdict.STABLE:
+        return f"Stable{whose} at {at}: the softest mode is above zero {value}."
+    if found.verdict is Verdict.UNSTABLE:
+        return (
+            f"Unstable{whose} at {at}: a mode is below zero {value}; the "
+            "crystal leaves this structure."
+        )
+    return (
+        f"Undecided{whose} at {at}: a mode is within two standard errors of zero "
+        f"{value}; more configurations or more check labels are needed."
+    )

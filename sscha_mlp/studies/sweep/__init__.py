@@ -1,0 +1,1 @@
+"""Points over temperature and pressure: plan, driver, table."""
