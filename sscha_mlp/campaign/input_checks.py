@@ -27,7 +27,8 @@ def read_input(settings: RunSettings) -> Crystal:
     StructureError
         If it cannot be used, or a mass is given for an element that it lacks.
     """
-    return read_structure(structure_file(settings)).with_masses(settings.masses)
+    crystal = read_structure(structure_file(settings), symmetrise=settings.symmetrise)
+    return crystal.with_masses(settings.masses)
 
 
 def check_input(settings: RunSettings) -> None:

@@ -130,6 +130,16 @@ MaxLabels = Annotated[
         rich_help_panel=TUNING,
     ),
 ]
+Symmetrise = Annotated[
+    float | None,
+    Option(
+        "--symmetrise",
+        metavar="DISTANCE",
+        help="Average the structure over the space group that it has within this distance, in Å, "
+        "such as 0.01; for coordinates with few digits. \\[default: as it is]",
+        rich_help_panel=TUNING,
+    ),
+]
 Engine = Annotated[
     str | None,
     Option(

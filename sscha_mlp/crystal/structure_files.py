@@ -13,10 +13,13 @@ from ase import Atoms
 from sscha_mlp.crystal.cif import read_cif
 from sscha_mlp.crystal.isotopes import ISOTOPES
 from sscha_mlp.crystal.structure import SHORTEST_DISTANCE, Crystal, check_geometry
-from sscha_mlp.errors import StructureError
+from sscha_mlp.crystal.symmetry import looser_symmetry, symmetrise_structure
+from sscha_mlp.errors import InputError, StructureError
 
 LARGEST_FILE: Final = 200_000_000
 """Bytes of a structure file above which it is another file that was named by mistake."""
+
+_LARGEST_MOVE: Final = 0.5
 
 _BY_NAME: Final = (
     (r".*\.cif", "cif"),
@@ -41,14 +44,25 @@ def format_by_name(name: str) -> str:
     return ""
 
 
-def read_structure(path: str | Path) -> Crystal:
+def read_structure(path: str | Path, *, symmetrise: float | None = None) -> Crystal:
     """Read a crystal from any file that ASE reads; the last frame of a trajectory.
 
     Atoms named ``D`` or ``T`` in a CIF, a POSCAR or an extended XYZ are hydrogen with the mass of
     the isotope.
 
+    Parameters
+    ----------
+    path
+        The file.
+    symmetrise
+        Distance, in Å, within which atoms count as equivalent: cell and positions are averaged
+        over the space group that is found with it.  For coordinates with few digits; None leaves
+        them as they are.
+
     Raises
     ------
+    InputError
+        If `symmetrise` is not between 0 and 0.5 Å.
     StructureError
         If the file is missing, unreadable or empty, has no periodic cell, atoms closer than 0.5 Å,
         or sites that are partly occupied.
@@ -77,7 +91,35 @@ def read_structure(path: str | Path) -> Crystal:
             f"Two atoms of {path} are {distance:.2f} Å apart; remove the duplicate or correct the "
             "positions."
         )
-    return crystal
+    return crystal if symmetrise is None else _symmetrised(crystal, symmetrise, path)
+
+
+def check_symmetrise(tolerance: float) -> None:
+    """Check a distance within which a structure is symmetrised, Å.
+
+    Raises
+    ------
+    InputError
+        If it is not between 0 and 0.5.
+    """
+    if not 0.0 < tolerance <= _LARGEST_MOVE:
+        raise InputError(
+            f"symmetrise = {tolerance} must be a distance between 0 and {_LARGEST_MOVE} Å, such as "
+            "0.01."
+        )
+
+
+def _symmetrised(crystal: Crystal, tolerance: float, path: Path) -> Crystal:
+    """Return the crystal averaged over the group that a tolerance finds."""
+    check_symmetrise(tolerance)
+    averaged = symmetrise_structure(crystal, tolerance=tolerance)
+    left = looser_symmetry(averaged, tolerance=tolerance)
+    if left:
+        raise StructureError(
+            f"{path} cannot be symmetrised: it is {left}; give a smaller distance than "
+            f"{tolerance:g} Å."
+        )
+    return averaged
 
 
 def _last_frame(path: Path) -> Any:

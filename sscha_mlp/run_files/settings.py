@@ -11,6 +11,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import numpy as np
 
 from sscha_mlp.crystal.structure import check_masses
+from sscha_mlp.crystal.structure_files import check_symmetrise
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
@@ -83,6 +84,9 @@ class RunSettings(Shown):
     symmetry
         What is imposed: ``full`` for the space group of the structure, ``none``, or some of its
         operations in the coordinates of the primitive cell, ``x,y,z; -x,-y,-z``.
+    symmetrise
+        Distance within which atoms of the structure count as equivalent, Å: cell and positions are
+        averaged over the space group that is found with it.  Not set: the structure as it is.
     engine
         Who minimises an ensemble: ``native`` or ``python-sscha``.
     workers
@@ -117,6 +121,7 @@ class RunSettings(Shown):
     max_labels: int = 300
     cell: CellMode = CellMode.VARIABLE
     symmetry: str = "full"
+    symmetrise: float | None = None
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
@@ -146,9 +151,7 @@ class RunSettings(Shown):
             raise ConfigError(f"seed = {self.seed} must not be negative.")
         if self.workers < 0 or self.label_time_limit < 0:
             raise ConfigError("workers and label_time_limit must not be negative.")
-        if self.symmetry not in {"full", "none"}:
-            for operation in self.symmetry.split(";"):
-                read_triplet(operation)
+        self._check_symmetry()
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
@@ -164,6 +167,16 @@ class RunSettings(Shown):
                 f"{'' if self.origin else first}{self.certificate.n_labels} to check. Raise the "
                 "budget or lower these."
             )
+
+    def _check_symmetry(self) -> None:
+        """Check which operations are imposed, and how far atoms may move for the group."""
+        if self.symmetry not in {"full", "none"}:
+            for operation in self.symmetry.split(";"):
+                read_triplet(operation)
+        if self.symmetrise is not None:
+            check_symmetrise(self.symmetrise)
+            if self.dyn:
+                raise ConfigError("symmetrise is for a structure; dyn files keep their group.")
 
     def _check_nuclei(self) -> None:
         """Check how the nuclei move, and their masses."""
