@@ -19,7 +19,7 @@ def sweep(
     temperatures: Annotated[
         str | None,
         Option(
-            "--T",
+            *options.TEMPERATURE,
             metavar="RANGE",
             help="Temperatures in K: start:stop:step with both ends, or values such as 300,600. "
             "Needed.",
@@ -30,7 +30,7 @@ def sweep(
     pressures: Annotated[
         str,
         Option(
-            "--P",
+            *("--P", "-P", "--pressure"),
             metavar="RANGE",
             help="Pressures in GPa, in the same way.",
             rich_help_panel=options.RUN,

@@ -211,6 +211,12 @@ def _from_table(table: ReferenceTable) -> Reference:
         return _program(table)
     if spec in BUILT_IN:
         return _built_in(spec, table.all_parameters())
+    file = find_table(f"{spec}.toml")
+    if file.is_file():
+        raise ConfigError(
+            f"There is no reference {spec!r}, but a reference file of that name, {file}; write "
+            f"{spec}.toml."
+        )
     raise ConfigError(
         f"There is no reference {spec!r}.{suggestion(spec, (*BUILT_IN, *PROGRAMS))} "
         f"Valid: {', '.join(BUILT_IN)}, "
