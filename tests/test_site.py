@@ -111,7 +111,7 @@ def test_each_command_in_a_document_exists(document):
         ("hessian RUN_DIR [--configs 5000] [--fourth]", ""),
         ("relaxx --T 2000", "sscha-mlp has no verb relaxx"),
         ("reference chek", "sscha-mlp reference has no verb chek"),
-        ("relax --temperature 300", "sscha-mlp relax has no option --temperature"),
+        ("relax --temprature 300", "sscha-mlp relax has no option --temprature"),
         ("reference check --forth", "sscha-mlp reference check has no option --forth"),
         ("relax --supercell 2 2", "sscha-mlp relax: Option '--supercell' requires 3 arguments."),
         ("validate model", "sscha-mlp validate: Missing argument 'LABELLED.xyz...'."),

@@ -51,7 +51,8 @@ def _check_numbers(words: Sequence[str]) -> None:
             full = " ".join([*given, given[-1], given[-1]][:3])
             raise ConfigError(
                 f"{_OPTION} {' '.join(given)} has {len(given)} of 3 numbers; write for example "
-                f"{_OPTION} {full}, the repetitions along each lattice vector."
+                f"{_OPTION} {full}, the repetitions along each lattice vector. See "
+                f"sscha-mlp {words[0]} --help."
             )
 
 
