@@ -77,7 +77,7 @@ def main() -> None:
     loop = RelaxationSettings(n_configs=args.configs, max_populations=10_000)
     state = start.dynamical_matrix
     index = 0
-    previous = None
+    previous, points = None, ()
     while converged_at is None or len(rows) < args.average:
         index += 1
         population = next(
@@ -91,6 +91,7 @@ def main() -> None:
                 group=context.group,
                 first_population=index,
                 previous_free_energy=previous,
+                points=points,
                 reference_volume=start.dynamical_matrix.crystal.volume,
             )
         )
@@ -102,7 +103,7 @@ def main() -> None:
             converged_at = index
         step = population.minimisation.steps[-1]
         previous = step.free_energy, step.free_energy_stderr
-        state = population.following
+        state, points = population.following, population.points
         if population.converged:
             # Go on as if it had not: the cell follows the mean, the noise averages out.
             strain = -row["pressure_off_GPa"] / (3 * row["bulk_modulus_GPa"])

@@ -18,8 +18,9 @@ from sscha_mlp.run_files.last_ensemble import load_samples, save_samples
 from sscha_mlp.run_files.observer import LogObserver
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.scha.convergence import Tolerances
 from sscha_mlp.scha.estimators import estimate
-from sscha_mlp.scha.relaxation import RelaxationSettings, Tolerances, evaluate_ensemble
+from sscha_mlp.scha.relaxation import RelaxationSettings, evaluate_ensemble
 from sscha_mlp.scha.reuse import pool_samples
 
 BONDS = fcc(b=6.0, tension=0.02)

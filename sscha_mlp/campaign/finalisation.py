@@ -15,7 +15,8 @@ from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
-from sscha_mlp.scha.cell import cell_strain, stiffness
+from sscha_mlp.scha.cell_response import cell_response
+from sscha_mlp.scha.cell_step import cell_strain
 from sscha_mlp.validation.certificate import Certificate, Verdict
 from sscha_mlp.validation.correction import Corrected, correct
 
@@ -41,12 +42,10 @@ def missing_strain(
     """Strain that brings the corrected stress on target, shape (3, 3)."""
     if corrected is None:
         return np.zeros((3, 3))
+    target = -context.settings.pressure * units.GPA * np.eye(3)
+    response = cell_response(potential, corrected.dynamical_matrix, context.group)
     return cell_strain(
-        corrected.stress.value,
-        context.settings.pressure * units.GPA,
-        stiffness(potential, corrected.dynamical_matrix.supercell.crystal),
-        context.group,
-        mode=context.settings.cell,
+        corrected.stress.value - target, response, context.group, mode=context.settings.cell
     )
 
 

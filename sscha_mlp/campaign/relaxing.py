@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import save_samples
 from sscha_mlp.scha.cell import Evaluator
+from sscha_mlp.scha.cell_step import CellPoint
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import (
     Population,
@@ -110,6 +111,7 @@ def run_relaxation(
         earlier=_earlier(
             context, phase, start, state, done=done, evaluator=evaluator, settings=settings
         ),
+        points=_points(done),
         previous_free_energy=previous,
         reference_volume=reference_volume,
     )
@@ -163,6 +165,15 @@ def _earlier(
     return earlier
 
 
+def _points(done: Sequence[tuple[str, Mapping[str, Any]]]) -> list[CellPoint]:
+    """Stress in the cell of each population, as the journal keeps it; older journals have none."""
+    return [
+        CellPoint(np.array(row["cell_A"]), np.array(row["stress_GPa"]), row["stress_stderr_GPa"])
+        for _, row in done
+        if "cell_A" in row
+    ]
+
+
 def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
     return Relaxed(
         state,
@@ -196,7 +207,8 @@ class _Watch:
         uncertainty = self.alarm.look(self.potential, population.drawn)
         start = population.ensemble.dynamical_matrix
         wrong_modulus = self.alarm.wrong_modulus(
-            population.bulk_modulus / units.GPA, start.crystal.volume / start.crystal.n_atoms
+            population.response.clamped_bulk_modulus / units.GPA,
+            start.crystal.volume / start.crystal.n_atoms,
         )
         left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
         key = f"population/{self.phase}/{population.index}"
@@ -254,8 +266,12 @@ def population_row(population: Population) -> dict[str, Any]:
         "pressure_GPa": pressure_of(stress.value) / units.GPA,
         "pressure_stderr_GPa": float(np.trace(stress.stderr)) / 3 / units.GPA,
         "stress_GPa": (stress.value / units.GPA).tolist(),
+        "stress_stderr_GPa": population.points[-1].stderr_gpa,
+        "cell_A": population.points[-1].cell.tolist(),
         "cell_lengths_A": [float(v) for v in np.linalg.norm(state.crystal.cell, axis=1)],
         "bulk_modulus_GPa": population.bulk_modulus / units.GPA,
+        "clamped_bulk_modulus_GPa": population.response.clamped_bulk_modulus / units.GPA,
+        "tolerances": asdict(population.allowed),
         "frequency_stderr_THz": (estimators.frequency_shifts.stderr / units.THZ).tolist(),
         "minimiser": str(minimised.reason.value),
         "trace": {

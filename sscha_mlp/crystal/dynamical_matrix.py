@@ -172,6 +172,21 @@ class DynamicalMatrix(Shown):
         """Fourier transform on the half grid, (n_half, 3 n_primitive, 3 n_primitive), eV/Å²."""
         return hermitian(dynamical(self.supercell.grid, self.force_constants))
 
+    @cached_property
+    def optical_compliance(self) -> FloatArray:
+        """Inverse of the force constants at q = 0 without the translations, Å²/eV.
+
+        Shape (3 n_primitive, 3 n_primitive): forces on the primitive atoms, the same in every
+        cell, to the displacements that answer them; translations get none.
+        """
+        matrix = self.half_grid[0].real
+        n_primitive = self.crystal.n_atoms
+        uniform = np.tile(np.eye(3), (n_primitive, n_primitive)) / n_primitive
+        scale = float(np.abs(matrix).max()) or 1.0
+        rest = np.eye(3 * n_primitive) - uniform
+        inverse = np.linalg.inv(rest @ matrix @ rest + scale * uniform)
+        return read_only(rest @ inverse @ rest)
+
     @property
     def is_positive(self) -> bool:
         """Whether every mode but the translations has a real frequency above zero."""

@@ -169,6 +169,18 @@ class SpaceGroup(Shown):
         swap = np.eye(9).reshape(3, 3, 9).transpose(1, 0, 2).reshape(9, 9)
         return read_only(mean.T @ (0.5 * (np.eye(9) + swap)))
 
+    @cached_property
+    def invariant_strains(self) -> FloatArray:
+        """Orthonormal symmetric tensors that span all that the group allows, shape (n, 3, 3).
+
+        The first is the isotropic one; n is 1 in a cubic crystal and 6 in a triclinic one.
+        """
+        projector = 0.5 * (self._tensor_projector + self._tensor_projector.T)
+        isotropic = np.eye(3).ravel() / np.sqrt(3.0)
+        values, vectors = np.linalg.eigh(projector - np.outer(isotropic, isotropic))
+        others = vectors[:, values > 0.5].T
+        return read_only(np.array([isotropic, *others]).reshape(-1, 3, 3))
+
     def symmetrise_vectors(self, vectors: NDArray[np.float64]) -> FloatArray:
         """Average a vector per primitive atom over the group.
 

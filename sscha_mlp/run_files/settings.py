@@ -227,7 +227,7 @@ class RunSettings(Shown):
             self.relaxation_settings(),
             n_configs=min(self.configs, self.training.explore_configs),
             max_populations=self.training.explore_populations,
-            tolerances=self.relaxation.tolerances.looser(5.0),
+            looseness=5.0,
         )
 
     def table(self) -> Table:

@@ -8,8 +8,8 @@ import numpy as np
 from sscha_mlp.ensemble.nuclei import check_temperature
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.scha.convergence import Tolerances
 from sscha_mlp.scha.minimiser import MinimiserSettings
-from sscha_mlp.scha.relaxation import Tolerances
 from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
 
 _N_EXPLORED: Final = {"gap": 48, "mtp": 24}

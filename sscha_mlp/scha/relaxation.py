@@ -5,7 +5,7 @@ what this fresh ensemble says of it, and minimises.  The caller sees each popula
 it, stop, or go on later from the state that it holds.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -19,7 +19,10 @@ from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Ensemble, Sampler, sample
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
-from sscha_mlp.scha.cell import CellMode, Evaluator, bulk_modulus, cell_strain, stiffness
+from sscha_mlp.scha.cell import CellMode, Evaluator
+from sscha_mlp.scha.cell_response import CellResponse, cell_response
+from sscha_mlp.scha.cell_step import CellPoint, cell_strain, learnt_stiffness, strained_state
+from sscha_mlp.scha.convergence import Allowed, CrystalScale, Tolerances, judge, unwanted_stress
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
 from sscha_mlp.scha.minimiser import (
     Minimisation,
@@ -30,49 +33,6 @@ from sscha_mlp.scha.minimiser import (
 )
 from sscha_mlp.scha.reuse import Reusable, pool_samples, reusable
 from sscha_mlp.tables import Shown, Table, pm
-
-
-@dataclass(frozen=True)
-class Tolerances:
-    """When a relaxation counts as converged.
-
-    A quantity x with standard error s is converged when ``|x| <= tolerance + 2 s`` *and*
-    ``s <= largest error``: few configurations cannot converge anything.  The gradient and the
-    change of the free energy compare two independent ensembles (the fresh one, and the one that
-    the state was minimised on), so that their s is that of the difference.
-
-    Parameters
-    ----------
-    frequency_thz
-        Largest shift that the gradient asks of a mode, THz.
-    pressure_gpa
-        Largest component of the stress less its target, GPa.
-    free_energy_mev
-        Largest change of the free energy between populations, meV/atom.
-    max_frequency_stderr_thz
-        Largest standard error of a frequency, THz.
-    max_pressure_stderr_gpa
-        Largest standard error of a component of the stress, GPa.
-    max_free_energy_stderr_mev
-        Largest standard error of the free energy, meV/atom.
-    """
-
-    frequency_thz: float = 0.05
-    pressure_gpa: float = 0.03
-    free_energy_mev: float = 0.2
-    max_frequency_stderr_thz: float = 0.15
-    max_pressure_stderr_gpa: float = 0.15
-    max_free_energy_stderr_mev: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Check that every tolerance is positive."""
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise ConfigError(f"The tolerance {name} = {value} is not above 0.")
-
-    def looser(self, factor: float) -> "Tolerances":
-        """Return all tolerances multiplied by a factor."""
-        return Tolerances(**{name: factor * value for name, value in vars(self).items()})
 
 
 @dataclass(frozen=True)
@@ -99,6 +59,8 @@ class RelaxationSettings(Shown):
     max_volume_change
         Relative change of the volume since the start beyond which the state is not the crystal
         that was asked for.
+    looseness
+        All tolerances are this many times as large.
     """
 
     n_configs: int = 1000
@@ -111,6 +73,7 @@ class RelaxationSettings(Shown):
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO
     reuse: bool = True
     max_volume_change: float = 0.15
+    looseness: float = 1.0
 
     def __post_init__(self) -> None:
         """Take the name of a cell mode for the mode.
@@ -158,8 +121,13 @@ class Population(Shown):
     following
         State for the next population: the minimum with its cell moved; at the end, the minimum
         itself.
-    bulk_modulus
-        Of the static lattice of the model at this cell, eV/Å³.
+    response
+        How stress and centroids of the model answer a strain of this cell.
+    allowed
+        Tolerances that it was judged by.
+    points
+        Stress in the cell of each population so far, this one last: a relaxation that is taken
+        up again takes them as `points`.
     converged
         Whether all criteria hold.
     reason
@@ -175,7 +143,9 @@ class Population(Shown):
     fresh: Estimators
     minimisation: Minimisation
     following: DynamicalMatrix
-    bulk_modulus: float
+    response: CellResponse
+    allowed: Allowed
+    points: tuple[CellPoint, ...]
     converged: bool
     reason: str
     ended: bool
@@ -184,6 +154,11 @@ class Population(Shown):
     def ensemble(self) -> Ensemble:
         """Configurations that were drawn for this population."""
         return self.drawn.ensemble
+
+    @property
+    def bulk_modulus(self) -> float:
+        """Of the model at this cell, centroids following, eV/Å³."""
+        return self.response.bulk_modulus
 
     @property
     def n_reused(self) -> int:
@@ -231,6 +206,7 @@ def relax(
     first_population: int = 1,
     previous_free_energy: tuple[float, float] | None = None,
     earlier: Mapping[int, Samples] | None = None,
+    points: Sequence[CellPoint] = (),
     reference_volume: float | None = None,
 ) -> Iterator[Population]:
     """Relax force constants, centroids and cell at a temperature and pressure.
@@ -259,10 +235,10 @@ def relax(
         Space group to impose; found with spglib when left out.
     engine
         The minimiser.
-    first_population, previous_free_energy, earlier, reference_volume
+    first_population, previous_free_energy, earlier, points, reference_volume
         Where an earlier relaxation stood: the number of the next population, the last free energy
-        with its error (eV per atom), the populations that its last one was made of, by number, and
-        the volume of the very first state (Å³).
+        with its error (eV per atom), the populations that its last one was made of, by number, the
+        stress in each cell so far, and the volume of the very first state (Å³).
 
     Yields
     ------
@@ -275,7 +251,7 @@ def relax(
     offset = np.zeros((3, 3)) if stress_offset is None else stress_offset
     start_volume = reference_volume or dynamical_matrix.crystal.volume
     state, previous = dynamical_matrix, previous_free_energy
-    pooled = dict(earlier or {})
+    pooled, measured = dict(earlier or {}), list(points)
     reuse = settings.reuse and engine is minimiser.minimise  # the other engine takes no weights
     for index in range(first_population, settings.max_populations + 1):
         old = reusable(pooled, state, temperature, nuclei) if reuse else Reusable()
@@ -292,13 +268,22 @@ def relax(
         samples = pool_samples(list(pooled.values()))
         fresh = estimate(drawn, group)
         minimised = engine(samples, group, settings.minimiser)
-        constants = stiffness(evaluator, state.supercell.crystal)
+        response = cell_response(evaluator, minimised.dynamical_matrix, group)
         stress = minimised.estimators.stress
+        measured.append(_point(state, stress))
         missing = stress.value + offset + pressure * units.GPA * np.eye(3)
-        judged = judge(minimised, fresh, Estimate(missing, stress.stderr), previous, settings)
+        scale = CrystalScale.of(
+            minimised.dynamical_matrix, response.bulk_modulus, temperature, nuclei
+        )
+        allowed = settings.tolerances.for_crystal(scale, factor=settings.looseness)
+        missing_stress = Estimate(missing, stress.stderr)
+        judged = judge(
+            minimised, fresh, missing_stress, previous, allowed=allowed, cell=settings.cell
+        )
         following = minimised.dynamical_matrix
         if judged and index < settings.max_populations:
-            following = _next_state(minimised.proposal, missing, constants, group, settings)
+            step = _Step(response, tuple(measured), group, settings.cell)
+            following = step.next_state(minimised.proposal, missing, allowed.pressure_gpa)
         change = following.crystal.volume / start_volume - 1
         left = abs(change) > settings.max_volume_change
         if left:
@@ -315,7 +300,9 @@ def relax(
             fresh=fresh,
             minimisation=minimised,
             following=following,
-            bulk_modulus=bulk_modulus(constants),
+            response=response,
+            allowed=allowed,
+            points=tuple(measured),
             converged=not judged,
             reason="; ".join(judged) if judged else "gradient, stress and free energy converged",
             ended=not judged or last or left,
@@ -327,21 +314,41 @@ def relax(
         state = following
 
 
-def _next_state(
-    proposal: DynamicalMatrix,
-    missing: FloatArray,
-    constants: FloatArray,
-    group: SpaceGroup,
-    settings: RelaxationSettings,
-) -> DynamicalMatrix:
-    """Return the proposal of the minimiser with its cell moved, unless the stress is on target.
+def _point(state: DynamicalMatrix, stress: Estimate) -> CellPoint:
+    """Return what a population has found, as the next steps of the cell learn from it."""
+    return CellPoint(
+        state.crystal.cell, stress.value / units.GPA, float(stress.stderr.max()) / units.GPA
+    )
 
-    Where the cell stays, the populations drawn in it can be used again.
-    """
-    unwanted = np.abs(_unwanted(missing, settings)).max()
-    if unwanted <= settings.tolerances.pressure_gpa * units.GPA:
-        return proposal
-    return proposal.strained(cell_strain(missing, 0.0, constants, group, mode=settings.cell))
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    """What decides the cell of the next population."""
+
+    response: CellResponse
+    points: tuple[CellPoint, ...]
+    group: SpaceGroup
+    mode: CellMode
+
+    def next_state(
+        self, proposal: DynamicalMatrix, missing: FloatArray, allowed_gpa: float
+    ) -> DynamicalMatrix:
+        """Return the proposal of the minimiser in the next cell, centroids following the strain.
+
+        The cell stays where the stress is on target: the populations drawn in it can then be used
+        again.
+        """
+        unwanted = np.abs(unwanted_stress(missing, self.mode)).max()
+        if unwanted <= allowed_gpa * units.GPA:
+            return proposal
+        strain = cell_strain(
+            missing,
+            self.response,
+            self.group,
+            mode=self.mode,
+            stiffness=learnt_stiffness(self.response, self.points),
+        )
+        return strained_state(proposal, strain, self.response) if strain.any() else proposal
 
 
 def _generator_of(
@@ -391,88 +398,6 @@ def evaluate_ensemble(ensemble: Ensemble, evaluator: Evaluator) -> Samples:
         np.asarray(values.stresses),
         getattr(values, "uncertainty", None),
     )
-
-
-def judge(
-    minimised: Minimisation,
-    fresh: Estimators,
-    missing_stress: Estimate,
-    previous: tuple[float, float] | None,
-    settings: RelaxationSettings,
-) -> list[str]:
-    """Return what keeps a state from being converged, in words; nothing when it is.
-
-    Parameters
-    ----------
-    minimised
-        Minimum found on the ensemble.
-    fresh
-        Averages over the ensemble at the state it was drawn from.
-    missing_stress
-        Stress less its target, shape (3, 3), eV/Å³.
-    previous
-        Free energy and error of the population before, eV/atom; None at the first.
-    settings
-        Tolerances and what of the cell is free.
-    """
-    tolerances = settings.tolerances
-    missing = _judge_gradient(fresh, minimised.estimators, tolerances)
-    if settings.cell is not CellMode.FIXED:
-        missing += _judge_stress(missing_stress, settings)
-    missing += _judge_free_energy(minimised.steps[-1], previous, tolerances)
-    return missing
-
-
-def _judge_gradient(fresh: Estimators, all_of_it: Estimators, tolerances: Tolerances) -> list[str]:
-    """Judge the state by fresh configurations, and the errors of the result by all that it has."""
-    shifts = fresh.frequency_shifts
-    value, error = np.abs(shifts.value) / units.THZ, shifts.stderr / units.THZ
-    excess = value - 2 * np.sqrt(2) * error
-    worst = np.unravel_index(np.argmax(excess), excess.shape)
-    uncertain = float(all_of_it.frequency_shifts.stderr.max()) / units.THZ
-    if uncertain > tolerances.max_frequency_stderr_thz:
-        return [f"frequencies are uncertain by {uncertain:.3f} THz; more configurations are needed"]
-    if excess[worst] > tolerances.frequency_thz:
-        return [f"a mode still shifts by {value[worst]:.3f} ± {error[worst]:.3f} THz"]
-    return []
-
-
-def _unwanted(stress: FloatArray, settings: RelaxationSettings) -> FloatArray:
-    """Part of a stress that the cell is free to follow."""
-    if settings.cell is CellMode.FIXED:
-        return np.zeros((3, 3))
-    if settings.cell is CellMode.FIXED_VOLUME:
-        return np.asarray(stress - np.trace(stress) / 3 * np.eye(3))
-    return stress
-
-
-def _judge_stress(stress: Estimate, settings: RelaxationSettings) -> list[str]:
-    tolerances = settings.tolerances
-    missing = _unwanted(stress.value, settings)
-    value, error = np.abs(missing) / units.GPA, stress.stderr / units.GPA
-    worst = np.unravel_index(np.argmax(value - 2 * error), (3, 3))
-    if error.max() > tolerances.max_pressure_stderr_gpa:
-        return [f"the stress is uncertain by {error.max():.2f} GPa; more configurations are needed"]
-    if value[worst] - 2 * error[worst] > tolerances.pressure_gpa:
-        return [f"the stress is off its target by {value[worst]:.3f} ± {error[worst]:.3f} GPa"]
-    return []
-
-
-def _judge_free_energy(
-    step: MinimisationStep, previous: tuple[float, float] | None, tolerances: Tolerances
-) -> list[str]:
-    error = 1.0e3 * step.free_energy_stderr
-    if error > tolerances.max_free_energy_stderr_mev:
-        return [
-            f"the free energy is uncertain by {error:.2f} meV/atom; more configurations are needed"
-        ]
-    if previous is None:
-        return ["the first population has no free energy to compare with"]
-    change = 1.0e3 * (step.free_energy - previous[0])
-    combined = np.hypot(error, 1.0e3 * previous[1])
-    if abs(change) > tolerances.free_energy_mev + 2 * combined:
-        return [f"the free energy still changes by {change:+.2f} ± {combined:.2f} meV/atom"]
-    return []
 
 
 def pressure_of(stress: FloatArray) -> float:
