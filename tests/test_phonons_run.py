@@ -19,6 +19,7 @@ from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.digits import with_error
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.report.phonons.data import run_phonons
 from sscha_mlp.report.phonons.figures import NAMES, phonon_figure
@@ -96,8 +97,9 @@ def test_the_verb_writes_its_files_and_a_table(finished_run, tmp_path, capsys):
     table = output[: output.index("Frequencies in THz")].splitlines()
     assert max(map(len, table)) <= 80
     result = json.loads((finished_run / "result.json").read_text())
-    highest = max(result["frequencies_THz"][1]["corrected"])
-    assert any(f"{highest:.1f}" in line for line in table)
+    entry = result["frequencies_THz"][1]
+    highest = with_error(max(entry["corrected"]), entry["stderr"][-1])
+    assert any(highest in line for line in table)
     assert "known" not in table[1]
 
 
@@ -261,7 +263,16 @@ def test_born_charges_split_lo_and_to(salt_run, tmp_path, capsys):
     (tmp_path / "BORN").write_text(BORN)
     arguments = ["--born", tmp_path / "BORN", "--export", "phonopy", *MESH]
     assert phonons(salt_run, "--out", tmp_path / "out", *arguments) == 0
-    assert "field of the dipoles" in capsys.readouterr().err
+    told = capsys.readouterr()
+    assert "field of the dipoles" in told.err
+    stored = json.loads((tmp_path / "out" / "phonons.json").read_text())
+    transverse, longitudinal = stored["polar_modes"]
+    assert (transverse["character"], longitudinal["character"]) == ("TO", "LO")
+    assert longitudinal["frequency_THz"] > transverse["frequency_THz"] + 1.0
+    lines = [line.split() for line in told.out.splitlines()]
+    assert f"{longitudinal['frequency_THz']:.2f}" in " ".join(
+        word for line in lines if "LO" in line for word in line
+    )
     at_gamma = np.array(
         json.loads((tmp_path / "out" / "phonons.json").read_text())["states"]["model"][
             "dispersion_THz"
@@ -272,6 +283,12 @@ def test_born_charges_split_lo_and_to(salt_run, tmp_path, capsys):
         "dielectric_constant"
         in (tmp_path / "out" / "phonopy" / "model" / "phonopy.yaml").read_text()
     )
+
+
+def test_an_ionic_crystal_without_charges_gets_a_hint(salt_run, finished_run):
+    assert any("--born" in note for note in run_phonons(salt_run, mesh=(2, 2, 2)).notes)
+    copper = run_phonons(finished_run, mesh=(2, 2, 2))
+    assert not any("--born" in note for note in copper.notes) and not copper.polar
 
 
 def test_the_example_of_the_document_runs(salt_run, tmp_path, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk
 from phonon_crystals import BORN, CRYSTALS, QPOINTS, load_phonopy
 from scipy.special import erfc
@@ -14,6 +15,7 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.properties.born_files import read_born
 from sscha_mlp.properties.dipoles import COULOMB, BornCharges, DipoleSum
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.properties.polar_modes import Character, is_ionic, polar_levels
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -119,6 +121,60 @@ def test_lo_and_to_part_as_lyddane_sachs_and_teller_say():
         assert found[5] ** 2 - found[4] ** 2 == pytest.approx(plasma, rel=1e-6)
         near = exact(1e-4 * np.array(direction))
         assert np.allclose(found[3:] / units.THZ, near[3:], atol=1e-3)
+
+
+def rhombohedral():
+    """Rock salt stretched along its diagonal, the sublattices off their centres."""
+    cell = bulk("NaCl", "rocksalt", a=5.64).cell.array @ (np.eye(3) + 0.06)
+    return Atoms("NaCl", cell=cell, scaled_positions=[[0, 0, 0], [0.47] * 3], pbc=True)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "charges", "directions"),
+    [
+        (bulk("ZnO", "wurtzite", a=3.25, c=5.2), [0.8, 0.8, -0.8, -0.8], [(1, 0, 0), (0, 0, 1)]),
+        (rhombohedral(), [0.8, -0.8], [(1, 1, 1), (1, 0, -1)]),
+        (bulk("NaCl", "rocksalt", a=5.64), [0.8, -0.8], [(1, 0, 0)]),
+    ],
+    ids=["hexagonal", "rhombohedral", "cubic"],
+)
+def test_modes_at_gamma_are_those_of_ewald_near_it_along_each_axis(atoms, charges, directions):
+    state, born, exact = ionic(atoms, (2, 2, 2), np.array(charges))
+    series = interpolate(state, born=born)
+    found = polar_levels(series)
+    assert {one.direction for one in found} == set(directions)
+    for direction in directions:
+        along = [one for one in found if one.direction == direction]
+        mine = np.repeat([one.frequency for one in along], [one.degeneracy for one in along])
+        near = np.sort(exact(2e-5 * np.array(direction)))
+        near = near[np.abs(near) > 1e-2]  # without the translations
+        np.testing.assert_allclose(np.sort(mine), near, atol=2e-3)
+        kinds = {one.character for one in along}
+        assert Character.LONGITUDINAL in kinds and Character.MIXED not in kinds
+
+
+def test_an_error_goes_from_the_square_without_field_to_the_square_with_it():
+    state, born, _ = ionic(bulk("NaCl", "rocksalt", a=5.64), (2, 2, 2), np.array([0.8, -0.8]))
+    transverse, longitudinal = polar_levels(interpolate(state, born=born), np.full(6, 0.05))
+    assert (transverse.degeneracy, longitudinal.degeneracy) == (2, 1)
+    assert transverse.stderr == pytest.approx(0.05)
+    assert longitudinal.stderr * longitudinal.frequency == pytest.approx(
+        0.05 * transverse.frequency
+    )
+
+
+@pytest.mark.parametrize(
+    ("atoms", "ionic_bonds"),
+    [
+        (bulk("NaCl", "rocksalt", a=5.64), True),
+        (bulk("ZnO", "wurtzite", a=3.25, c=5.2), True),
+        (bulk("SiGe", "zincblende", a=5.5), False),
+        (bulk("Si"), False),
+        (bulk("GaAs", "zincblende", a=5.65), False),
+    ],
+)
+def test_which_crystals_are_called_ionic(atoms, ionic_bonds):
+    assert is_ionic(Crystal.from_ase(atoms)) is ionic_bonds
 
 
 def test_without_a_direction_there_is_no_field(rock_salt):

@@ -108,6 +108,21 @@ def _table(found: "Phonons") -> Iterator[str]:
             yield ""
         yield _line(row[:n_columns] if n_columns < 0 else row)
     yield "Frequencies in THz, with one standard error."
+    if found.polar:
+        yield from _polar(found)
+
+
+def _polar(found: "Phonons") -> Iterator[str]:
+    """The modes at q → 0 with the electric field of their dipoles."""
+    import textwrap
+
+    from sscha_mlp.report.phonons.files import POLAR, polar_cells
+
+    yield ""
+    yield f"{'q → 0 along':<16}{'modes':>6}{'character':>12}{'SSCHA':>18}"
+    for direction, count, character, frequency in polar_cells(found.polar):
+        yield f"{direction:<16}{count:>6}{character:>12}{frequency:>18}"
+    yield from textwrap.wrap(POLAR, width=80)
 
 
 def _line(cells: list[str]) -> str:

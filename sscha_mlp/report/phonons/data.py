@@ -23,6 +23,7 @@ from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencies
 from sscha_mlp.properties.modes import levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
+from sscha_mlp.properties.polar_modes import PolarLevel, is_ionic, polar_levels
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
@@ -39,6 +40,11 @@ _N_BINS: Final = 300
 _POLAR: Final = (
     "The curves have the electric field of the dipoles near q = 0; the frequencies of the "
     "supercell at q = 0 are without it, and stand in the table alone."
+)
+_IONIC: Final = (
+    "The crystal is ionic, and no Born charges were given: LO and TO modes do not part near Γ, and "
+    "the curves between Γ and the next wave vector of the supercell are not to be trusted. "
+    "--born FILE takes the charges and the dielectric tensor."
 )
 
 
@@ -153,6 +159,8 @@ class Phonons(Shown):
         What a reader has to know about these numbers, in sentences.
     known_label
         Where the known frequencies come from.
+    polar
+        Optical modes of the last state at q → 0, with the electric field; empty without charges.
     """
 
     title: str
@@ -163,6 +171,7 @@ class Phonons(Shown):
     notes: tuple[str, ...] = ()
     known_label: str = "known"
     nuclei: Nuclei = Nuclei.QUANTUM
+    polar: tuple[PolarLevel, ...] = ()
 
     @property
     def path(self) -> BandPath:
@@ -234,6 +243,8 @@ def run_phonons(
     notes += _unstable(found)
     if charges is not None:
         notes.append(_POLAR)
+    elif is_ionic(last.crystal):
+        notes.append(_IONIC)
     return Phonons(
         title=_title(result, last, settings),
         temperature=settings.temperature,
@@ -242,8 +253,14 @@ def run_phonons(
         points=tuple(points),
         notes=tuple(notes),
         nuclei=settings.nuclei,
+        polar=tuple(polar_levels(interpolate(last, born=charges), _errors_at_gamma(entries))),
         known_label="known" if known is None else f"known ({Path(known).stem})",
     )
+
+
+def _errors_at_gamma(entries: Sequence["_Entry"]) -> FloatArray | None:
+    """Standard errors of the result at Γ, THz; None while there is none."""
+    return next((one.stderr for one in entries if not any(one.q)), None)
 
 
 def _title(result: Mapping[str, Any] | None, state: DynamicalMatrix, settings: RunSettings) -> str:

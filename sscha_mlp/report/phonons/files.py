@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ase.io
+import numpy as np
 from matplotlib.figure import Figure
 
 from sscha_mlp import units
@@ -15,6 +16,7 @@ from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
+from sscha_mlp.properties.polar_modes import PolarLevel
 from sscha_mlp.quantities import q_name
 from sscha_mlp.report.page.csv_text import csv_text
 from sscha_mlp.report.page.layout import Column, Flow, new_page, table_pages
@@ -154,8 +156,14 @@ def phonon_pages(phonons: Phonons) -> list[Figure]:
     columns: Sequence[Column] = MODE_COLUMNS
     if all(row.known is None for row in phonons.rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    more, _ = table_pages("Modes", columns, rows, size=8.2, breaks=breaks, first=flow)
-    return [page, *more]
+    more, flow = table_pages("Modes", columns, rows, size=8.2, breaks=breaks, first=flow)
+    if not phonons.polar:
+        return [page, *more]
+    flow.skip(4.0)
+    cells = polar_cells(phonons.polar)
+    last, flow = table_pages("Modes at q → 0", POLAR_COLUMNS, cells, size=8.2, first=flow)
+    flow.paragraph(POLAR, size=8.2, colour=GREY)
+    return [page, *more, *last]
 
 
 SUM_COLUMNS: Final = (
@@ -176,6 +184,40 @@ MODE_COLUMNS: Final = (
     Column("Known (THz)", 24.0),
 )
 """Columns of the table of modes."""
+
+
+POLAR_COLUMNS: Final = (
+    Column("q → 0 along", 40.0, "left"),
+    Column("Modes", 20.0),
+    Column("Character", 26.0),
+    Column("SSCHA (THz)", 34.0),
+)
+"""Columns of the table of modes with the electric field."""
+
+POLAR: Final = (
+    "Modes as q goes to zero along a reciprocal direction, with the electric field of their "
+    "dipoles: longitudinal (LO), transverse (TO), or without a dipole. The error is that of the "
+    "force constants without the field; Born charges and dielectric tensor are taken as exact."
+)
+"""What this table holds."""
+
+
+def polar_cells(rows: Sequence[PolarLevel]) -> list[list[str]]:
+    """Return the modes at q → 0 as text."""
+    cells: list[list[str]] = []
+    before = None
+    for row in rows:
+        error = None if np.isnan(row.stderr) else row.stderr
+        cells.append(
+            [
+                "" if row.direction == before else q_name(row.direction),
+                str(row.degeneracy),
+                str(row.character),
+                fixed(row.frequency, 3) if error is None else with_error(row.frequency, error),
+            ]
+        )
+        before = row.direction
+    return cells
 
 
 def mode_cells(rows: Sequence[ModeRow]) -> tuple[list[list[str]], list[int]]:
@@ -248,6 +290,7 @@ def phonons_json(phonons: Phonons) -> dict[str, Any]:
         },
         "states": {one.name: _state_json(one, phonons.temperature) for one in phonons.states},
         "modes": [_row_json(row) for row in phonons.rows],
+        "polar_modes": [_polar_json(row) for row in phonons.polar],
     }
 
 
@@ -292,6 +335,16 @@ def _row_json(row: ModeRow) -> dict[str, Any]:
         "change_THz": row.change,
     }
     return values if row.known is None else {**values, "known_THz": row.known}
+
+
+def _polar_json(row: PolarLevel) -> dict[str, Any]:
+    return {
+        "direction": list(row.direction),
+        "degeneracy": row.degeneracy,
+        "character": str(row.character),
+        "frequency_THz": row.frequency,
+        "stderr_THz": None if np.isnan(row.stderr) else row.stderr,
+    }
 
 
 def _dispersion_csv(phonons: Phonons) -> str:
