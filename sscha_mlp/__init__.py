@@ -147,5 +147,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names beside those already loaded."""
-    return sorted({*globals(), *_PUBLIC})
+    """List the public names."""
+    return sorted(__all__)

@@ -56,6 +56,10 @@ def test_a_page_made_from_the_code_is_up_to_date(name):
     assert written == PAGES.PAGES[name](), "run `make reference-pages`"
 
 
+def test_the_types_of_the_public_names_are_up_to_date():
+    assert PAGES.STUB.read_text(encoding="utf-8") == PAGES.stub(), "run `make reference-pages`"
+
+
 def test_there_are_verbs_in_groups_and_outside():
     assert {"relax", "select-add", "reference check"} <= set(verbs())
 
