@@ -8,6 +8,7 @@ The public functions are attributes of this package and are imported when they a
 """
 
 from importlib import import_module
+from inspect import isclass, isfunction
 from typing import Any, Final
 
 __version__ = "0.1.0"
@@ -142,6 +143,11 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)
+    types = import_module("sscha_mlp.argument_types")
+    if isfunction(value):
+        value = types.checked(value)
+    elif isclass(value) and isfunction(vars(value).get("__init__")):
+        value.__init__ = types.explained(value.__init__)
     globals()[name] = value
     return value
 

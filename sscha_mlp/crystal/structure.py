@@ -33,7 +33,10 @@ SAME_MASS: float = 1.0e-6
 
 def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only copy of an array with the given type."""
-    copy: NDArray[Any] = np.array(array, dtype=dtype)
+    try:
+        copy: NDArray[Any] = np.array(array, dtype=dtype)
+    except ValueError as err:
+        raise StructureError(f"Numbers of a structure cannot be read: {err}.") from err
     copy.flags.writeable = False
     return copy
 
@@ -70,7 +73,7 @@ class Crystal(Shown):
         object.__setattr__(self, "positions", read_only(self.positions))
         object.__setattr__(self, "numbers", read_only(self.numbers, np.int64))
         object.__setattr__(self, "masses", read_only(self.masses))
-        n_atoms = len(self.numbers)
+        n_atoms = self.numbers.size
         if n_atoms == 0:
             raise StructureError("The structure has no atoms; give a file that holds a crystal.")
         if self.cell.shape != (3, 3) or self.positions.shape != (n_atoms, 3):

@@ -15,6 +15,7 @@ from sscha_mlp.crystal.isotopes import ISOTOPES
 from sscha_mlp.crystal.structure import SHORTEST_DISTANCE, Crystal, check_geometry
 from sscha_mlp.crystal.symmetry import looser_symmetry, symmetrise_structure
 from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.text_files import check_file
 
 LARGEST_FILE: Final = 200_000_000
 """Bytes of a structure file above which it is another file that was named by mistake."""
@@ -68,7 +69,9 @@ def read_structure(path: str | Path, *, symmetrise: float | None = None) -> Crys
         or sites that are partly occupied.
     """
     path = Path(path)
-    if not path.is_file():
+    if path.exists():
+        check_file(path)
+    else:
         raise StructureError(f"There is no structure file {path}; give a file that ASE reads.")
     if path.stat().st_size > LARGEST_FILE:
         raise StructureError(

@@ -21,6 +21,7 @@ from sscha_mlp.data.attached import labelled
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration, was_chosen
 from sscha_mlp.errors import StructureError
+from sscha_mlp.text_files import check_file
 
 _WRITTEN_ANYWAY: Final = frozenset({"numbers", "positions", "forces"})
 
@@ -86,8 +87,7 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
         If the file does not exist or cannot be read, or a position or the cell is not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"The file {path} does not exist.")
+    check_file(path)
     if path.stat().st_size == 0:
         return ()
     try:

@@ -38,6 +38,7 @@ from sscha_mlp.data.losses import left_out
 from sscha_mlp.data.pw_output import read_pw_output
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.tables import Shown, Table, few
+from sscha_mlp.text_files import check_file
 
 NUMBER: Final = "{}"
 """Stands in the name of a file for the number of the configuration: one file for each."""
@@ -120,8 +121,7 @@ def read_any(
         which element a type is.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"The file {path} does not exist.")
+    check_file(path)
     name = _format(path, file_format, to_read=True)
     if name == "cfg":
         frames = read_cfg(path, species=species)

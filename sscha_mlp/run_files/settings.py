@@ -26,6 +26,7 @@ from sscha_mlp.run_files.stage_settings import (
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.tables import Shown, Table
+from sscha_mlp.text_files import written_text
 
 EXECUTION: Final = (
     "workers",
@@ -152,6 +153,12 @@ class RunSettings(Shown):
         if self.workers < 0 or self.label_time_limit < 0:
             raise ConfigError("workers and label_time_limit must not be negative.")
         self._check_symmetry()
+        if not isinstance(self.reference, str):
+            raise ConfigError(
+                f"The reference of a run must be text, not {type(self.reference).__name__}: a "
+                "name, a TOML file, or 'module:function', which the run finds again when it goes "
+                "on."
+            )
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
@@ -325,13 +332,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         If it is missing or is not TOML.
     """
     try:
-        with Path(path).open("rb") as stream:
-            values: dict[str, Any] = tomllib.load(stream)
-            return values
+        values: dict[str, Any] = tomllib.loads(written_text(path))
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The settings file {path} cannot be read: {cause_of(err)}.") from err
+    return values
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

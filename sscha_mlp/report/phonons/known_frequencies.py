@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.errors import InputError
+from sscha_mlp.text_files import written_text
 
 
 def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]]:
@@ -17,7 +18,7 @@ def known_frequencies(path: Path, result: Mapping[str, Any]) -> list[list[float]
         If the file cannot be read, or lacks a wave vector or a mode of the result.
     """
     try:
-        stored = json.loads(path.read_text(encoding="utf-8"))["frequencies_THz"]
+        stored = json.loads(written_text(path, largest=100_000_000))["frequencies_THz"]
         found = {
             tuple(round(float(one), 6) for one in row["q"]): [
                 float(one) for one in row.get("corrected") or row["value"]
