@@ -24,8 +24,8 @@ _PUBLIC: Final[dict[str, str]] = {
     "find_space_group": "sscha_mlp.crystal.symmetry",
     "load_state": "sscha_mlp.data.states",
     "save_state": "sscha_mlp.data.states",
-    "read_dyn": "sscha_mlp.scha.python_sscha",
-    "write_dyn": "sscha_mlp.scha.python_sscha",
+    "read_dyn": "sscha_mlp.data.dyn_files",
+    "write_dyn": "sscha_mlp.data.dyn_files",
     # ensembles
     "sample": "sscha_mlp.ensemble.sampling",
     "Ensemble": "sscha_mlp.ensemble.sampling",
@@ -77,7 +77,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "calibrate": "sscha_mlp.validation.calibration",
     "calibration_figure": "sscha_mlp.report.validation.calibration_page",
     # phonons
-    "BornCharges": "sscha_mlp.properties.dipoles",
+    "BornCharges": "sscha_mlp.crystal.born_charges",
     "read_born": "sscha_mlp.properties.born_files",
     "interpolate": "sscha_mlp.properties.interpolation",
     "interpolate_change": "sscha_mlp.properties.interpolation",

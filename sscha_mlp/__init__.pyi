@@ -3,12 +3,15 @@ from typing import Final
 
 from sscha_mlp.campaign.harmonic_forces import harmonic as harmonic
 from sscha_mlp.campaign.loop import run as run
+from sscha_mlp.crystal.born_charges import BornCharges as BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix as DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal as Crystal
 from sscha_mlp.crystal.structure_files import read_structure as read_structure
 from sscha_mlp.crystal.supercell import Supercell as Supercell
 from sscha_mlp.crystal.symmetry import find_space_group as find_space_group
 from sscha_mlp.data.dataset import Dataset as Dataset
+from sscha_mlp.data.dyn_files import read_dyn as read_dyn
+from sscha_mlp.data.dyn_files import write_dyn as write_dyn
 from sscha_mlp.data.extxyz import read_extxyz as read_extxyz
 from sscha_mlp.data.extxyz import write_extxyz as write_extxyz
 from sscha_mlp.data.formats import read_any as read_any
@@ -31,7 +34,6 @@ from sscha_mlp.potentials.registry import presets as presets
 from sscha_mlp.potentials.selection import select as select
 from sscha_mlp.properties.born_files import read_born as read_born
 from sscha_mlp.properties.density_of_states import density_of_states as density_of_states
-from sscha_mlp.properties.dipoles import BornCharges as BornCharges
 from sscha_mlp.properties.dispersion import dispersion as dispersion
 from sscha_mlp.properties.elastic import ElasticStrains as ElasticStrains
 from sscha_mlp.properties.equation_of_state import fit_equation_of_state as fit_equation_of_state
@@ -85,8 +87,6 @@ from sscha_mlp.scha.estimators import Samples as Samples
 from sscha_mlp.scha.estimators import estimate as estimate
 from sscha_mlp.scha.hessian import free_energy_hessian as free_energy_hessian
 from sscha_mlp.scha.minimiser import minimise as minimise
-from sscha_mlp.scha.python_sscha import read_dyn as read_dyn
-from sscha_mlp.scha.python_sscha import write_dyn as write_dyn
 from sscha_mlp.scha.relaxation import RelaxationSettings as RelaxationSettings
 from sscha_mlp.scha.relaxation import evaluate_ensemble as evaluate_ensemble
 from sscha_mlp.scha.relaxation import relax as relax

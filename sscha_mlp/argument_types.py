@@ -22,6 +22,16 @@ _NUMBERS: Final[dict[Any, str]] = {float: "iuf", int: "iu", complex: "iufc"}
 _WRONG_PLACES: Final = frozenset(
     {errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
 )
+_MADE_BY: Final = {
+    "a Reference": "sm.get_reference('emt')",
+    "a Supercell": "sm.Supercell(crystal, (2, 2, 2))",
+    "a Crystal": "sm.read_structure('POSCAR')",
+    "a DynamicalMatrix": "sm.load_state or sm.read_dyn",
+    "a SpaceGroup": "sm.find_space_group(supercell)",
+    "a Potential": "sm.fit or sm.load",
+}
+"""Public functions that make what others take."""
+
 _FEW: Final = 20
 """Elements of a sequence that are looked at."""
 
@@ -122,7 +132,16 @@ def complaints(
         if kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             continue
         if name in hints and not fits(value, hints[name]):
-            yield (f"sm.{called}: {name} must be {in_words(hints[name])}, not {_shown(value)}.")
+            yield (
+                f"sm.{called}: {name} must be {in_words(hints[name])}, not "
+                f"{_shown(value)}{_way_out(hints[name])}."
+            )
+
+
+def _way_out(hint: Any) -> str:
+    """Say what makes a value of a type."""
+    wanted = in_words(hint).split(" or ")
+    return next((f"; {way} makes one" for name, way in _MADE_BY.items() if name in wanted), "")
 
 
 @cache

@@ -32,3 +32,12 @@ RYDBERG: Final = constants.value("Rydberg constant times hc in eV")
 
 BOHR: Final = constants.value("Bohr radius") / constants.angstrom
 """One Bohr radius in Å."""
+
+AMU_RYDBERG: Final = constants.atomic_mass / constants.m_e / 2.0
+"""One atomic mass unit in that of Rydberg units, which is two electron masses."""
+
+RYDBERG_THZ: Final = RYDBERG * constants.e / constants.h * 1.0e-12
+"""Frequency of one Rydberg in THz."""
+
+RYDBERG_CM: Final = RYDBERG * constants.e / (constants.h * constants.c) * 1.0e-2
+"""Wave number of one Rydberg in 1/cm."""

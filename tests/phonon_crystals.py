@@ -4,9 +4,9 @@ import numpy as np
 from ase.build import bulk
 from toys import Bonds, wurtzite
 
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
 
 QPOINTS = np.random.default_rng(3).uniform(-1.0, 1.0, (24, 3))

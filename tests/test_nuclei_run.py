@@ -12,6 +12,8 @@ from test_bad_input import sentence
 from sscha_mlp import units
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.cli import run_command
+from sscha_mlp.crystal.born_charges import BornCharges
+from sscha_mlp.data.dyn_files import read_dyn, read_dyn_files, write_dyn
 from sscha_mlp.data.states import load_state
 from sscha_mlp.ensemble.nuclei import Nuclei, harmonic_free_energy
 from sscha_mlp.reference.label import label
@@ -22,7 +24,6 @@ from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.report.run.summary_page import summary_page
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.settings import RunSettings, read_toml
-from sscha_mlp.scha.python_sscha import read_dyn, write_dyn
 from sscha_mlp.studies.hessian import hessian_of_run
 
 
@@ -170,17 +171,22 @@ def test_a_crystal_of_two_isotopes_runs_from_its_file_to_its_end(tmp_path):
     result = run_copper(tmp_path / "two", structure=str(path))
     assert result["space_group"] == "P4/mmm"  # I4/mmm or fcc if the isotopes were the same
     assert result["masses_amu"] == pytest.approx([62.9296, 64.9278])
-    files = sorted((tmp_path / "two/run/dyn").glob("final_dyn*"))
-    assert "'Cu1 '" in files[0].read_text() and "'Cu2 '" in files[0].read_text()
+    text = (tmp_path / "two/run/dyn/final_dyn1").read_text()
+    assert "'Cu1 '" in text and "'Cu2 '" in text
 
 
-def test_a_run_that_starts_from_dyn_files_takes_the_masses(tmp_path, runs):
+def test_a_run_that_starts_from_dyn_files_takes_masses_and_charges(tmp_path, runs):
     state = load_state(runs[Nuclei.QUANTUM][0] / "states" / "start.npz")
-    write_dyn(tmp_path / "start_dyn", state)
+    born = BornCharges(np.zeros((1, 3, 3)), np.diag([5.0, 5.0, 5.0]))
+    write_dyn(tmp_path / "start_dyn", state, born=born)
     assert read_dyn(tmp_path / "start_dyn").crystal.masses == pytest.approx([63.546])
     values = {"structure": "", "dyn": str(tmp_path / "start_dyn"), "masses": {"Cu": 70}}
     result = run_copper(tmp_path / "again", **values)
     assert result["masses_amu"] == [70.0]
+    for name in ("start", "model", "final"):
+        found = read_dyn_files(tmp_path / "again" / "run" / "dyn" / f"{name}_dyn")
+        np.testing.assert_array_equal(found.born.dielectric, born.dielectric)
+        np.testing.assert_array_equal(found.born.charges, born.charges)
 
 
 # --- wrong input -------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from toys import Bonds, wurtzite
 
 from sscha_mlp import units
 from sscha_mlp.cli import run_command
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
+from sscha_mlp.data.dyn_files import read_dyn, write_dyn
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.digits import with_error
 from sscha_mlp.properties.interpolation import interpolate
@@ -26,7 +28,6 @@ from sscha_mlp.report.phonons.figures import NAMES, phonon_figure
 from sscha_mlp.report.phonons.files import phonons_json, write_phonons
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.settings import RunSettings, format_toml
-from sscha_mlp.scha.python_sscha import read_dyn
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -283,6 +284,24 @@ def test_born_charges_split_lo_and_to(salt_run, tmp_path, capsys):
         "dielectric_constant"
         in (tmp_path / "out" / "phonopy" / "model" / "phonopy.yaml").read_text()
     )
+
+
+def test_charges_of_the_dyn_files_of_the_start_are_used(salt_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(salt_run, run)
+    start = load_state(run / "states" / "start.npz")
+    assert phonons(run, *MESH) == 0
+    assert "dyn files" not in capsys.readouterr().err
+    charge = 1.1 * np.eye(3)
+    for net, note in ((0.0, "are those of the dyn files"), (0.4, "add up to 0.40 e")):
+        charges = BornCharges(np.array([charge, net * np.eye(3) - charge]), 2.4 * np.eye(3))
+        write_dyn(run / "dyn" / "start_dyn", start, born=charges)
+        assert phonons(run, "--export", "qe", *MESH) == 0
+        assert note in " ".join(capsys.readouterr().err.split())
+        stored = json.loads((run / "phonons.json").read_text())["states"]["model"]
+        at_gamma = np.array(stored["dispersion_THz"][0])
+        assert (at_gamma[5] - at_gamma[4] > 1.0) == (net == 0.0)
+        assert ("Dielectric" in (run / "qe" / "model_dyn1").read_text()) == (net == 0.0)
 
 
 def test_an_ionic_crystal_without_charges_gets_a_hint(salt_run, finished_run):

@@ -9,11 +9,12 @@ from scipy.special import erfc
 from toys import Bonds
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.born_files import read_born
-from sscha_mlp.properties.dipoles import COULOMB, BornCharges, DipoleSum
+from sscha_mlp.properties.dipoles import COULOMB, DipoleSum
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.properties.polar_modes import Character, is_ionic, polar_levels
 

@@ -1,7 +1,7 @@
 """The adapter to python-sscha and CellConstructor: the same physics by a second code.
 
-Averages and minima are held to theirs in ``test_engine_equality.py``; here are values, files, and
-the minimiser as an engine.
+Averages and minima are held to theirs in ``test_engine_equality.py``; here are values, our dyn
+files read by them and theirs by us, and the minimiser as an engine.
 
 Their constants differ from ours (CODATA 2018), and from each other: relative to ours, Boltzmann's
 constant of CellConstructor is off by -3.4e-7, its bohr by +7e-8 and its Rydberg by -8e-9;
@@ -17,15 +17,17 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from toys import Bonds, BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
+from toys import BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
+from sscha_mlp.crystal.bravais import bravais_cell
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
+from sscha_mlp.data.dyn_files import read_dyn_files, write_dyn
 from sscha_mlp.ensemble.sampling import sample
-from sscha_mlp.errors import InputError
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.scha import minimiser, python_sscha
 from sscha_mlp.scha.estimators import estimate
@@ -103,78 +105,62 @@ def test_their_frequencies_are_ours():
 
 
 @pytest.mark.parametrize("name", ROUND_TRIPS)
-def test_dynamical_matrices_survive_the_way_through_files(name, rng, tmp_path):
-    """Quantum ESPRESSO's format keeps 8 digits of force constants and positions."""
+@pytest.mark.parametrize("charged", [False, True])
+def test_they_read_the_files_that_we_write(name, charged, rng, tmp_path):
+    """Up to their constants; what a matrix holds in Ry/bohr² is the same to the last decimal."""
+    import cellconstructor
+
     state = random_state(*ROUND_TRIPS[name], rng)
-    files = python_sscha.write_dyn(tmp_path / "dyn" / "final_dyn", state)
-    assert all(path.is_file() for path in files)
-    back = python_sscha.read_dyn(tmp_path / "dyn" / "final_dyn")
-    assert back.supercell.size == state.supercell.size
-    assert back.crystal.symbols == state.crystal.symbols
-    np.testing.assert_allclose(back.crystal.cell, state.crystal.cell, atol=1e-6)
-    np.testing.assert_allclose(back.crystal.masses, state.crystal.masses, rtol=1e-6)
-    scale = np.abs(state.force_constants).max()
-    np.testing.assert_allclose(back.force_constants, state.force_constants, atol=1e-6 * scale)
+    n_atoms = state.crystal.n_atoms
+    born = BornCharges(rng.standard_normal((n_atoms, 3, 3)), 4.0 * np.eye(3)) if charged else None
+    n_files = len(write_dyn(tmp_path / "dyn", state, born=born)) - 1
+    with python_sscha.quiet():
+        phonons = cellconstructor.Phonons.Phonons(str(tmp_path / "dyn"), n_files)
+        assert tuple(phonons.GetSupercell()) == state.supercell.size
+    in_rydberg = python_sscha.upstream().units.force_constants
+    scale = units.RYDBERG / units.BOHR**2 / in_rydberg
+    back = python_sscha.from_phonons(phonons, state.supercell).force_constants * scale
+    np.testing.assert_allclose(back, state.force_constants, atol=1e-13)
+    if charged:
+        np.testing.assert_allclose(phonons.effective_charges, born.charges, atol=1e-12)
+        np.testing.assert_allclose(phonons.dielectric_tensor, born.dielectric, atol=1e-12)
 
 
-def test_the_files_hold_one_wave_vector_of_each_star(tmp_path):
-    state, _ = fcc().harmonic()
-    files = python_sscha.write_dyn(tmp_path / "dyn", state)
-    assert len(files) == 3  # Γ, L and X
-    assert sorted(tmp_path.iterdir()) == sorted(files)
+@pytest.mark.parametrize("name", ROUND_TRIPS)
+def test_we_read_the_files_that_they_write(name, rng, tmp_path):
+    state = random_state(*ROUND_TRIPS[name], rng)
+    born = BornCharges(rng.standard_normal((state.crystal.n_atoms, 3, 3)), 4.0 * np.eye(3))
+    phonons = python_sscha.to_phonons(state)
+    phonons.effective_charges, phonons.dielectric_tensor = born.charges, born.dielectric
+    with python_sscha.quiet():
+        phonons.save_qe(str(tmp_path / "dyn"))
+    found = read_dyn_files(tmp_path / "dyn")
+    assert found.state.supercell.size == state.supercell.size
+    np.testing.assert_allclose(found.state.crystal.cell, state.crystal.cell, rtol=2e-7)
+    np.testing.assert_allclose(found.state.crystal.masses, state.crystal.masses, rtol=1e-7)
+    in_rydberg = python_sscha.upstream().units.force_constants
+    scale = units.RYDBERG / units.BOHR**2 / in_rydberg
+    constants = found.state.force_constants / scale
+    np.testing.assert_allclose(constants, state.force_constants, atol=1e-12)
+    np.testing.assert_allclose(found.born.charges, born.charges, atol=1e-11)
+    np.testing.assert_allclose(found.born.dielectric, born.dielectric, atol=1e-11)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        ("missing", "There is no file .*dyn1"),
-        ("empty", "could not be read"),
-        ("garbage", "could not be read"),
-        ("cut", r"incomplete matrix at the wave vector \[0.0, 0.0, 0.0\]"),
-        ("element", "could not be read|no element"),
-    ],
-)
-def test_bad_dyn_files_are_refused_with_a_sentence(tmp_path, damage, message):
-    state, _ = wurtzite().harmonic()
-    files = python_sscha.write_dyn(tmp_path / "dyn", state)
-    text = files[0].read_text()
-    match damage:
-        case "missing":
-            files[0].unlink()
-        case "empty":
-            files[0].write_text("")
-        case "garbage":
-            files[0].write_text("this is not\na dynamical matrix\n" * 5)
-        case "cut":
-            files[0].write_text(text[: text.index("q = (") + 150])
-        case "element":
-            files[0].write_text(text.replace("Zn", "Qq"))
-    with pytest.raises(InputError, match=message) as caught:
-        python_sscha.read_dyn(tmp_path / "dyn")
-    assert "dyn" in str(caught.value) and "\n" not in str(caught.value)
+LATTICES = {
+    number: (7.0, *((1.3, 1.7, 0.1, 0.2, -0.3) if number not in {5, -5} else (0, 0, 0.25, 0, 0)))
+    for number in (1, 2, 3, -3, 4, 5, 6, 7, 8, 9, 91, -12, 13, 14)
+}
+"""Those that they have as pw.x has them: their -9 has another sign, their 12 another cosine."""
 
 
-def test_a_missing_file_is_noticed(tmp_path):
-    """fcc 2x2x2 without its last star: five or four wave vectors make no grid."""
-    state, _ = fcc().harmonic()
-    python_sscha.write_dyn(tmp_path / "dyn", state)[-1].unlink()
-    with pytest.raises(InputError, match="wave vectors, not the 8 of"):
-        python_sscha.read_dyn(tmp_path / "dyn")
+@pytest.mark.parametrize("number", LATTICES)
+def test_numbered_lattices_are_theirs(number):
+    from cellconstructor.Methods import get_unit_cell_from_ibrav
 
-
-def test_isotopes_of_one_element_keep_their_masses_in_files(tmp_path):
-    """Files keep one mass per label: the isotopes are Si1 and Si2."""
-    atoms = bulk("Si", "diamond", a=5.43)
-    atoms.set_masses([27.9769, 29.9738])
-    bonds = Bonds(Supercell(Crystal.from_ase(atoms), (2, 2, 2)), 4.0, k=8.0, far=0.1)
-    state, _ = bonds.harmonic()
-    files = python_sscha.write_dyn(tmp_path / "dyn", state)
-    assert "'Si1 '" in files[0].read_text() and "'Si2 '" in files[0].read_text()
-    found = python_sscha.read_dyn(tmp_path / "dyn")
-    assert found.crystal.symbols == ["Si", "Si"]
-    np.testing.assert_allclose(found.crystal.masses, [27.9769, 29.9738], rtol=1e-9)
-    expected = state.modes.frequencies_thz
-    np.testing.assert_allclose(found.modes.frequencies_thz, expected, rtol=1e-7)
+    with python_sscha.quiet():
+        theirs = get_unit_cell_from_ibrav(number, np.array(LATTICES[number]))
+    ours = bravais_cell(number, LATTICES[number]) * 7.0 * python_sscha.upstream().units.bohr
+    np.testing.assert_allclose(ours, theirs, atol=1e-9)
 
 
 # --- estimators --------------------------------------------------------------------------------

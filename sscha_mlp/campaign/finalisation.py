@@ -11,6 +11,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
@@ -114,8 +115,7 @@ def _too_few_left(context: Context, spent: int) -> str:
 
 def export(context: Context, corrected: DynamicalMatrix, model: DynamicalMatrix) -> None:
     """Write the final dynamical matrices, exact and in Quantum ESPRESSO format."""
-    from sscha_mlp.scha.python_sscha import write_dyn
-
+    born = born_of_file(context.directory.dyn / "start_dyn1")
     for name, state in (("final", corrected), ("model", model)):
         save_state(context.directory.state(name), state)
-        write_dyn(context.directory.dyn / f"{name}_dyn", state)
+        write_dyn(context.directory.dyn / f"{name}_dyn", state, born=born)

@@ -5,7 +5,8 @@ from pathlib import Path
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.structure_files import read_structure
-from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
+from sscha_mlp.errors import ConfigError
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
@@ -32,13 +33,17 @@ def read_input(settings: RunSettings) -> Crystal:
 
 
 def check_input(settings: RunSettings) -> None:
-    """Check that structure, reference and kind of model exist and belong together.
+    """Check that structure, reference, kind of model and engine exist and belong together.
 
     Raises
     ------
     InputError
-        If one of them cannot be used.
+        If one of them cannot be used, or the engine is not installed.
     """
+    if settings.engine == "python-sscha":
+        from sscha_mlp.scha.python_sscha import upstream
+
+        upstream()
     if settings.model not in (*KINDS, AUTO):
         raise ConfigError(
             f"There is no potential of the kind {settings.model!r}; the known kinds are: "
@@ -48,10 +53,8 @@ def check_input(settings: RunSettings) -> None:
     if settings.origin:
         check_origin(settings)
         return
-    if settings.dyn and not Path(f"{settings.dyn}1").is_file():
-        raise InputError(
-            f"There is no file {settings.dyn}1; give the path of the dyn files without number."
-        )
+    if settings.dyn:
+        dyn_paths(settings.dyn)
     if settings.dyn and settings.masses:
         _check_masses_of_dyn(settings)
     if not settings.dyn:
@@ -59,6 +62,4 @@ def check_input(settings: RunSettings) -> None:
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:
-    from sscha_mlp.scha.python_sscha import read_dyn
-
     read_dyn(settings.dyn).crystal.with_masses(settings.masses)

@@ -14,6 +14,7 @@ from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import starting_states
 from sscha_mlp.campaign.harmonic_forces import forces_of
 from sscha_mlp.campaign.input_checks import read_input, structure_file
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
@@ -26,6 +27,7 @@ from sscha_mlp.crystal.symmetry import (
     looser_symmetry,
     symmetrise_structure,
 )
+from sscha_mlp.data.dyn_files import born_of_file, read_dyn, read_dyn_files, write_dyn
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.quantities import atoms_name
@@ -104,8 +106,6 @@ def cell_size(settings: RunSettings, place: RunDirectory) -> int:
         origin = FinishedRun.read(settings.origin)
         return load_state(origin.place.state("model")).crystal.n_atoms
     if settings.dyn:
-        from sscha_mlp.scha.python_sscha import read_dyn
-
         return read_dyn(settings.dyn).crystal.n_atoms
     return _in_cell_of_run(settings, read_input(settings)).n_atoms
 
@@ -133,6 +133,8 @@ class _Found:
         Reference calls.
     compression
         What the reference says of a change of the volume; None where it was not asked.
+    born
+        Born charges that came with the dyn files; the run hands them on in its own.
     """
 
     state: DynamicalMatrix
@@ -141,6 +143,7 @@ class _Found:
     energy: float | None = None
     calls: int = 0
     compression: Compression | None = None
+    born: BornCharges | None = None
 
 
 def _compute(context: Context, state_file: Path) -> Payload:
@@ -170,7 +173,7 @@ def _compute(context: Context, state_file: Path) -> Payload:
     if found.compression is not None and not settings.origin:
         _tell_compression(context, found.compression)
     save_state(state_file, state)
-    _export(context, state)
+    write_dyn(context.directory.dyn / "start_dyn", state, born=found.born)
     return {
         "n_calls": found.calls,
         "energy_eV_per_atom": found.energy,
@@ -218,20 +221,14 @@ def _from_origin(context: Context) -> _Found:
     """Take the states of a finished run; in another supercell they are interpolated."""
     state, harmonic, energy, known = starting_states(context)
     group = _group(context, state.supercell)
-    return _Found(state, harmonic, group, energy, compression=known)
-
-
-def _export(context: Context, state: DynamicalMatrix) -> None:
-    from sscha_mlp.scha.python_sscha import write_dyn
-
-    write_dyn(context.directory.dyn / "start_dyn", state)
+    born = born_of_file(FinishedRun.read(context.settings.origin).place.dyn / "start_dyn1")
+    return _Found(state, harmonic, group, energy, compression=known, born=born)
 
 
 def _from_dyn(context: Context) -> _Found:
     """Read dyn files; the supercell is theirs."""
-    from sscha_mlp.scha.python_sscha import read_dyn
-
-    state = read_dyn(context.settings.dyn)
+    given = read_dyn_files(context.settings.dyn)
+    state = given.state
     if state.supercell.size != context.settings.supercell:
         raise InputError(
             f"The dyn files {context.settings.dyn} belong to a {state.supercell.size} supercell, "
@@ -243,7 +240,7 @@ def _from_dyn(context: Context) -> _Found:
     group = _group(context, supercell)
     symmetric = symmetrise(group, state.force_constants)
     found = DynamicalMatrix(supercell, symmetric)
-    return _Found(found, found, group)
+    return _Found(found, found, group, born=given.born)
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,6 +75,6 @@ def _read(dyn: str | None, state: Path | None) -> "DynamicalMatrix":
         from sscha_mlp.data.states import load_state
 
         return load_state(state)
-    from sscha_mlp.scha.python_sscha import read_dyn
+    from sscha_mlp.data.dyn_files import read_dyn
 
     return read_dyn(str(dyn))

@@ -33,7 +33,8 @@ def phonons(
         Option(
             "--born",
             help="Born charges (e) and dielectric tensor of a polar crystal, for the splitting of "
-            "LO and TO modes: phonopy's BORN, or a .toml file.",
+            "LO and TO modes: phonopy's BORN, a .toml file, or the dyn file of q = 0. "
+            "\\[default: of the dyn files that the run started from]",
         ),
     ] = None,
     mesh: Annotated[
@@ -68,14 +69,12 @@ def phonons(
     import json
 
     from sscha_mlp.cli.screen import note
-    from sscha_mlp.properties.born_files import read_born
     from sscha_mlp.report.phonons.data import run_phonons
     from sscha_mlp.report.phonons.files import as_export, phonons_json, write_phonons
 
     exports = [as_export(name) for name in export or ()]
     found = run_phonons(run_directory, mesh=mesh, smearing=smearing, born=born, known=known)
-    charges = None if born is None else read_born(born, found.states[-1].state.crystal)
-    written = write_phonons(found, out or run_directory, exports=exports, born=charges)
+    written = write_phonons(found, out or run_directory, exports=exports)
     if as_json:
         print(json.dumps(phonons_json(found), indent=2, ensure_ascii=False))
         return

@@ -33,11 +33,11 @@ from sscha_mlp.data.cfg_text import (
     VECTORS,
     VOIGT,
     Frame,
-    Text,
     read_frames,
 )
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
+from sscha_mlp.data.lines import Text
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.text_files import check_file
 

@@ -4,16 +4,15 @@ The meaning, such as elements and stress, is in :mod:`sscha_mlp.data.cfg`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sscha_mlp.errors import StructureError
+from sscha_mlp.data.lines import Text
 
 VOIGT: Final = ("xx", "yy", "zz", "yz", "xz", "xy")
 CARTESIAN: Final = ("cartes_x", "cartes_y", "cartes_z")
@@ -28,42 +27,6 @@ _GROUPS: Final = (CARTESIAN, DIRECT, FORCES, *VECTORS.values())
 _COLUMNS: Final = ("id", "type", *(one for group in _GROUPS for one in group), *SCALARS, "ghost")
 _LARGEST: Final = 2**53  # beyond it, doubles are no exact whole numbers
 ESCAPES: Final = ((" ", r"\_"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
-
-
-class Text:
-    """The lines of a file that are not blank, with their numbers."""
-
-    def __init__(self, path: Path, lines: Iterable[str]) -> None:
-        self.path = path
-        self.number = 0
-        self._lines = enumerate(lines, start=1)
-        self._again: str | None = None
-
-    def line(self, wanted: str) -> str:
-        """Return the next line, or fail because the file ends where `wanted` should be."""
-        found = self.line_or_none()
-        if found is None:
-            self.fail(f"the file ends where {wanted} should be; it is truncated, write it again")
-        return found
-
-    def line_or_none(self) -> str | None:
-        """Return the next line, or None at the end of the file."""
-        if self._again is not None:
-            line, self._again = self._again, None
-            return line
-        for number, line in self._lines:
-            self.number = number
-            if line.strip():
-                return line.rstrip("\r\n")
-        return None
-
-    def put_back(self, line: str) -> None:
-        """Let the next call return this line."""
-        self._again = line
-
-    def fail(self, reason: str, line: int | None = None) -> NoReturn:
-        """Say what is wrong, and where."""
-        raise StructureError(f"{self.path}, line {line or self.number}: {reason}.")
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Born charges on disk: phonopy's BORN, or TOML with the same numbers under their names."""
+"""Born charges on disk: phonopy's BORN, TOML with the same numbers, or a dyn file of ph.x."""
 
 import tomllib
 from collections.abc import Iterator
@@ -7,21 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.data.dyn_files import born_of_file
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.text_files import written_text
 
 _LARGEST_NET_CHARGE = 0.1
 """Mean charge per atom (e) above which charges are no numerical noise but wrong."""
 
+_DYN = "Dynamical matrix file"
+
 
 def read_born(path: str | Path, crystal: Crystal) -> BornCharges:
     """Read Born charges and the dielectric tensor, and impose the symmetry of the crystal.
 
-    Two formats are read.  A file that ends in ``.toml`` has ``dielectric`` (three rows) and
+    Three formats are read.  A dyn file of Quantum ESPRESSO at q = 0 begins with ``Dynamical matrix
+    file``.  A file that ends in ``.toml`` has ``dielectric`` (three rows) and
     ``charges`` (three rows for each atom).  Any other is taken for phonopy's BORN: a line that is
     not used (the conversion factor follows from the units), nine numbers of the dielectric tensor,
     nine numbers for each atom.  Both give charges for all atoms of the primitive cell, or for the
@@ -41,16 +45,41 @@ def read_born(path: str | Path, crystal: Crystal) -> BornCharges:
         about zero.
     """
     path = Path(path)
-    dielectric, charges = _from_toml(path) if path.suffix == ".toml" else _from_born(path)
+    if path.suffix == ".toml":
+        dielectric, charges = _from_toml(path)
+    elif _text(path).startswith(_DYN):
+        dielectric, charges = _from_dyn(path)
+    else:
+        dielectric, charges = _from_born(path)
     if len(charges) != crystal.n_atoms:
         charges = _spread(charges, crystal, path)
-    net = float(np.abs(charges.mean(axis=0)).max())
+    return fitted(BornCharges(charges, dielectric), crystal, str(path))
+
+
+def fitted(born: BornCharges, crystal: Crystal, where: str) -> BornCharges:
+    """Return charges as the symmetry of a crystal has them, and neutral.
+
+    Parameters
+    ----------
+    born
+        Charges of all atoms of the primitive cell.
+    crystal
+        To which they belong.
+    where
+        Where they come from, for the error.
+
+    Raises
+    ------
+    InputError
+        If they do not add up to about zero, or are not of as many atoms as the crystal has.
+    """
+    net = float(np.abs(born.charges.mean(axis=0)).max())
     if net > _LARGEST_NET_CHARGE:
         raise InputError(
-            f"The Born charges of {path} add up to {net * len(charges):.2f} e in the primitive "
-            "cell; they must cancel. Check the charges and the order of the atoms."
+            f"The Born charges of {where} add up to {net * len(born.charges):.2f} e in the "
+            "primitive cell; they must cancel. Check the charges and the order of the atoms."
         )
-    return BornCharges(charges, dielectric).symmetrised(crystal)
+    return born.symmetrised(crystal)
 
 
 def _text(path: Path) -> str:
@@ -60,6 +89,16 @@ def _text(path: Path) -> str:
         raise InputError(
             f"The Born charges {path} cannot be read ({err}); give a BORN or a TOML file."
         ) from err
+
+
+def _from_dyn(path: Path) -> tuple[FloatArray, FloatArray]:
+    born = born_of_file(path)
+    if born is None:
+        raise InputError(
+            f"The dyn file {path} holds no dielectric tensor with effective charges; give that of "
+            "q = 0 from ph.x with epsil = .true."
+        )
+    return born.dielectric, born.charges
 
 
 def _from_toml(path: Path) -> tuple[FloatArray, FloatArray]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation
 from sscha_mlp.properties.mesh import MeshFrequencies, mesh_frequencies
 from sscha_mlp.tables import Shown, Table

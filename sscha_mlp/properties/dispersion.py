@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.digits import fixed
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation, interpolate
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.tables import Shown, Table, few

@@ -17,13 +17,14 @@ from ase.geometry.minkowski_reduction import minkowski_reduce
 from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.reciprocal import ComplexArray, compact, hermitian
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SYMMETRY_TOLERANCE, find_space_group
 from sscha_mlp.errors import InputError, StructureError
-from sscha_mlp.properties.dipoles import BornCharges, DipoleSum
+from sscha_mlp.properties.dipoles import DipoleSum
 from sscha_mlp.tables import Shown, Table
 
 _ASYMMETRY = 1.0e-6

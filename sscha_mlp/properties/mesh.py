@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.digits import fixed
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.interpolation import Interpolation, interpolate
 from sscha_mlp.tables import Shown, Table
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from sscha_mlp import __version__
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import IntArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.files import make_directory, write_atomic
-from sscha_mlp.properties.dipoles import BornCharges
 
 
 def write_phonopy(

@@ -1,9 +1,9 @@
 """The one module that imports python-sscha and CellConstructor.
 
 It turns our values into theirs and back: units (Ry, bohr, and the opposite sign of the stress),
-the order of supercell atoms, and files in Quantum ESPRESSO's dynamical-matrix format.  It offers
-their minimiser as an engine of the population loop, with our space group in place of their
-default detection, which finds 24 of diamond's 48 operations; theirs can be chosen for comparison.
+and the order of supercell atoms.  It offers their minimiser as an engine of the population loop,
+with our space group in place of their default detection, which finds 24 of diamond's 48 operations;
+theirs can be chosen for comparison.  No run needs the two packages otherwise.
 
 Their constants are not ours, nor one set: in :func:`to_ensemble` masses and temperature are handed
 over such that ``hbar omega`` and ``k T`` of the ensemble are ours to the last digit.
@@ -40,8 +40,6 @@ from sscha_mlp.scha.minimiser import (
     record_step,
 )
 
-_MAX_QPOINT_FILES = 10_000
-
 _RYDBERG_PER_KELVIN = 6.336857346553283e-6
 """Boltzmann's constant as ``GetUpsilonMatrix`` and their Fortran gradient have it, 5.1e-4 too
 large; their free energy has another one, right to 3.3e-7."""
@@ -61,7 +59,23 @@ def upstream() -> SimpleNamespace:
     """Import both packages once, quietly, and return them as ``cc`` and ``sscha`` with ``units``.
 
     Their ComplexWarnings are noise.
+
+    Raises
+    ------
+    InputError
+        If one of them is not installed, or cannot be loaded.
     """
+    try:
+        return _imported()
+    except ImportError as err:
+        raise InputError(
+            f"The engine python-sscha is not installed here ({err}): run pip install "
+            "'sscha-mlp[python-sscha]', which needs a Fortran compiler, BLAS and LAPACK, or take "
+            "--engine native."
+        ) from err
+
+
+def _imported() -> SimpleNamespace:
     with quiet():
         import cellconstructor
         import cellconstructor.Methods
@@ -212,84 +226,6 @@ def from_phonons(phonons: Any, supercell: Supercell) -> DynamicalMatrix:
     matrix = np.empty((len(index), len(index)))
     matrix[np.ix_(index, index)] = np.real(large.dynmats[0]) * up.units.force_constants
     return DynamicalMatrix(supercell, contract(supercell, matrix))
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def write_dyn(prefix: str | Path, dynamical_matrix: DynamicalMatrix) -> list[Path]:
-    """Write Quantum ESPRESSO dyn files ``prefix1``, ``prefix2``, ..., one per irreducible q.
-
-    Returns
-    -------
-    The files written.
-    """
-    prefix = Path(prefix)
-    prefix.parent.mkdir(parents=True, exist_ok=True)
-    phonons = to_phonons(dynamical_matrix)
-    with quiet():
-        phonons.save_qe(str(prefix))
-    return [Path(f"{prefix}{k + 1}") for k in range(len(phonons.q_stars))]
-
-
-def read_dyn(prefix: str | Path, *, n_files: int | None = None) -> DynamicalMatrix:
-    """Read Quantum ESPRESSO dyn files; the supercell follows from their wave vectors.
-
-    Parameters
-    ----------
-    prefix
-        Path without the number, for example ``dyn/final_dyn`` for ``final_dyn1`` and so on.
-    n_files
-        Number of irreducible wave vectors; by default as many files as there are.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or unreadable, or the wave vectors are not a full grid.
-    """
-    up = upstream()
-    count = n_files or _count_files(prefix)
-    if count == 0:
-        raise InputError(
-            f"There is no file {prefix}1; give the path of the dyn files without number."
-        )
-    try:
-        with quiet():
-            phonons = up.cc.Phonons.Phonons(str(prefix), count)
-            size = tuple(int(v) for v in phonons.GetSupercell())
-        crystal = from_structure(phonons.structure)
-    except (ValueError, IndexError, OSError, KeyError, ZeroDivisionError) as err:
-        raise InputError(f"The dyn files {prefix}1..{count} could not be read: {err}") from err
-    supercell = Supercell(crystal, (size[0], size[1], size[2]))
-    if len(phonons.q_tot) != supercell.n_cells:
-        raise InputError(
-            f"The dyn files {prefix}1..{count} hold {len(phonons.q_tot)} wave vectors, not the "
-            f"{supercell.n_cells} of a {size} grid; a file may be missing."
-        )
-    _check_complete(phonons, f"{prefix}1..{count}")
-    return from_phonons(phonons, supercell)
-
-
-def _check_complete(phonons: Any, where: str) -> None:
-    """Refuse matrices that were cut off: their reader leaves zeros for what is missing."""
-    for qpoint, matrix in zip(phonons.q_tot, phonons.dynmats, strict=True):
-        # One atom at q = 0 feels nothing: its matrix is zero by right.
-        lonely = len(matrix) == 3 and np.abs(qpoint).max() < 1.0e-8
-        asymmetry = np.abs(matrix - matrix.conj().T).max()
-        if not lonely and (
-            np.any(np.diag(matrix) == 0) or not asymmetry < 1.0e-2 * np.abs(matrix).max()
-        ):
-            raise InputError(
-                f"The dyn files {where} hold an incomplete matrix at the wave vector "
-                f"{np.round(qpoint, 6).tolist()} 1/Å; a file may be cut off. Write it again."
-            )
-
-
-def _count_files(prefix: str | Path) -> int:
-    for count in range(_MAX_QPOINT_FILES):
-        if not Path(f"{prefix}{count + 1}").is_file():
-            return count
-    return _MAX_QPOINT_FILES
 
 
 # --- ensembles ---------------------------------------------------------------------------------

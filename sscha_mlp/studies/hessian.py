@@ -14,6 +14,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.states import load_state, save_state
@@ -119,8 +120,6 @@ def hessian_of_run(
     RelaxationError
         If the ensemble cannot be drawn, or the fourth order does not converge.
     """
-    from sscha_mlp.scha.python_sscha import write_dyn
-
     run = FinishedRun.read(directory)
     place, settings = run.place, run.settings
     watcher = watched_by(observer)
@@ -133,7 +132,8 @@ def hessian_of_run(
         correction, n_labels = _correction(study, hessian)
     content = _content(study, hessian, correction, n_labels)
     save_state(place.state("hessian"), hessian.dynamical_matrix)
-    write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix)
+    born = born_of_file(place.dyn / "start_dyn1")
+    write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix, born=born)
     write_json_atomic(place.hessian, content)
     return HessianResult(content)
 

@@ -8,16 +8,17 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
+from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
+from sscha_mlp.data.dyn_files import born_of_file
 from sscha_mlp.data.states import load_state
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.born_files import read_born
+from sscha_mlp.properties.born_files import fitted, read_born
 from sscha_mlp.properties.density_of_states import DensityOfStates, Smearing, density_of_states
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.dispersion import Dispersion, dispersion
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencies
@@ -159,6 +160,8 @@ class Phonons(Shown):
         What a reader has to know about these numbers, in sentences.
     known_label
         Where the known frequencies come from.
+    born
+        Born charges of a polar crystal, where they are known.
     polar
         Optical modes of the last state at q → 0, with the electric field; empty without charges.
     """
@@ -171,6 +174,7 @@ class Phonons(Shown):
     notes: tuple[str, ...] = ()
     known_label: str = "known"
     nuclei: Nuclei = Nuclei.QUANTUM
+    born: BornCharges | None = None
     polar: tuple[PolarLevel, ...] = ()
 
     @property
@@ -215,7 +219,8 @@ def run_phonons(
     smearing
         ``tetrahedron`` or ``gaussian``.
     born
-        File with Born charges, see :func:`sscha_mlp.properties.born_files.read_born`.
+        File with Born charges, see :func:`sscha_mlp.properties.born_files.read_born`; by default
+        those that came with the dyn files that the run started from.
     known
         JSON with frequencies known from elsewhere, as for the report.
 
@@ -229,7 +234,7 @@ def run_phonons(
     result = place.read_result() if place.result.is_file() else None
     states, notes = _states(place, result)
     last = list(states.values())[-1]
-    charges = None if born is None else read_born(born, last.crystal)
+    charges = _charges(place, born, last.crystal, notes)
     path = standard_path(last.crystal)
     size = mesh_for(last.crystal) if mesh is None else mesh
     entries: list[_Entry] = []
@@ -253,9 +258,28 @@ def run_phonons(
         points=tuple(points),
         notes=tuple(notes),
         nuclei=settings.nuclei,
+        born=charges,
         polar=tuple(polar_levels(interpolate(last, born=charges), _errors_at_gamma(entries))),
         known_label="known" if known is None else f"known ({Path(known).stem})",
     )
+
+
+def _charges(
+    place: RunDirectory, path: str | Path | None, crystal: Crystal, notes: list[str]
+) -> BornCharges | None:
+    """Born charges of a file, or else those that the run has, made to fit its crystal."""
+    if path is not None:
+        return read_born(path, crystal)
+    found = born_of_file(place.dyn / "start_dyn1")
+    if found is None:
+        return None
+    try:
+        charges = fitted(found, crystal, str(place.dyn))
+    except InputError as err:
+        notes.append(f"Not used, so that LO and TO modes are not split: {err}")
+        return None
+    notes.append("Born charges and dielectric tensor are those of the dyn files of the start.")
+    return charges
 
 
 def _errors_at_gamma(entries: Sequence["_Entry"]) -> FloatArray | None:

@@ -11,10 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from sscha_mlp import units
+from sscha_mlp.crystal.born_charges import BornCharges
+from sscha_mlp.data.dyn_files import write_dyn
 from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.properties.dipoles import BornCharges
 from sscha_mlp.properties.phonopy_files import write_phonopy
 from sscha_mlp.properties.polar_modes import PolarLevel
 from sscha_mlp.quantities import q_name
@@ -73,7 +74,7 @@ def write_phonons(
     exports
         Any of ``phonopy``, ``qe`` and ``extxyz``.
     born
-        Born charges for ``phonopy.yaml``.
+        Born charges for ``phonopy.yaml`` and the dyn files; by default those of the phonons.
 
     Returns
     -------
@@ -87,6 +88,7 @@ def write_phonons(
         If a file cannot be written.
     """
     formats = [as_export(one) for one in exports]
+    born = phonons.born if born is None else born
     place = make_directory(directory)
     with style():
         content = stamped_pdf(phonon_pages(phonons), head="Phonons", title="sscha-mlp: phonons")
@@ -124,9 +126,7 @@ def _write_export(
     if how is Export.PHONOPY:
         return write_phonopy(place / "phonopy" / one.name, one.state, born=born)
     if how is Export.QE:
-        from sscha_mlp.scha.python_sscha import write_dyn
-
-        return write_dyn(make_directory(place / "qe") / f"{one.name}_dyn", one.state)
+        return write_dyn(place / "qe" / f"{one.name}_dyn", one.state, born=born)
     atoms = one.state.crystal.to_ase()
     atoms.info = {"state": one.name}
     if one.name != "harmonic":
