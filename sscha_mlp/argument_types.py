@@ -105,7 +105,9 @@ def shortages(
         return
     called = function.__qualname__.removesuffix(".__init__")
     for name, value in given.items():
-        if isinstance(err, KeyError) and isinstance(value, Mapping) and err.args[0] not in value:
+        parts = value if isinstance(value, list | tuple) else [value]
+        lacking = [x for x in parts if isinstance(x, Mapping) and x.keys().isdisjoint(err.args)]
+        if isinstance(err, KeyError) and lacking:
             yield (
                 f"sm.{called}: {name} has no {err.args[0]!r}; give the whole content of the file "
                 "or of what returns it."

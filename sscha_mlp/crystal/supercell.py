@@ -36,7 +36,14 @@ class Supercell(Shown):
     size: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        """Check the repetitions."""
+        """Check the primitive cell and the repetitions."""
+        given: object = self.primitive
+        if not isinstance(given, Crystal):
+            kind = type(given).__name__
+            raise InputError(
+                f"The primitive cell of a supercell must be a Crystal, not {kind}; "
+                "sm.read_structure and sm.Crystal.from_ase make one."
+            )
         object.__setattr__(self, "size", check_supercell_size(self.size))
 
     @property
