@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp.crystal.isotopes import ISOTOPES
 from sscha_mlp.errors import StructureError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 FloatArray = NDArray[np.float64]
@@ -212,7 +213,7 @@ class Crystal(Shown):
         """Return the formula, the cell and the volume."""
         lengths = np.linalg.norm(self.cell, axis=1)
         rows = (
-            ("formula", self.to_ase().get_chemical_formula()),
+            ("formula", cations_first(self.to_ase().get_chemical_formula())),
             ("atoms", str(self.n_atoms)),
             ("lattice vectors", ", ".join(f"{one:.4f}" for one in lengths) + " Å"),
             ("volume", f"{self.volume / self.n_atoms:.4f} Å³/atom"),

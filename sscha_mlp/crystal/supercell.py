@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sscha_mlp.crystal.reciprocal import ComplexArray, HalfGrid
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 
@@ -134,7 +135,7 @@ class Supercell(Shown):
     def table(self) -> Table:
         """Return the size, and the wave vectors that fit into it."""
         rows = (
-            ("primitive cell", self.primitive.to_ase().get_chemical_formula()),
+            ("primitive cell", cations_first(self.primitive.to_ase().get_chemical_formula())),
             ("repetitions", "×".join(str(n) for n in self.size)),
             ("atoms", str(self.n_atoms)),
             ("wave vectors", str(self.n_cells)),
