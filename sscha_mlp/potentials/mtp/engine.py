@@ -10,11 +10,17 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from sscha_mlp.potentials.mtp.layout import make_functions, make_plan, make_programs
+from sscha_mlp.potentials.mtp.layout import (
+    make_functions,
+    make_plan,
+    make_programs,
+    make_reach,
+)
 from sscha_mlp.potentials.mtp.neighbours import Batch, batches
 from sscha_mlp.potentials.mtp.parameters import Parameters
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,18 +53,20 @@ class Evaluation:
 
 @dataclass(frozen=True, eq=False)
 class Design:
-    """Derivatives of what an MTP says with respect to its moment coefficients.
+    """Derivatives of what an MTP says with respect to n of its coefficients.
 
     Parameters
     ----------
     energies
-        Shape (n, n_scalars): sums of the basis functions over the atoms.
+        Shape (n_configs, n): for moment coefficients the sums of the basis functions over the
+        atoms.
     forces
-        One array (3 n_atoms, n_scalars) per configuration, 1/Å.
+        One array (3 n_atoms, n) per configuration, 1/Å.
     stresses
-        Shape (n, 6, n_scalars), Voigt order xx yy zz yz xz xy, 1/Å³.
+        Shape (n_configs, 6, n), Voigt order xx yy zz yz xz xy, 1/Å³.
     basis
-        One array (n_atoms, n_scalars) per configuration, basis functions of each site.
+        One array (n_atoms, n_scalars) per configuration, basis functions of each site; without
+        columns for radial coefficients.
     """
 
     energies: FloatArray
@@ -144,16 +152,38 @@ class Engine:
 
         They depend on the template and on the radial functions, not on the coefficients.
         """
+        return self._design(configurations, self._differentiate)
+
+    def radial_design(
+        self, configurations: "Sequence[Atoms] | Prepared", entries: tuple[IntArray, ...]
+    ) -> Design:
+        """Return the derivatives with respect to radial coefficients, at fixed others.
+
+        Parameters
+        ----------
+        configurations
+            As in :meth:`evaluate`.
+        entries
+            Indices of the coefficients wanted, as ``numpy.nonzero`` returns them: one array for
+            each axis of the radial coefficients.  The columns are in their order.
+        """
+        columns = np.full(self.parameters.radial_coeffs.shape, -1)
+        columns[entries] = np.arange(len(entries[0]))
+        return self._design(
+            configurations, lambda batch: self._differentiate_radial(batch, columns)
+        )
+
+    def _design(self, configurations: "Sequence[Atoms] | Prepared", function: Any) -> Design:
+        """Put the derivatives of all configurations together, one column per coefficient."""
         found: list[Any] = [None] * len(configurations)
-        for batch, result in self._map(configurations, self._differentiate):
+        for batch, result in self._map(configurations, function):
             for place, index in enumerate(batch.indices):
                 found[index] = [array[place] for array in result]
-        n = self.parameters.template.n_scalars
         return Design(
-            np.array([one[0].sum(axis=0) for one in found]).reshape(-1, n),
-            tuple(one[1].reshape(n, -1).T for one in found),
-            np.array([one[2] for one in found]).reshape(-1, 6, n),
-            tuple(one[0] for one in found),
+            np.array([one[0] for one in found]),
+            tuple(one[1].reshape(len(one[1]), -1).T for one in found),
+            np.array([one[2] for one in found]),
+            tuple(one[3] for one in found),
         )
 
     def _map(
@@ -196,13 +226,13 @@ class Engine:
         return energies, forces, stresses, basis
 
     def _differentiate(self, batch: Batch) -> tuple[FloatArray, ...]:
-        from sscha_mlp.potentials.mtp import kernels
+        from sscha_mlp.potentials.mtp import derivatives
 
         n_configs, n_atoms = batch.positions.shape[:2]
         n = self.parameters.template.n_scalars
         basis, forces = np.zeros((n_configs, n_atoms, n)), np.zeros((n_configs, n, n_atoms, 3))
         virials = np.zeros((n_configs, n, 3, 3))
-        kernels.differentiate(
+        derivatives.differentiate(
             batch.positions,
             batch.types,
             batch.pairs,
@@ -214,10 +244,35 @@ class Engine:
             forces,
             virials,
         )
-        stresses = 0.5 * (virials + virials.transpose(0, 1, 3, 2))
-        stresses /= batch.volumes[:, None, None, None]
-        voigt = stresses.reshape(n_configs, n, 9)[:, :, [0, 4, 8, 5, 2, 1]]
-        return basis, forces, voigt.transpose(0, 2, 1)
+        return basis.sum(axis=1), forces, _voigt(virials, batch.volumes), basis
+
+    def _differentiate_radial(self, batch: Batch, columns: IntArray) -> tuple[FloatArray, ...]:
+        from sscha_mlp.potentials.mtp import derivatives
+
+        n_configs, n_atoms = batch.positions.shape[:2]
+        n = int(columns.max(initial=-1)) + 1
+        energies, forces = np.zeros((n_configs, n)), np.zeros((n_configs, n, n_atoms, 3))
+        virials = np.zeros((n_configs, n, 3, 3))
+        derivatives.differentiate_radial(
+            batch.positions,
+            batch.types,
+            batch.pairs,
+            batch.capacity,
+            self._plan,
+            self._functions,
+            make_reach(self.parameters.template),
+            columns,
+            energies,
+            forces,
+            virials,
+        )
+        scaling = self.parameters.scaling  # the loops derive by its product with a coefficient
+        return (
+            scaling * energies,
+            scaling * forces,
+            _voigt(scaling * virials, batch.volumes),
+            np.zeros((n_configs, n_atoms, 0)),
+        )
 
     @cached_property
     def _plan(self) -> Any:
@@ -226,3 +281,9 @@ class Engine:
     @cached_property
     def _functions(self) -> Any:
         return make_functions(self.parameters)
+
+
+def _voigt(virials: FloatArray, volumes: FloatArray) -> FloatArray:
+    """Stresses (n_configs, 6, n) of the columns of dE/dstrain, shape (n_configs, n, 3, 3)."""
+    stresses = virials / volumes[:, None, None, None]
+    return stresses.reshape(*virials.shape[:2], 9)[:, :, [0, 4, 8, 5, 2, 1]].transpose(0, 2, 1)

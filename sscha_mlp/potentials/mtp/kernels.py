@@ -1,4 +1,4 @@
-"""The compiled loops: energies with derivatives, and basis functions with derivatives.
+"""The compiled loops of an evaluation: site energies, forces and dE/dstrain.
 
 Loops run over the neighbours of an atom, contiguous in memory, and over the atoms of a block, so
 that the compiler turns both into vector instructions.  All release the interpreter's lock.  Only
@@ -24,10 +24,10 @@ _SOFTEST: Final = 0.1
 _REPULSION_WIDTH: Final = 0.2
 """The repulsion is switched on over this part of the shortest distance."""
 
-_compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
 
 
-@_compiled
+@compiled
 def make_sites(capacity: int, functions: Any, n_monomials: int) -> Any:
     """Return room for a block of atoms with at most `capacity` neighbours each."""
     n_species, n_radial = functions.radial.shape[0], functions.radial.shape[2]
@@ -48,7 +48,7 @@ def make_sites(capacity: int, functions: Any, n_monomials: int) -> Any:
     )
 
 
-@_compiled
+@compiled
 def gather(
     lane: int, atom: int, positions: Any, types: Any, pairs: Any, reach: float, sites: Any
 ) -> None:
@@ -76,7 +76,7 @@ def gather(
     sites.counts[lane], sites.species[lane] = n, types[atom]
 
 
-@_compiled
+@compiled
 def polynomials(n: int, distances: Any, functions: Any, sites: Any) -> None:
     """Chebyshev polynomials times the square of the distance to the cutoff, and derivatives.
 
@@ -113,7 +113,7 @@ def polynomials(n: int, distances: Any, functions: Any, sites: Any) -> None:
             slopes[order, j] = slope * window[j] * stretch[j]
 
 
-@_compiled
+@compiled
 def radial_functions(lane: int, species: int, functions: Any, sites: Any) -> None:
     """Radial functions between an atom of a species and its neighbours, and derivatives."""
     coefficients, starts = functions.radial[species], sites.starts[lane]
@@ -134,7 +134,7 @@ def radial_functions(lane: int, species: int, functions: Any, sites: Any) -> Non
                     slope[j] += c * d_row[j]
 
 
-@_compiled
+@compiled
 def monomials(lane: int, plan: Any, sites: Any) -> None:
     """Unit vectors to the neighbours, and the monomials of their components."""
     n, vectors = sites.counts[lane], sites.vectors[lane]
@@ -151,7 +151,7 @@ def monomials(lane: int, plan: Any, sites: Any) -> None:
             row[j] = parent[j] * unit[j]
 
 
-@_compiled
+@compiled
 def span(lane: int, mu: int, functions: Any, sites: Any) -> Any:
     """Where the neighbours begin and end for which a radial function is there."""
     species = sites.species[lane]
@@ -159,7 +159,7 @@ def span(lane: int, mu: int, functions: Any, sites: Any) -> Any:
     return sites.starts[lane, first], sites.starts[lane, last]
 
 
-@_compiled
+@compiled
 def fill_block(
     block: int,
     positions: Any,
@@ -197,7 +197,7 @@ def fill_block(
     return lanes
 
 
-@_compiled
+@compiled
 def carry_back(row: int, plan: Any, moments: Any, adjoint: Any) -> None:
     """Carry the derivative of one product to its factors."""
     i, j, k = plan.products[row, 0], plan.products[row, 1], plan.products[row, 2]
@@ -209,22 +209,13 @@ def carry_back(row: int, plan: Any, moments: Any, adjoint: Any) -> None:
         adjoint[j, lane] += carried * left
 
 
-@_compiled
-def pair_gradients(
-    lane: int,
-    first: Any,
-    items: Any,
-    walked: Any,
-    plan: Any,
-    functions: Any,
-    adjoint: Any,
-    sites: Any,
-) -> None:
+@compiled
+def pair_gradients(lane: int, plan: Any, functions: Any, adjoint: Any, sites: Any) -> None:
     """Derivatives with respect to the vectors to the neighbours, from those of basic moments.
 
-    The basic moments are walked monomial by monomial: ``items[first[m]:first[m + 1]]`` are those
-    of the monomial ``walked[m]``.
+    The basic moments are walked monomial by monomial, as the plan lists them.
     """
+    first, items, walked = plan.first, plan.items, plan.walked
     n, powers, gradients = sites.counts[lane], sites.powers[lane], sites.gradients
     radial, weight, outer = sites.work[0], sites.work[1], sites.work[2]
     for j in range(n):
@@ -270,7 +261,7 @@ def pair_gradients(
         gradients[2, j] = gz * inverse + along * uz
 
 
-@_compiled
+@compiled
 def repulsion(distance: float, min_dist: float, charges: float, screening: float) -> Any:
     """Screened nuclear repulsion of a pair and its derivative (eV, eV/Å), zero from `min_dist` on.
 
@@ -294,7 +285,7 @@ def repulsion(distance: float, min_dist: float, charges: float, screening: float
     return value * step, slope * step - value * rise / (_REPULSION_WIDTH * min_dist)
 
 
-@_compiled
+@compiled
 def add_repulsion(lane: int, species: int, functions: Any, sites: Any) -> float:
     """Half the repulsion between an atom and its neighbours; its derivatives are added."""
     energy = 0.0
@@ -314,7 +305,7 @@ def add_repulsion(lane: int, species: int, functions: Any, sites: Any) -> float:
     return energy
 
 
-@_compiled
+@compiled
 def spread(lane: int, atom: int, sites: Any, forces: Any, virial: Any) -> None:
     """Turn the derivatives of one site energy into forces and into dE/dstrain."""
     found, vectors, gradients = sites.found[lane], sites.vectors[lane], sites.gradients
@@ -328,7 +319,7 @@ def spread(lane: int, atom: int, sites: Any, forces: Any, virial: Any) -> None:
                 virial[axis, along] += vectors[axis, j] * gradients[along, j]
 
 
-@_compiled
+@compiled
 def evaluate(
     positions: Any,
     types: Any,
@@ -384,66 +375,6 @@ def evaluate(
                     energy += functions.moments[a] * value
                     if basis.shape[2]:
                         basis[config, atom, a] = value
-                pair_gradients(
-                    lane, plan.first, plan.items, plan.walked, plan, functions, adjoint, sites
-                )
+                pair_gradients(lane, plan, functions, adjoint, sites)
                 energies[config, atom] = energy + add_repulsion(lane, types[atom], functions, sites)
                 spread(lane, atom, sites, forces[config], virials[config])
-
-
-@_compiled
-def differentiate(
-    positions: Any,
-    types: Any,
-    pairs: Any,
-    capacity: int,
-    plan: Any,
-    functions: Any,
-    programs: Any,
-    basis: Any,
-    force_rows: Any,
-    virial_rows: Any,
-) -> None:
-    """Basis functions with their forces and dE/dstrain: the design matrix of a linear fit.
-
-    Arguments are those of :func:`evaluate`, and:
-
-    Parameters
-    ----------
-    programs
-        What each basis function depends on.
-    basis
-        Result, shape (n_configs, n_atoms, n_scalars).
-    force_rows
-        Result, shape (n_configs, n_scalars, n_atoms, 3); zero at the start.
-    virial_rows
-        Result, shape (n_configs, n_scalars, 3, 3); zero at the start.
-    """
-    sites = make_sites(capacity, functions, len(plan.parents))
-    moments = np.zeros((plan.n_moments, LANES))
-    adjoint = np.zeros((plan.n_moments, LANES))
-    for config in range(len(positions)):
-        for block in range(0, len(types), LANES):
-            lanes = fill_block(
-                block, positions[config], types, pairs, plan, functions, sites, moments
-            )
-            for a in range(len(plan.scalars)):
-                run_program(a, plan, programs, moments, adjoint)
-                begin, end = programs.walked_first[a], programs.walked_first[a + 1]
-                first, walked = programs.first[begin : end + 1], programs.walked[begin:end]
-                for lane in range(lanes):
-                    basis[config, block + lane, a] = moments[plan.scalars[a], lane]
-                    pair_gradients(
-                        lane, first, programs.items, walked, plan, functions, adjoint, sites
-                    )
-                    spread(lane, block + lane, sites, force_rows[config, a], virial_rows[config, a])
-
-
-@_compiled
-def run_program(a: int, plan: Any, programs: Any, moments: Any, adjoint: Any) -> None:
-    """Derivatives of one basis function with respect to the basic moments of a block."""
-    for place in range(programs.touched_first[a], programs.touched_first[a + 1]):
-        adjoint[programs.touched[place]] = 0.0
-    adjoint[plan.scalars[a]] = 1.0
-    for place in range(programs.row_first[a], programs.row_first[a + 1]):
-        carry_back(programs.rows[place], plan, moments, adjoint)

@@ -62,19 +62,31 @@ class Functions(NamedTuple):
 class Programs(NamedTuple):
     """What each basis function depends on: parts of a :class:`Plan`, one after the other.
 
-    Basis function a uses the products ``rows[row_first[a]:row_first[a + 1]]``, last one first, and
-    the moments ``touched[...]``; its basic moments by monomial are ``walked[...]``, each with the
-    ``items`` from its ``first`` on.
+    Basis function a uses the products ``rows[row_first[a]:row_first[a + 1]]``, last one first, the
+    moments ``touched[...]``, and of these the basic moments ``items[...]``.
     """
 
     row_first: Any
     rows: Any
     touched_first: Any
     touched: Any
-    walked_first: Any
-    walked: Any
-    first: Any
+    item_first: Any
     items: Any
+
+
+class Reach(NamedTuple):
+    """Which radial functions matter to a moment, so that derivatives by the others are skipped.
+
+    Moment k depends on the radial functions from ``forward[k, 0]`` to below ``forward[k, 1]``; the
+    derivative of the site energy by it on those from ``backward[k, 0]`` to below
+    ``backward[k, 1]``.  ``order`` lists the basic moments so that the derivatives by the first
+    ``counts[mu]`` are all that depend on radial function mu.
+    """
+
+    forward: Any
+    backward: Any
+    order: Any
+    counts: Any
 
 
 class Sites(NamedTuple):
@@ -134,7 +146,7 @@ def make_plan(template: Template) -> Any:
     order = np.argsort(monomial_of, kind="stable")
     walked, first = np.unique(monomial_of[order], return_index=True)
     return Plan(
-        np.ascontiguousarray(template.basic[:, 0]),
+        np.array(template.basic[:, 0]),
         monomial_of,
         parents,
         axes,
@@ -178,31 +190,54 @@ def _monomial_steps(
 @lru_cache(maxsize=32)
 def make_programs(template: Template) -> Any:
     """Find what each basis function depends on."""
-    plan = make_plan(template)
     makers: list[list[int]] = [[] for _ in range(template.n_moments)]
-    for row, (_, _, k) in enumerate(plan.products.tolist()):
+    for row, (_, _, _, k) in enumerate(template.products.tolist()):
         makers[k].append(row)
     rows: list[int] = []
     touched: list[int] = []
-    walked: list[int] = []
     items: list[int] = []
-    row_first, touched_first, walked_first, first = [0], [0], [0], []
+    row_first, touched_first, item_first = [0], [0], [0]
     for scalar in template.scalars.tolist():
-        used, seen = _reached(scalar, makers, plan.products)
+        used, seen = _reached(scalar, makers, template.products)
         rows.extend(used)
         touched.extend(seen)
-        basic = sorted((plan.monomial_of[k], k) for k in seen if k < template.n_basic)
-        for position, (monomial, k) in enumerate(basic):
-            if position == 0 or monomial != basic[position - 1][0]:
-                walked.append(monomial)
-                first.append(len(items))
-            items.append(k)
+        items.extend(k for k in seen if k < template.n_basic)
         row_first.append(len(rows))
         touched_first.append(len(touched))
-        walked_first.append(len(walked))
-    first.append(len(items))
-    lists = (row_first, rows, touched_first, touched, walked_first, walked, first, items)
+        item_first.append(len(items))
+    lists = (row_first, rows, touched_first, touched, item_first, items)
     return Programs(*(np.array(one, dtype=np.int64) for one in lists))
+
+
+@lru_cache(maxsize=32)
+def make_reach(template: Template) -> Any:
+    """Find which radial functions each moment and the derivative by it depend on."""
+    n, n_radial = template.n_moments, template.n_radial
+    forward = np.tile([n_radial, 0], (n, 1))
+    forward[: template.n_basic] = template.basic[:, :1] + [0, 1]
+    backward = np.tile([n_radial, 0], (n, 1))
+    for i, j, _, k in template.products.tolist():
+        _widen(forward[k], forward[i])
+        _widen(forward[k], forward[j])
+    for i, j, _, k in template.products[::-1].tolist():
+        for one, other in ((i, j), (j, i)):
+            _widen(backward[one], backward[k])
+            _widen(backward[one], forward[other])
+    last = backward[: template.n_basic, 1]
+    counts = np.array([np.count_nonzero(last > mu) for mu in range(n_radial)], dtype=np.int64)
+    for spans in (forward, backward):
+        spans[spans[:, 0] >= spans[:, 1]] = 0
+    return Reach(
+        forward.astype(np.int64),
+        backward.astype(np.int64),
+        np.argsort(-last, kind="stable"),
+        counts,
+    )
+
+
+def _widen(span: NDArray[np.int64], other: NDArray[np.int64]) -> None:
+    """Make a span hold another one."""
+    span[0], span[1] = min(span[0], other[0]), max(span[1], other[1])
 
 
 def _reached(

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from sscha_mlp.potentials.mtp.engine import Prepared
 from sscha_mlp.potentials.mtp.linear import least_squares, ridge_regression, score, triangle
 from sscha_mlp.potentials.mtp.parameters import Parameters
 from sscha_mlp.potentials.mtp.regression import Rows
@@ -41,9 +42,6 @@ _EVERY: Final = 5
 
 _MOST: Final = 64
 """Configurations that radial functions are refined on; the few numbers in them need no more."""
-
-_STEP: Final = 1.0e-7
-"""Of the differences by which predictions are derived; the coefficients are of the size of 1."""
 
 _PATIENCE: Final = 8
 """Steps without a gain on the held-out data after which there is no further one.  Few are held out,
@@ -233,28 +231,17 @@ def free_entries(parameters: Parameters) -> tuple[NDArray[np.int64], ...]:
     return tuple(np.nonzero(present))
 
 
-def jacobian(
-    parameters: Parameters, rows: Rows, places: Sequence[int], *, step: float = _STEP
-) -> FloatArray:
+def jacobian(parameters: Parameters, rows: Rows, places: Sequence[int]) -> FloatArray:
     """Derivatives of the weighted predictions with respect to the free radial coefficients.
-
-    Differences to one side, which cost one evaluation each: the predictions are polynomials of low
-    degree in the coefficients, and what is lost, a millionth, does not slow the refinement.
 
     Returns
     -------
     Shape (n_rows, n_free), at fixed coefficients of the moments.
     """
-    entries = list(zip(*free_entries(parameters), strict=True))
     prepared = rows.prepared(parameters, places)
-    here = rows.predictions(parameters, places, prepared)
-    found = np.empty((len(here), len(entries)))
-    for column, entry in enumerate(entries):
-        radial = np.array(parameters.radial_coeffs)
-        radial[entry] += step
-        there = rows.predictions(replace(parameters, radial_coeffs=radial), places, prepared)
-        found[:, column] = (there - here) / step
-    return found
+    return np.concatenate(
+        rows.radial_blocks(parameters, free_entries(parameters), places, prepared)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -314,17 +301,18 @@ class _Projection:
         self.settings = rows.settings
         self._rows, self._learnt, self._held = rows, learnt, held
         self._ridge = ridge
+        self._neighbours: dict[tuple[int, ...], Prepared] = {}
 
     def first(self, parameters: Parameters) -> _Point:
         """Return the point to begin at; the regularisation of those that follow is the same."""
-        blocks = self._rows.blocks(parameters, self._learnt)
+        blocks = self._blocks(parameters, self._learnt)
         fit = ridge_regression(blocks, self._rows.prior(parameters), ridge=self._ridge)
         return self._solve(parameters, blocks, np.sqrt(fit.penalty))
 
     def steps(self, point: _Point) -> Iterator[_Point]:
         """Yield one point after the other, as long as the projected residual falls."""
         damping = _DAMPING
-        blocks = self._rows.blocks(point.parameters, self._learnt)
+        blocks = self._blocks(point.parameters, self._learnt)
         while True:
             model = self._linearise(point, blocks)
             found, least = None, _CONVERGED * point.residual**2
@@ -341,20 +329,35 @@ class _Projection:
 
     def expected_seconds(self, point: _Point) -> float:
         """Return what a step takes, as far as one can say before the first."""
-        self._rows.predictions(point.parameters, self._learnt[:1])  # loads the compiled loops
+        self._radial_blocks(point.parameters, self._learnt[:1])  # loads the compiled loops
         loaded = time.perf_counter()
-        self._rows.predictions(point.parameters, self._learnt)
-        evaluated = time.perf_counter()
-        self._rows.blocks(point.parameters, self._learnt)
-        n_free = len(free_entries(point.parameters)[0])
-        return n_free * (evaluated - loaded) + 2.0 * (time.perf_counter() - evaluated)
+        self._radial_blocks(point.parameters, self._learnt)
+        self._blocks(point.parameters, self._learnt)
+        return 2.0 * (time.perf_counter() - loaded)
+
+    def _blocks(self, parameters: Parameters, places: Sequence[int]) -> list[FloatArray]:
+        """Return the rows of configurations, whose neighbour lists are kept."""
+        return self._rows.blocks(parameters, places, prepared=self._prepared(parameters, places))
+
+    def _radial_blocks(self, parameters: Parameters, places: Sequence[int]) -> list[FloatArray]:
+        """Return the derivatives of the predictions with respect to the free coefficients."""
+        return self._rows.radial_blocks(
+            parameters, free_entries(parameters), places, self._prepared(parameters, places)
+        )
+
+    def _prepared(self, parameters: Parameters, places: Sequence[int]) -> Prepared:
+        """Return configurations with their neighbour lists, which depend on the cutoff alone."""
+        key = tuple(places)
+        if key not in self._neighbours:
+            self._neighbours[key] = self._rows.prepared(parameters, places)
+        return self._neighbours[key]
 
     def _try(self, point: _Point, step: FloatArray) -> tuple[_Point | None, list[FloatArray]]:
         """Return the point after a step, if the residual is smaller there, and its rows."""
         radial = np.array(point.parameters.radial_coeffs)
         radial[free_entries(point.parameters)] += step
         parameters = _with_radial(point.parameters, radial)
-        blocks = self._rows.blocks(parameters, self._learnt)
+        blocks = self._blocks(parameters, self._learnt)
         found = self._solve(parameters, blocks, point.penalty)
         return found if found.residual < point.residual else None, blocks
 
@@ -372,17 +375,16 @@ class _Projection:
             moment_coeffs=theta[n_species:],
         )
         residual = float(np.linalg.norm(reduced[:, :-1] @ theta - reduced[:, -1]))
-        held_out = score(self._rows.blocks(parameters, self._held), theta)
+        held_out = score(self._blocks(parameters, self._held), theta)
         return _Point(solved, penalty, residual, held_out)
 
     def _linearise(self, point: _Point, blocks: Sequence[FloatArray]) -> _Model:
         """Return the projected problem near a point."""
-        slopes = jacobian(point.parameters, self._rows, self._learnt)
-        n_free, n_linear = slopes.shape[1], len(point.penalty)
-        ends = np.cumsum([len(block) for block in blocks])[:-1]
+        slopes = self._radial_blocks(point.parameters, self._learnt)
+        n_free, n_linear = slopes[0].shape[1], len(point.penalty)
         stacked = (
             np.column_stack([block[:, :-1], part, block[:, -1]])
-            for block, part in zip(blocks, np.split(slopes, ends), strict=True)
+            for block, part in zip(blocks, slopes, strict=True)
         )
         ridge_rows = np.pad(np.diag(point.penalty), ((0, 0), (0, n_free + 1)))
         projected = triangle([*stacked, ridge_rows])[n_linear:, n_linear:]

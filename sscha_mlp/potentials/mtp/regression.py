@@ -15,6 +15,7 @@ from sscha_mlp.potentials.mtp.parameters import Parameters
 from sscha_mlp.potentials.mtp.settings import MtpSettings
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
 
 VOIGT: Final = [0, 4, 8, 5, 2, 1]
 """Places of xx, yy, zz, yz, xz, xy in a flattened tensor."""
@@ -80,6 +81,7 @@ class Rows:
         parameters: Parameters,
         places: Sequence[int] | None = None,
         *,
+        prepared: Prepared | None = None,
         sites: list[FloatArray] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[FloatArray]:
@@ -93,6 +95,8 @@ class Rows:
             Template and radial functions; the coefficients that it holds do not matter.
         places
             Which configurations; all when None.
+        prepared
+            These with their neighbour lists, if they are at hand.
         sites
             Gets the basis functions of each site, one array per configuration.
         progress
@@ -101,9 +105,10 @@ class Rows:
         engine = Engine(parameters, n_threads=self.n_threads)
         places = range(len(self.train)) if places is None else places
         found: list[FloatArray] = []
-        for first in range(0, len(places), _CHUNK):
-            part = places[first : first + _CHUNK]
-            design = engine.design([self.train[index].atoms for index in part])
+        chunk = _CHUNK if prepared is None else len(places)
+        for first in range(0, len(places), chunk):
+            part = places[first : first + chunk]
+            design = engine.design(prepared or [self.train[index].atoms for index in part])
             for place, index in enumerate(part):
                 rows = self._rows(index, design, place, parameters.species)
                 found.append(rows * self._roots(index)[:, None])
@@ -117,6 +122,37 @@ class Rows:
         """Return configurations with their neighbour lists, for many predictions."""
         engine = Engine(parameters, n_threads=self.n_threads)
         return engine.prepare([self.train[index].atoms for index in places])
+
+    def radial_blocks(
+        self,
+        parameters: Parameters,
+        entries: tuple[IntArray, ...],
+        places: Sequence[int],
+        prepared: Prepared,
+    ) -> list[FloatArray]:
+        """Return the derivatives of the weighted predictions with respect to radial coefficients.
+
+        Parameters
+        ----------
+        parameters
+            Template, radial functions and moment coefficients.
+        entries
+            Indices of the coefficients, one array for each axis of the radial coefficients.
+        places, prepared
+            Which configurations, and these with their neighbour lists.
+        """
+        design = Engine(parameters, n_threads=self.n_threads).radial_design(prepared, entries)
+        return [
+            np.concatenate(
+                [
+                    design.energies[place, None] / len(self.train[index].atoms),
+                    design.forces[place],
+                    design.stresses[place],
+                ]
+            )
+            * self._roots(index)[:, None]
+            for place, index in enumerate(places)
+        ]
 
     def predictions(
         self, parameters: Parameters, places: Sequence[int], prepared: Prepared | None = None
