@@ -125,6 +125,7 @@ _PUBLIC: Final[dict[str, str]] = {
     "Table": "sscha_mlp.tables",
     "NotebookObserver": "sscha_mlp.report.notebook",
     "hessian_of_run": "sscha_mlp.studies.hessian",
+    "follow_hessian": "sscha_mlp.studies.follow",
     "run": "sscha_mlp.campaign.loop",
     "RunSettings": "sscha_mlp.run_files.settings",
     "result_table": "sscha_mlp.run_files.result_table",

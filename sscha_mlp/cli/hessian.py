@@ -3,11 +3,15 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from typer import Option
 
 from sscha_mlp.cli import options
+
+if TYPE_CHECKING:
+    from sscha_mlp.run_files.observer import Observer
+    from sscha_mlp.studies.follow import FollowResult
 
 _TRIAL: Final = (
     "SSCHA: trial force constants of the model at the minimum of this ensemble, not corrected. "
@@ -24,6 +28,14 @@ def hessian(
     ] = 5000,
     fourth: Annotated[
         bool, Option("--fourth", help="Include the fourth order; takes several times as long.")
+    ] = False,
+    follow: Annotated[
+        bool,
+        Option(
+            "--follow",
+            help="Where a mode is unstable: write the distorted structures, relax the deepest one "
+            "with the settings of the run (this takes labels), and compare the free energies.",
+        ),
     ] = False,
     workers: options.Workers = 0,
     as_json: options.Json = False,
@@ -47,11 +59,30 @@ def hessian(
             n_workers=options.count_workers(workers),
             observer=observer,
         )
+        followed = _follow(run_directory, content, workers, observer) if follow else None
     if as_json:
-        print(json.dumps(content, indent=2, ensure_ascii=False))
+        whole = {**content, **({} if followed is None else {"follow": followed})}
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
         return
     for line in _lines(content, run_directory):
         print(line)
+    if followed is not None:
+        print(f"\n{followed.table()}")
+
+
+def _follow(
+    run_directory: Path, content: Mapping[str, Any], workers: int, observer: "Observer"
+) -> "FollowResult | None":
+    """Follow the softest mode where it is unstable; say so where it is not."""
+    from sscha_mlp.cli.screen import note
+    from sscha_mlp.studies.follow import follow_hessian
+
+    if content["verdict"] != "unstable":
+        note("No mode is unstable beyond two standard errors: there is nothing to follow.")
+        return None
+    return follow_hessian(
+        run_directory, n_workers=options.count_workers(workers), observer=observer
+    )
 
 
 def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
