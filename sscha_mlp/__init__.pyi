@@ -91,6 +91,7 @@ from sscha_mlp.scha.relaxation import RelaxationSettings as RelaxationSettings
 from sscha_mlp.scha.relaxation import evaluate_ensemble as evaluate_ensemble
 from sscha_mlp.scha.relaxation import relax as relax
 from sscha_mlp.studies.compare import compare_run as compare_run
+from sscha_mlp.studies.follow import follow_hessian as follow_hessian
 from sscha_mlp.studies.hessian import hessian_of_run as hessian_of_run
 from sscha_mlp.studies.response import response_of_run as response_of_run
 from sscha_mlp.studies.supercell_convergence import size_rows as size_rows

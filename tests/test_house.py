@@ -1,6 +1,5 @@
 """The package keeps the rules of the house, and each rule is able to fail."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -199,17 +198,3 @@ def test_an_unknown_name_is_an_attribute_error():
 def test_the_public_names_are_listed():
     names = json.loads(fresh_python("import sscha_mlp, json; print(json.dumps(dir(sscha_mlp)))"))
     assert set(sscha_mlp.__all__) <= set(names)
-
-
-def test_type_checkers_see_the_public_names_and_no_others():
-    """`make reference-pages` writes the stub from the table of public names."""
-    tree = ast.parse((ROOT / "__init__.pyi").read_text(encoding="utf-8"))
-    found = {
-        alias.asname: f"{node.module}.{alias.name}"
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and node.module != "typing"
-        for alias in node.names
-    }
-    public = {name: f"{module}.{name}" for name, module in sscha_mlp._PUBLIC.items()}
-    assert found == public, "run `make reference-pages`"
-    assert set(dir(sscha_mlp)) == {"__version__", *public}

@@ -58,6 +58,13 @@ def test_a_page_made_from_the_code_is_up_to_date(name):
 
 def test_the_types_of_the_public_names_are_up_to_date():
     assert PAGES.STUB.read_text(encoding="utf-8") == PAGES.stub(), "run `make reference-pages`"
+    assert set(dir(sm)) == set(sm.__all__)
+
+
+@pytest.mark.parametrize("words", ["thermal conductivity", "2D", "LO-TO", "CHGNet", "fine-tuning"])
+def test_the_search_finds_what_people_look_for(words: str):
+    pages = [path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")]
+    assert any(words.lower() in page.lower() for page in pages)
 
 
 def test_there_are_verbs_in_groups_and_outside():
