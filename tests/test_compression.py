@@ -22,6 +22,8 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.data.labels import Label
 from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.convergence import Tolerances
@@ -84,13 +86,15 @@ def test_which_moduli_are_believed(model, volume, may):
     known = Compression(83.0, 0.0, 16.0)
     assert known.allows(model, volume) is may
     assert (Alarm(None, None, "none", known).wrong_modulus(model, volume) == "") is may
-    assert compression_of({"compression": known.row}) == known
+    start = StartRecord(0, 16.0, "Fm-3m", 48, np.zeros(3), 0, compression=known.record)
+    assert compression_of(start) == known
 
 
 def test_without_a_modulus_of_the_reference_any_is_believed():
     assert Alarm(None, None, "none").wrong_modulus(1702.0, 16.0) == ""
     assert Compression(-3.0, 0.0, 16.0).allows(50.0, 16.0)
-    assert compression_of({}) is None and compression_of({"compression": None}) is None
+    assert compression_of(None) is None
+    assert compression_of(StartRecord(0, 16.0, "Fm-3m", 48, np.zeros(3), 0)) is None
 
 
 def test_a_relaxation_with_a_wrong_modulus_ends_and_says_so_again(tmp_path):
@@ -101,7 +105,7 @@ def test_a_relaxation_with_a_wrong_modulus_ends_and_says_so_again(tmp_path):
     for ended in (first, again):
         assert ended.broke_down and ended.left_domain and not ended.converged
         assert "that of the reference at rest 5000 GPa" in ended.reason
-    assert first.last["population"] == 1
+    assert first.last.population == 1
 
 
 def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path):
@@ -122,11 +126,11 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
     assert np.ptp(volumes) / np.mean(volumes) > 0.005
     assert result["bulk_modulus_GPa"] == pytest.approx(134.6, rel=0.5)
 
-    last = [row for _, row in Journal(place / "journal.jsonl").steps("population/")][-1]
+    last = Journal(place / "journal.jsonl").all(PopulationRecord)[-1]
     volume, pressure = result["volume_A3_per_atom"], result["pressure_GPa"]
     assert not result["converged"]
-    assert volume["value"] == pytest.approx(last["volume"], rel=1e-12)
-    assert pressure["model"] == pytest.approx(last["pressure_GPa"], abs=1e-9)
+    assert volume["value"] == pytest.approx(last.volume, rel=1e-12)
+    assert pressure["model"] == pytest.approx(last.pressure_GPa, abs=1e-9)
     assert pressure["corrected"] > 1.0
     off = np.hypot(pressure["corrected"], pressure["stderr"]) / result["bulk_modulus_GPa"]
     assert volume["stderr"] == pytest.approx(volume["value"] * off)

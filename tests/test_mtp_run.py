@@ -19,6 +19,8 @@ from sscha_mlp.campaign.loop import _Run
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.potentials.registry import load
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.models import FitRecord
 from sscha_mlp.run_files.settings import RunSettings
 
 
@@ -71,16 +73,18 @@ def test_nothing_is_fitted_again_without_new_labels(tmp_path):
     assert any(row.get("phase") == "round-1" for row in steps.values())
 
 
-def test_an_earlier_version_may_have_fitted_the_same_labels_again():
+def test_an_earlier_version_may_have_fitted_the_same_labels_again(tmp_path):
     """A run that such a version began goes on with the fit that its journal has."""
-    dataset = SimpleNamespace(counts={"train": 12})
-    context = SimpleNamespace(journal={"fit/0": {"n_train": 10}, "fit/1": {"n_train": 12}})
+    dataset = SimpleNamespace(train=[None] * 12)
+    context = SimpleNamespace(journal=Journal(tmp_path / "journal.jsonl"))
+    for number, n_train in enumerate((10, 12)):
+        context.journal.write(FitRecord(number, "mtp", "given", n_train, "-"))
     assert [has_learnt_all(context, dataset, number) for number in (-1, 0, 1)] == [
         False,
         False,
         True,
     ]
-    context.journal["fit/2"] = {"n_train": 12}
+    context.journal.write(FitRecord(2, "mtp", "given", 12, "-"))
     assert not has_learnt_all(context, dataset, 1)
     assert has_learnt_all(context, dataset, 2)
 

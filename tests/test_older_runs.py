@@ -62,10 +62,10 @@ def test_report_of_a_finished_one(stored):
         "train explored rare",
         "check 1",
     ]
-    assert [row.n_train for row in data.fits] == [10, 16]
+    assert [row.record.n_train for row in data.fits] == [10, 16]
     assert len(data.populations) == 5
     assert data.start.n_calls == 11 and data.start.space_group == "Fm-3m"
-    check = data.certificates[0]
+    check = data.certificates[0].record
     written = json.loads((stored / "finished" / "journal.jsonl").read_text().splitlines()[14])
     assert check.stress.delta == written["payload"]["pressure"]["delta"]
     assert check.passed
@@ -101,7 +101,7 @@ def test_a_run_continues_from_a_finished_one(stored):
         "population/round-1/1",
     ]
     data = report_data(stored / "next")
-    assert (data.origin.train, data.origin.test) == (24, 4)  # with the 8 of the check
+    assert (data.origin.n_train, data.origin.test) == (24, 4)  # with the 8 of the check
     assert data.fits[0].taken_over
 
 

@@ -68,7 +68,7 @@ class Killer(LogObserver):
         self.at = at
 
     def population(self, row):
-        if row["population"] == self.at:
+        if row.population == self.at:
             raise Killed
 
 

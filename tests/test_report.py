@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from dataclasses import replace
 from itertools import chain
-from types import SimpleNamespace
 
 import matplotlib
 import numpy as np
@@ -17,15 +16,24 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.report.page.layout import new_page
 from sscha_mlp.report.run import frequency_figures
 from sscha_mlp.report.run.certificate_figures import certificate_figure
-from sscha_mlp.report.run.data import ReportData, ValidationStage
+from sscha_mlp.report.run.data import (
+    CertificateRow,
+    LabelRow,
+    PopulationRow,
+    ReportData,
+    UncertaintyRow,
+    ValidationStage,
+)
 from sscha_mlp.report.run.pdf import report_pages, write_report, write_validation
 from sscha_mlp.report.run.provenance_pages import flatten
 from sscha_mlp.report.run.relaxation_figures import run_figure
 from sscha_mlp.report.run.summary_page import summary_page, verdict_of
 from sscha_mlp.report.validation.error_details import details_figure
 from sscha_mlp.report.validation.parity_page import draw_parity, split_sets, validation_figure
-from sscha_mlp.run_files.records import CertificateRow, MinimisationTrace, PopulationRow
-from sscha_mlp.validation.certificate import Shift, Verdict
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.fields import read
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.validation.certificate import Shift
 from sscha_mlp.validation.metrics import ValidationSet
 
 needs_poppler = pytest.mark.skipif(
@@ -69,10 +77,10 @@ def make_population(rng, number, refits=0, *, n_steps=5):
         "gradient_stderr_THz": 0.1 * gradient,
         "effective_sample_size": 1000.0 - 20.0 * steps,
     }
-    return {
-        "round": refits,
+    row = {
+        "phase": "round-1",
         "population": number,
-        "n_configs": 1000,
+        "n_drawn": 1000,
         "free_energy": -5.3149 + 0.01 / number,
         "free_energy_stderr": 3e-4,
         "gradient_THz": 0.03,
@@ -84,16 +92,16 @@ def make_population(rng, number, refits=0, *, n_steps=5):
         "pressure_stderr_GPa": 0.04,
         "stress_GPa": (0.05 * rng.normal(size=(3, 3))).tolist(),
         "rejected": 1,
-        "stop_reason": "gradient within its error",
+        "reason": "gradient within its error",
         "cell_lengths_A": [3.88, 3.88, 3.88],
         "trace": trace if n_steps else None,
-        "of_no_interest": "to the report",
     }
+    return PopulationRow(number, refits, read(PopulationRecord, row))
 
 
 def make_check(delta, *, passed, reason):
-    return {
-        "round": 0,
+    row = {
+        "number": 1,
         "n_labels": 40,
         "free_energy": {"delta": delta, "stderr": 0.2, "tolerance": 1.0},
         "stress": {"delta": 0.02, "stderr": 0.03, "tolerance": 0.1},
@@ -101,6 +109,7 @@ def make_check(delta, *, passed, reason):
         "passed": passed,
         "reason": reason,
     }
+    return CertificateRow(0, read(CertificateRecord, row))
 
 
 def make_result(**changes):
@@ -156,11 +165,11 @@ def data(rng):
             make_check(0.1, passed=True, reason="all within tolerance"),
         ),
         validation=(ValidationStage("before", sets[1:]), ValidationStage("after", sets)),
-        labels=({"origin": "start", "train": 80, "test": 40}, {"origin": "check 1", "train": 50}),
+        labels=(LabelRow("start", train=80, test=40), LabelRow("check 1", train=50)),
         notes=("2 configurations were not labelled",),
         uncertainties=(
-            {"ensemble": "target", "n_configs": 9, "median": 9.1, "upper": 17.0, "unit": "meV"},
-            {"ensemble": "graded", "n_configs": 9, "median": np.nan, "upper": 3.2, "level": 0.99},
+            UncertaintyRow("target", 9, 9.1, 17.0, "meV"),
+            UncertaintyRow("graded", 9, np.nan, 3.2, level=0.99),
         ),
         reference_frequencies_THz=list(FREQUENCIES.values()),
         reference_label="direct SSCHA",
@@ -251,9 +260,7 @@ def test_a_run_without_a_certificate_is_drawn(data, rng):
     ]
     nothing = {"model": -5.3, "correction": None, "corrected": None, "stderr": None}
     result = make_result(frequencies_THz=entries, free_energy_eV_per_atom=nothing)
-    rows = tuple(
-        PopulationRow.from_mapping(make_population(rng, number, n_steps=0)) for number in (1, 2)
-    )
+    rows = tuple(make_population(rng, number, n_steps=0) for number in (1, 2))
     bare = ReportData(name="bare", result=result, populations=rows)
 
     assert verdict_of(bare).title == "NOT CHECKED"
@@ -275,7 +282,7 @@ def test_a_large_crystal_takes_more_pages(data, rng):
     [(0.1, True, "CERTIFIED"), (5.0, False, "NOT CERTIFIED"), (5.0, True, "NOT CERTIFIED")],
 )
 def test_the_verdict_is_that_of_the_last_check(data, delta, passed, title):
-    check = CertificateRow.from_mapping(make_check(delta, passed=passed, reason="so it is"))
+    check = make_check(delta, passed=passed, reason="so it is")
     verdict = verdict_of(replace(data, certificates=(check,)))
 
     assert verdict.title == title
@@ -402,10 +409,7 @@ def test_details_are_by_amplitude_force_and_element(rng):
 
 @pytest.mark.parametrize(("n_steps", "label"), [(5, "Minimisation step"), (0, "Population")])
 def test_the_run_is_drawn_by_step_where_steps_were_kept(rng, n_steps, label):
-    rows = [
-        PopulationRow.from_mapping(make_population(rng, number, number // 3, n_steps=n_steps))
-        for number in (1, 2, 3)
-    ]
+    rows = [make_population(rng, number, number // 3, n_steps=n_steps) for number in (1, 2, 3)]
     figure = run_figure(rows, pressure_target_GPa=0.0)
 
     assert len(figure.axes) == 8
@@ -424,7 +428,7 @@ def test_the_run_is_drawn_by_step_where_steps_were_kept(rng, n_steps, label):
 
 
 def test_the_certificate_is_drawn_over_its_tolerance(data):
-    figure = certificate_figure(data.certificates)
+    figure = certificate_figure([one.record for one in data.certificates])
 
     assert {"ΔF (meV/atom)", "Δσ, worst (GPa)", "Δω, worst (THz)"} <= labels_of(figure)
     assert figure.axes[0].get_yscale() == "symlog", "69 meV/atom and 1 meV/atom are both seen"
@@ -517,24 +521,6 @@ def test_figures_leave_matplotlib_as_it_was(rng):
     assert dict(matplotlib.rcParams) == before
 
 
-def test_rows_are_read_from_mappings_and_say_what_they_lack(rng):
-    row = PopulationRow.from_mapping(make_population(rng, 1))
-
-    assert isinstance(row.trace, MinimisationTrace)
-    assert row.trace.n_steps == 5
-    assert not row.frequencies_THz.flags.writeable
-    with pytest.raises(InputError, match="lacks n_labels, free_energy"):
-        CertificateRow.from_mapping({"round": 0})
-
-
-def test_a_trace_with_a_step_too_few_is_refused(rng):
-    trace = make_population(rng, 1)["trace"]
-    trace["gradient_THz"] = trace["gradient_THz"][:-1]
-
-    with pytest.raises(InputError, match="gradient_THz has 4 steps, free_energy has 5"):
-        MinimisationTrace.from_mapping(trace)
-
-
 def test_a_stage_without_sets_is_refused():
     with pytest.raises(InputError, match="has 0 sets"):
         ValidationStage("empty", ())
@@ -550,27 +536,3 @@ def test_settings_are_flattened_to_dotted_names():
     nested = {"a": 1, "b": {"c": None, "d": {"e": [1, 2]}}}
 
     assert flatten(nested) == [("a", "1"), ("b.c", "—"), ("b.d.e", "[1, 2]")]
-
-
-def test_a_shift_that_lacks_its_error_is_named():
-    row = make_check(0.1, passed=True, reason="")
-    row["stress"] = {"delta": 0.1, "tolerance": 0.1}
-
-    with pytest.raises(InputError, match="lacks 'stderr'"):
-        CertificateRow.from_mapping(row)
-
-
-def test_a_row_is_made_from_a_certificate():
-    shift = Shift(0.1, 0.2, 1.0)
-    certificate = SimpleNamespace(
-        n_labels=40,
-        free_energy_shift=shift,
-        stress_shift=shift,
-        frequency_shift=shift,
-        verdict=Verdict.PASSED,
-        reason="every shift is inside its tolerance",
-    )
-    row = CertificateRow.of(certificate, refits=2)
-
-    assert row.holds
-    assert (row.round, row.n_labels, row.stress) == (2, 40, shift)

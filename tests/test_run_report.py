@@ -42,11 +42,12 @@ def test_a_finished_run_is_told_from_its_files(finished_run):
     result = json.loads((finished_run / "result.json").read_text())
 
     assert data.result == result
-    assert [row.population for row in data.populations] == list(range(1, result["populations"] + 1))
-    assert [row.round for row in data.populations] == sorted(row.round for row in data.populations)
+    assert [row.number for row in data.populations] == list(range(1, result["populations"] + 1))
+    refits = [row.refits for row in data.populations]
+    assert refits == sorted(refits)
     assert sum(row.train for row in data.labels) == result["labels"]["train"]
     assert sum(row.check for row in data.labels) == result["labels"]["check"]
-    assert data.certificates[-1].holds
+    assert data.certificates[-1].record.holds
     assert verdict_of(data).title == "CERTIFIED"
 
 
@@ -97,8 +98,8 @@ def test_the_provenance_has_the_dates_of_the_log(finished_run):
 
 def test_models_have_their_errors_on_the_test_set(finished_run):
     first, *_ = report_data(finished_run).fits
-    assert (first.number, first.n_train, first.taken_over) == (0, 10, False)
-    assert first.errors["n_configs"] == 4
+    assert (first.record.number, first.record.n_train, first.taken_over) == (0, 10, False)
+    assert first.errors.n_configs == 4
 
 
 def test_notes_say_what_the_start_took(finished_run):

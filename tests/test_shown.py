@@ -12,6 +12,7 @@ import sscha_mlp as sm
 from sscha_mlp import units
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.reference.label import LabelFailure, LabelReport
+from sscha_mlp.report.page.style import GREY
 from sscha_mlp.report.validation.grade_figure import grade_figure
 from sscha_mlp.run_files.json_fields import Value
 from sscha_mlp.run_files.result_table import RunResult
@@ -248,6 +249,12 @@ def test_the_figure_of_an_ensemble_has_its_amplitude_on_the_curve(populations):
 def test_the_figure_and_the_table_of_a_relaxation_have_its_populations(populations):
     figure = sm.relaxation_figure(populations, pressure=0.0)
     assert len(figure.axes) == 8
+    sizes = next(one for one in figure.axes if one.get_ylabel() == "Effective sample size")
+    ceilings = [line.get_ydata()[0] for line in sizes.lines if line.get_color() == GREY]
+    assert ceilings == [one.samples.ensemble.n_configs for one in populations]
+    assert ceilings[-1] > populations[-1].ensemble.n_configs, "earlier ones are used again"
+    reached = [one.minimisation.steps[-1].effective_sample_size for one in populations]
+    assert all(size <= most for size, most in zip(reached, ceilings, strict=True))
     table = sm.relaxation_table(populations)
     assert [row[0] for row in table.rows] == [str(one.index) for one in populations]
     with pytest.raises(InputError, match="at least one population"):

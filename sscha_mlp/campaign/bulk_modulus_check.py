@@ -6,9 +6,9 @@ knows.  The same labels tell whether the stress is the derivative of the energy,
 both has to assume.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from ase import Atoms
@@ -16,7 +16,7 @@ from ase import Atoms
 from sscha_mlp import units
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.labels import Label
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.start import CompressionRecord, StartRecord
 from sscha_mlp.scha.relaxation import pressure_of
 
 STEP: Final = 0.015
@@ -61,27 +61,17 @@ class Compression:
         return lowest * self.bulk_modulus < bulk_modulus < highest * self.bulk_modulus
 
     @property
-    def row(self) -> Payload:
+    def record(self) -> CompressionRecord:
         """What the journal keeps."""
-        return {
-            "bulk_modulus_GPa": self.bulk_modulus,
-            "stress_error_GPa": self.stress_error,
-            "volume_A3_per_atom": self.volume,
-        }
+        return CompressionRecord(self.bulk_modulus, self.stress_error, self.volume)
 
 
-def compression_of(start: Mapping[str, Any]) -> Compression | None:
-    """Return what the row of a start keeps; None if the reference was not asked.
-
-    Parameters
-    ----------
-    start
-        Row of the journal.
-    """
-    row = start.get("compression")
-    if row is None:
+def compression_of(start: StartRecord | None) -> Compression | None:
+    """Return what a start has found; None if the reference was not asked."""
+    if start is None or start.compression is None:
         return None
-    return Compression(row["bulk_modulus_GPa"], row["stress_error_GPa"], row["volume_A3_per_atom"])
+    known = start.compression
+    return Compression(known.bulk_modulus_GPa, known.stress_error_GPa, known.volume_A3_per_atom)
 
 
 def compressed(supercell: Supercell) -> list[Atoms]:

@@ -2,11 +2,9 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -15,10 +13,10 @@ from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import ReferenceFailedError
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Shift, Verdict, certify
+from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict, certify
 
 _MAX_BATCHES = 3
 
@@ -40,7 +38,13 @@ class Checked:
 
 
 def check_state(
-    context: Context, state: DynamicalMatrix, potential: Potential, *, number: int, budget: int
+    context: Context,
+    state: DynamicalMatrix,
+    potential: Potential,
+    *,
+    number: int,
+    budget: int,
+    state_name: str,
 ) -> Checked:
     """Certify a converged state, drawing more labels while their noise alone decides.
 
@@ -52,6 +56,8 @@ def check_state(
         Of the check; decides the random numbers.
     budget
         Labels that may be spent.
+    state_name
+        Name of the state in the run directory.
 
     Raises
     ------
@@ -79,9 +85,9 @@ def check_state(
         wanted = min(_more_labels(certificate), budget - spent)
         if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
             break
-    key = f"certificate/{number}"
-    if key not in context.journal:
-        context.journal.record(key, certificate_payload(certificate, number), seconds)
+    if not context.journal.has(CertificateRecord, number):
+        record = CertificateRecord.of(certificate, number=number, state=state_name)
+        context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
 
@@ -105,7 +111,7 @@ def _certify(
     """Join the batches into one ensemble and compare the two potentials on it."""
     displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
     if len(displacements) < MIN_LABELS:
-        reasons = [one["reason"] for batch in batches for one in batch.payload["failures"]]
+        reasons = [one.reason for batch in batches for one in batch.record.failures]
         raise ReferenceFailedError(
             f"Only {len(displacements)} configurations of the converged state could be labelled; a "
             f"certificate needs {MIN_LABELS}. First failure: {next(iter(reasons), 'none')}"
@@ -121,29 +127,3 @@ def _certify(
     )
     model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
     return certify(reference, model, context.group, context.settings.certificate.tolerances)
-
-
-def certificate_payload(certificate: Certificate, number: int) -> Payload:
-    """Return a certificate as the journal and the report keep it."""
-    pressure = certificate.pressure
-    return {
-        "round": number,
-        "n_labels": certificate.n_labels,
-        "free_energy": _shift(certificate.free_energy_shift),
-        "pressure": _shift(certificate.stress_shift),
-        "frequency": _shift(certificate.frequency_shift),
-        "passed": certificate.verdict is Verdict.PASSED,
-        "verdict": certificate.verdict.value,
-        "reason": certificate.reason,
-        "delta_pressure_GPa": float(pressure.value) / units.GPA,
-        "delta_pressure_stderr_GPa": float(pressure.stderr) / units.GPA,
-        "delta_stress_GPa": (certificate.stress.value / units.GPA).tolist(),
-        "centroid_force_eV_per_A": certificate.centroid_forces.value.tolist(),
-        "centroid_force_stderr_eV_per_A": certificate.centroid_forces.stderr.tolist(),
-        "frequency_shifts_THz": (certificate.frequencies.value / units.THZ).tolist(),
-        "frequency_stderr_THz": (certificate.frequencies.stderr / units.THZ).tolist(),
-    }
-
-
-def _shift(shift: Shift) -> dict[str, Any]:
-    return {"delta": shift.delta, "stderr": shift.stderr, "tolerance": shift.tolerance}

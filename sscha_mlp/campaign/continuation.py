@@ -5,7 +5,7 @@ Everything is copied into the new run directory first, which from then on stands
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +19,8 @@ from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.run_files.finished_run import FinishedRun
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.run_files.settings import AUTO, RunSettings
 
 _OWN: Final = (
@@ -92,29 +93,36 @@ def take_over(context: Context) -> Inheritance:
     InputError
         If a file of that run is missing or damaged.
     """
-    payload = context.journal.once("origin", lambda: _copy(context))
-    context.generation = payload["generation"]
+    found = context.journal.make(OriginRecord, "", lambda: _copy(context))
+    context.generation = found.generation
     dataset = Dataset.read(context.directory.inherited).promote_check()
-    if "fit" in payload and "fit/0" not in context.journal:
-        _record_fit(context, payload)
-    return Inheritance(dataset, "fit" in payload)
+    if found.fit is not None and not context.journal.has(FitRecord, 0):
+        _record_fit(context, found.fit, found.choice)
+    return Inheritance(dataset, found.fit is not None)
 
 
-def _copy(context: Context) -> Payload:
+def _copy(context: Context) -> OriginRecord:
     origin = FinishedRun.read(context.settings.origin)
     dataset = Dataset.read(origin.place.dataset)
     dataset.write(context.directory.inherited)
-    payload: Payload = {
-        "path": str(origin.place.path.resolve()),
-        "generation": origin.generation + 1,
-        **dataset.counts,
-    }
+    found = OriginRecord(
+        path=str(origin.place.path.resolve()),
+        generation=origin.generation + 1,
+        train=len(dataset.train),
+        test=len(dataset.test),
+        check=len(dataset.check),
+    )
     kind = str(origin.result["model"]["kind"])
     if context.settings.model in (kind, AUTO) and _same_settings(context.settings, origin, kind):
         _copy_directory(origin.model_directory, context.directory.model(0))
-        payload["fit"] = origin.last("fit/") | {"sha256": origin.result["model"]["sha256"]}
-        payload["choice"] = origin.last("choice/")
-    return payload
+        fit, choice = origin.last(FitRecord), origin.last(ChoiceRecord)
+        sha256 = origin.result["model"]["sha256"]
+        found = replace(
+            found,
+            fit=None if fit is None else replace(fit, number=0, sha256=sha256),
+            choice=None if choice is None else replace(choice, number=0),
+        )
+    return found
 
 
 def _same_settings(settings: RunSettings, origin: FinishedRun, kind: str) -> bool:
@@ -130,11 +138,11 @@ def _copy_directory(source: Path, target: Path) -> None:
     shutil.copytree(source, target)
 
 
-def _record_fit(context: Context, payload: Payload) -> None:
+def _record_fit(context: Context, fit: FitRecord, choice: ChoiceRecord | None) -> None:
     """Enter the model that was taken over as the first fit, and how it was chosen."""
-    if payload["choice"] and "choice/0" not in context.journal:
-        context.journal.record("choice/0", payload["choice"])
-    context.journal.record("fit/0", payload["fit"])
+    if choice is not None and not context.journal.has(ChoiceRecord, 0):
+        context.journal.write(choice)
+    context.journal.write(fit)
 
 
 class StartingStates(NamedTuple):
@@ -169,12 +177,12 @@ def starting_states(context: Context) -> StartingStates:
     """
     settings = context.settings
     origin = FinishedRun.read(settings.origin)
-    start = origin.last("start")
+    start = origin.last(StartRecord)
     same_pressure = origin.settings.pressure == settings.pressure
     return StartingStates(
         _state(origin, "model", settings.supercell, settings.masses),
         _state(origin, "harmonic", settings.supercell, settings.masses),
-        start.get("energy_eV_per_atom"),
+        None if start is None else start.energy_eV_per_atom,
         compression_of(start) if same_pressure else None,
     )
 

@@ -1,8 +1,5 @@
 """The end of a run: the correction by the certificate, the last cell step, and why it ended."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from sscha_mlp import units
@@ -16,6 +13,7 @@ from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.cell_step import cell_strain
 from sscha_mlp.validation.certificate import Certificate, Verdict
@@ -28,7 +26,7 @@ def corrected_minimum(
     """Minimise the last ensemble with the certificate's differences; None if there is none."""
     if relaxed.last is None or relaxed.left_domain:
         return None
-    samples = load_samples(context.directory.samples(relaxed.last["phase"]))
+    samples = load_samples(context.directory.samples(relaxed.last.phase))
     settings = context.settings.relaxation.minimiser
     try:
         return correct(samples, certificate, context.group, settings)
@@ -50,8 +48,8 @@ def missing_strain(
     )
 
 
-def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> Mapping[str, Any]:
-    """Return the row of the last population that there is.
+def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> PopulationRecord:
+    """Return the last population that there is.
 
     Raises
     ------
@@ -61,13 +59,13 @@ def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> Mapping[str,
     for one in (final, relaxed):
         if one.last is not None:
             return one.last
-    rows = context.journal.steps("population/")
+    rows = context.journal.all(PopulationRecord)
     if not rows:
         raise RelaxationError(
             f"No population could be finished: {relaxed.reason.rstrip('.')}. Start again in "
             "another --run-dir with a larger --max-labels: the model has to learn more first."
         )
-    return rows[-1][1]
+    return rows[-1]
 
 
 def stop_reason(

@@ -1,9 +1,8 @@
 """Fits of a run: hyper-parameters chosen once, refits, validation, and the alarm's threshold."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.potentials.choice import Candidate, Score, choose_settings
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.potentials.registry import KINDS, fit, load, presets, trial_settings
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord, ValidationRecord
 from sscha_mlp.run_files.settings import AUTO
 from sscha_mlp.validation.metrics import ValidationSet, compare
 
@@ -33,30 +32,25 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
     """Fit model `number` to the training set, or load it when it is finished."""
     choice = _choice(context, dataset, start, number)
     directory = context.directory.model(number)
-    counts = dataset.counts
-    if f"fit/{number}" not in context.journal:
-        context.observer.stage(f"fit {number}: {choice['kind']} on {counts['train']} labels")
+    n_train = len(dataset.train)
+    if not context.journal.has(FitRecord, number):
+        context.observer.stage(f"fit {number}: {choice.model} on {n_train} labels")
 
-    def run() -> Payload:
+    def run() -> FitRecord:
         potential = fit(
-            choice["kind"],
+            choice.model,
             dataset.train,
             directory=directory,
-            settings=choice["settings"],
+            settings=choice.settings,
             seed=context.settings.seed,
             n_workers=context.n_model_workers,
             progress=lambda done, total: context.observer.progress("fitting", done, total),
-            start=_earlier(context, number, choice, counts["train"]),
+            start=_earlier(context, number, choice, n_train),
         )
         with potential:
-            return {
-                "kind": choice["kind"],
-                "choice": choice["name"],
-                "n_train": counts["train"],
-                "sha256": potential.sha256,
-            }
+            return FitRecord(number, choice.model, choice.choice, n_train, potential.sha256)
 
-    context.journal.once(f"fit/{number}", run)
+    context.journal.make(FitRecord, number, run)
     return load_model(context, number)
 
 
@@ -79,13 +73,13 @@ def has_learnt_all(context: Context, dataset: Dataset, number: int) -> bool:
     """
     if number < 0:
         return False
-    n_train = dataset.counts["train"]
-    later = f"fit/{number + 1}"
-    again = later in context.journal and context.journal[later]["n_train"] == n_train
-    return bool(context.journal[f"fit/{number}"]["n_train"] == n_train and not again)
+    n_train = len(dataset.train)
+    later = context.journal.find(FitRecord, number + 1)
+    again = later is not None and later.n_train == n_train
+    return context.journal.get(FitRecord, number).n_train == n_train and not again
 
 
-def _earlier(context: Context, number: int, choice: Payload, n_train: int) -> Path | None:
+def _earlier(context: Context, number: int, choice: ChoiceRecord, n_train: int) -> Path | None:
     """Return the directory of the model before, if the fit is to begin with it.
 
     The radial functions of a model of much fewer labels are a poor start: they lead to a worse
@@ -93,13 +87,15 @@ def _earlier(context: Context, number: int, choice: Payload, n_train: int) -> Pa
     """
     if number == 0:
         return None
-    before = context.journal[f"fit/{number - 1}"]
-    alike = before["choice"] == choice["name"]
-    enough = before["n_train"] >= max(_WARM_LABELS, _WARM_PART * n_train)
+    before = context.journal.get(FitRecord, number - 1)
+    alike = before.choice == choice.choice
+    enough = before.n_train >= max(_WARM_LABELS, _WARM_PART * n_train)
     return context.directory.model(number - 1) if alike and enough else None
 
 
-def _choice(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Payload:
+def _choice(
+    context: Context, dataset: Dataset, start: DynamicalMatrix, number: int
+) -> ChoiceRecord:
     """Choose the settings of a fit, and with ``auto`` the kind of potential, by cross-validation.
 
     The choice is made again when the training set has doubled, unless it was clear.
@@ -107,18 +103,20 @@ def _choice(context: Context, dataset: Dataset, start: DynamicalMatrix, number: 
     kind = context.settings.model
     given = context.settings.hyper_parameters(kind)
     if given:
-        return {"name": "given", "kind": kind, "settings": given}
-    key = f"choice/{number}"
-    earlier = context.journal.steps("choice/")
-    before = [row for name, row in earlier if int(name.split("/")[1]) < number]
-    if key not in context.journal and before:
-        grown = len(dataset.train) >= 2 * before[-1]["n_train"]
-        if not grown or before[-1]["lead"] > _CLEAR_LEAD:
+        return ChoiceRecord(number, "given", kind, given)
+    before = [one for one in context.journal.all(ChoiceRecord) if one.number < number]
+    if not context.journal.has(ChoiceRecord, number) and before:
+        grown = len(dataset.train) >= 2 * before[-1].n_train
+        if not grown or before[-1].lead > _CLEAR_LEAD:
             return before[-1]
-    return context.journal.once(key, lambda: _choose(context, dataset, start))
+    return context.journal.make(
+        ChoiceRecord, number, lambda: _choose(context, dataset, start, number)
+    )
 
 
-def _choose(context: Context, dataset: Dataset, start: DynamicalMatrix) -> Payload:
+def _choose(
+    context: Context, dataset: Dataset, start: DynamicalMatrix, number: int
+) -> ChoiceRecord:
     """Compare the presets on the training set; with ``auto``, then the best of each kind."""
     context.observer.stage("hyper-parameters: compared by cross-validation on the training labels")
     asked = context.settings.model
@@ -135,14 +133,15 @@ def _choose(context: Context, dataset: Dataset, start: DynamicalMatrix) -> Paylo
         name = next(iter(best))
     table = "; ".join(f"{key} {1e3 * one.force_typical:.1f} meV/Å" for key, one in scores.items())
     context.observer.note(f"hyper-parameters: {name} ({table}, typical on held-out forces)")
-    return {
-        "name": name,
-        "kind": best[name].kind,
-        "settings": dict(best[name].settings),
-        "n_train": len(dataset.train),
-        "lead": _lead(scores),
-        "scores": {key: asdict(one) for key, one in scores.items()},
-    }
+    return ChoiceRecord(
+        number=number,
+        choice=name,
+        model=best[name].kind,
+        settings=dict(best[name].settings),
+        n_train=len(dataset.train),
+        lead=_lead(scores),
+        scores=scores,
+    )
 
 
 def _choose_preset(
@@ -185,13 +184,25 @@ def validate(
     potential: Potential,
     configurations: tuple[LabelledConfiguration, ...],
     *,
-    key: str,
+    part: str,
+    number: int,
     name: str,
 ) -> ValidationSet:
-    """Compare a model with labels it has not seen; arrays go to ``validation/``."""
+    """Compare a model with labels it has not seen; arrays go to ``validation/``.
+
+    Parameters
+    ----------
+    part
+        ``test`` or ``check``.
+    number
+        Of the model on the test set, and of the check.
+    name
+        Which configurations and which model, in words.
+    """
+    key = f"{part}-{number}"
     path = context.directory.validation(key)
 
-    def run() -> Payload:
+    def run() -> ValidationRecord:
         predictions = potential.evaluate([one.atoms for one in configurations], uncertainty=True)
         compared = compare(
             name,
@@ -203,14 +214,14 @@ def validate(
         )
         compared.save(path)
         spread = predictions.uncertainty
-        row: dict[str, Any] = dict(compared.to_json())
-        row["median_uncertainty"] = None if spread is None else float(np.median(spread))
+        median = None if spread is None else float(np.median(spread))
+        row = ValidationRecord.of(part, number, compared.to_json(), median)
         context.observer.note(
             f"validation on {name} ({len(configurations)} unseen labels): energy "
-            f"{row['energy_rmse_meV_per_atom']:.2f} meV/atom, force "
-            f"{row['force_rmse_meV_per_A']:.0f} meV/Å, stress {row['stress_rmse_GPa']:.3f} GPa"
+            f"{row.energy_rmse_meV_per_atom:.2f} meV/atom, force "
+            f"{row.force_rmse_meV_per_A:.0f} meV/Å, stress {row.stress_rmse_GPa:.3f} GPa"
         )
         return row
 
-    context.journal.once(f"validation/{key}", run)
+    context.journal.make(ValidationRecord, key, run)
     return ValidationSet.load(path)

@@ -11,7 +11,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble, sample
 from sscha_mlp.reference.offline import is_offline
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.labels import BatchName, BatchRecord, FailedLabel
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.estimators import Samples
 
@@ -28,19 +28,19 @@ class Batch:
         Those that have a label.
     configurations
         The same with their labels.
-    payload
-        Counts and failures, as the journal keeps them.
+    record
+        Counts and failures.
     """
 
     name: str
     ensemble: Ensemble
     configurations: tuple[LabelledConfiguration, ...]
-    payload: Payload
+    record: BatchRecord
 
     @property
     def n_spent(self) -> int:
         """Labels that were asked for, failed ones included."""
-        return len(self.configurations) + len(self.payload["failures"])
+        return len(self.configurations) + len(self.record.failures)
 
     @property
     def samples(self) -> Samples:
@@ -64,7 +64,7 @@ def begin_labels(context: Context, text: str, batches: Sequence[tuple[str, int]]
     batches
         Name and number of configurations of each.
     """
-    if any(f"labels/{name}" not in context.journal for name, _ in batches):
+    if not all(context.journal.has(BatchRecord, name) for name, _ in batches):
         context.observer.stage(text)
         context.coming.stage(sum(count for _, count in batches))
 
@@ -107,20 +107,22 @@ def label_batch(
     if choose is not None:
         picked = np.asarray(choose(ensemble), dtype=np.int64)
         ensemble = Ensemble(ensemble.gaussian, ensemble.displacements[picked], False)
-    finished = f"labels/{name}" in context.journal
+    finished = context.journal.has(BatchRecord, name)
     frames = _frames(context, ensemble, name, strain)
-    step = "" if finished else f"labels/{name}"
+    step = "" if finished else BatchRecord.key_of(name)
     done = context.label(frames, "labels", step=step, retry_failures=not finished)
     kept = [index for index, one in enumerate(done.labels) if one is not None]
     labelled = Ensemble(ensemble.gaussian, ensemble.displacements[kept], False, ensemble.rejected)
-    payload = context.journal.once(
-        f"labels/{name}",
-        lambda: {
-            "n_labels": len(kept),
-            "rejected": ensemble.rejected,
-            "failures": [{"index": one.index, "reason": one.reason} for one in done.failures],
-            "seconds": done.seconds,
-        },
+    record = context.journal.make(
+        BatchRecord,
+        name,
+        lambda: BatchRecord(
+            batch=BatchName.of(name),
+            n_labels=len(kept),
+            rejected=ensemble.rejected,
+            failures=tuple(FailedLabel(one.index, one.reason) for one in done.failures),
+            seconds=done.seconds,
+        ),
     )
     context.coming.recorded()
     for failure in done.failures:
@@ -137,7 +139,7 @@ def label_batch(
         for index, one in enumerate(done.labels)
         if one is not None
     )
-    return Batch(name, labelled, configurations, payload)
+    return Batch(name, labelled, configurations, record)
 
 
 def ask_together(
@@ -166,7 +168,7 @@ def ask_together(
     frames = [
         frame
         for name, count in batches
-        if f"labels/{name}" not in context.journal
+        if not context.journal.has(BatchRecord, name)
         for frame in _draw(context, state, name, count, temperature=temperature).configurations()
     ]
     if frames:

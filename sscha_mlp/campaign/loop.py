@@ -8,7 +8,7 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 import logging
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +46,8 @@ from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
@@ -190,7 +192,7 @@ class _Run:
             with potential:
                 if relaxed.left_domain and self.learn_where_it_failed(potential, relaxed, number):
                     continue
-                checked = self.check(potential)
+                checked = self.check(potential, relaxed)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
                     return self.finish(potential, relaxed, checked)
@@ -240,10 +242,10 @@ class _Run:
         """Go on with the labels of another run, and with its model if there is one."""
         inherited = take_over(self.context)
         self.at.dataset = inherited.dataset
-        counts = inherited.dataset.counts
+        n_train, n_test = len(self.at.dataset.train), len(self.at.dataset.test)
         self.context.observer.note(
-            f"taken over from {self.settings.origin}: {counts['train']} labels to train and "
-            f"{counts['test']} to test" + (", and the model" if inherited.has_model else "")
+            f"taken over from {self.settings.origin}: {n_train} labels to train and "
+            f"{n_test} to test" + (", and the model" if inherited.has_model else "")
         )
         self.write_dataset()
 
@@ -303,7 +305,8 @@ class _Run:
             self.context,
             potential,
             self.at.dataset.test,
-            key=f"test-{number}",
+            part="test",
+            number=number,
             name=f"start, {self.at.dataset.test[0].temperature:g} K, model {number}",
         )
         return potential
@@ -318,12 +321,12 @@ class _Run:
         phase: str,
         *,
         offset: FloatArray | None = None,
-        previous: Mapping[str, Any] | None = None,
+        previous: PopulationRecord | None = None,
     ) -> Relaxed:
         """Relax with a model at the full number of configurations."""
         before = None
         if previous is not None:
-            before = previous["free_energy"], previous["free_energy_stderr"]
+            before = previous.free_energy, previous.free_energy_stderr
         relaxed = run_relaxation(
             self.context,
             self.at.state,
@@ -359,22 +362,28 @@ class _Run:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
         self.add_training(name, count, potential, strain=strain)
 
-    def check(self, potential: Potential) -> Checked:
+    def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""
         number = self.at.checks + 1
         checked = check_state(
-            self.context, self.at.state, potential, number=number, budget=self.left
+            self.context,
+            self.at.state,
+            potential,
+            number=number,
+            budget=self.left,
+            state_name=relaxed.state_name,
         )
         self.at.checks += 1
-        batches = self.context.journal.steps(f"labels/check-{number}-")
-        self.at.spent += sum(row["n_labels"] + len(row["failures"]) for _, row in batches)
+        batches = self.context.journal.all(BatchRecord, f"check-{number}-")
+        self.at.spent += sum(one.n_spent for one in batches)
         self.at.dataset = self.at.dataset.promote_check().with_check(checked.configurations)
         self.write_dataset()
         validate(
             self.context,
             potential,
             checked.configurations,
-            key=f"check-{number}",
+            part="check",
+            number=number,
             name=f"converged, {self.settings.temperature:g} K, model {self.at.fits - 1}",
         )
         return checked
@@ -470,23 +479,19 @@ class _Run:
             strain = np.zeros((3, 3))
         last = last_row(self.context, final, relaxed)
         end = Ending(self.at.state, corrected, strain, last, certificate)
+        reason = stop_reason(
+            self.context, relaxed, final, checked, spent=self.at.spent, checks=self.at.checks
+        )
         result = make_result(
             self.context,
             end,
             dataset=self.at.dataset,
             potential=potential,
             converged=passed and relaxed.converged and final.converged,
-            stop_reason=stop_reason(
-                self.context,
-                relaxed,
-                final,
-                checked,
-                spent=self.at.spent,
-                checks=self.at.checks,
-            ),
+            stop_reason=reason,
             fits=self.at.fits,
         )
         export(self.context, end.best, end.model)
         write_json_atomic(self.context.directory.result, result)
-        self.context.observer.note(result["stop_reason"])
+        self.context.observer.note(reason)
         return result

@@ -9,6 +9,8 @@ import numpy as np
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.records.models import ValidationRecord
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.scha.estimators import Samples
 
 _N_SAMPLED: Final = 24
@@ -109,9 +111,9 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
         Key of the validation of this model on the test set.
     """
     training, name = context.settings.training, potential.uncertainty_name
-    known = compression_of(context.journal["start"])
+    known = compression_of(context.journal.get(StartRecord))
     if potential.uncertainty_limit is not None:
         return Alarm(training.break_grade, training.break_fraction, name, known)
-    usual = context.journal[f"validation/{validation}"]["median_uncertainty"]
-    limit = None if usual is None else training.alarm_ratio * float(usual)
+    usual = context.journal.get(ValidationRecord, validation).median_uncertainty
+    limit = None if usual is None else training.alarm_ratio * usual
     return Alarm(limit, None, name, known)

@@ -1,8 +1,8 @@
 """Relaxations of a run: population by population into the journal, with an eye on the model."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import save_samples
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.cell_step import CellPoint
 from sscha_mlp.scha.estimators import Samples
@@ -23,7 +24,6 @@ from sscha_mlp.scha.relaxation import (
     Population,
     RelaxationSettings,
     draw_samples,
-    pressure_of,
     relax,
 )
 
@@ -37,7 +37,7 @@ class Relaxed:
     state
         Where it stands; when converged, the minimum itself.
     last
-        The journal's row of the last population; None if there was none.
+        What the last population came to; None if there was none.
     converged
         Whether gradient, stress and free energy are within tolerance.
     left_domain
@@ -47,14 +47,17 @@ class Relaxed:
     broke_down
         Whether there was no next step: a bulk modulus that cannot be, a mode without limit, or
         configurations without sense.
+    state_name
+        Name of the state in the run directory; empty where no population has led to it.
     """
 
     state: DynamicalMatrix
-    last: Mapping[str, Any] | None
+    last: PopulationRecord | None
     converged: bool
     left_domain: bool
     reason: str
     broke_down: bool = False
+    state_name: str = ""
 
 
 def run_relaxation(
@@ -86,12 +89,12 @@ def run_relaxation(
     previous
         Free energy and error (eV/atom) that an earlier relaxation with this model ended with.
     """
-    done = context.journal.steps(f"population/{phase}/")
+    done = context.journal.all(PopulationRecord, f"{phase}/")
     start = state
-    for key, row in done:
-        state = load_state(context.directory.state(key.replace("/", "-")))
-        previous = (row["free_energy"], row["free_energy_stderr"])
-        if row["ended"]:
+    for row in done:
+        state = load_state(context.directory.state(row.state))
+        previous = (row.free_energy, row.free_energy_stderr)
+        if row.ended:
             return _outcome(state, row)
     if not done:
         context.observer.stage(f"{phase}: relaxation with {settings.n_configs} configurations")
@@ -120,11 +123,11 @@ def run_relaxation(
         for population in steps:
             recorded = watch.record(population, evaluator)
             state = population.following
-            if recorded["ended"]:
-                return _outcome(load_state(context.directory.state(recorded["state"])), recorded)
+            if recorded.ended:
+                return _outcome(load_state(context.directory.state(recorded.state)), recorded)
     except RelaxationError as err:
         context.observer.note(f"{phase}: {err}")
-        last = done[-1][1] if done else None
+        last = done[-1] if done else None
         return Relaxed(state, last, False, True, str(err), broke_down=True)
     raise AssertionError("a relaxation ends with a population that says so")
 
@@ -135,7 +138,7 @@ def _earlier(
     start: DynamicalMatrix,
     here: DynamicalMatrix,
     *,
-    done: Sequence[tuple[str, Mapping[str, Any]]],
+    done: Sequence[PopulationRecord],
     evaluator: Evaluator,
     settings: RelaxationSettings,
 ) -> dict[int, Samples]:
@@ -146,11 +149,10 @@ def _earlier(
     earlier: dict[int, Samples] = {}
     if not settings.reuse or context.settings.engine != "native":
         return earlier
-    for number in done[-1][1].get("pooled", ()) if done else ():
+    for number in done[-1].pooled if done else ():
         state = start
         if number > 1:
-            before, _ = done[number - 2]
-            state = load_state(context.directory.state(before.replace("/", "-")))
+            state = load_state(context.directory.state(done[number - 2].state))
         if not np.array_equal(state.crystal.cell, here.crystal.cell):
             continue
         earlier[number] = draw_samples(
@@ -160,33 +162,30 @@ def _earlier(
             nuclei=context.settings.nuclei,
             settings=settings,
             rng=context.rng("population", phase, number),
-            n_configs=done[number - 1][1]["n_configs"],
+            n_configs=done[number - 1].n_drawn,
         )
     return earlier
 
 
-def _points(done: Sequence[tuple[str, Mapping[str, Any]]]) -> list[CellPoint]:
+def _points(done: Sequence[PopulationRecord]) -> list[CellPoint]:
     """Stress in the cell of each population, as the journal keeps it; older journals have none."""
-    return [
-        CellPoint(np.array(row["cell_A"]), np.array(row["stress_GPa"]), row["stress_stderr_GPa"])
-        for _, row in done
-        if "cell_A" in row
-    ]
+    return [row.point for row in done if row.point is not None]
 
 
-def _outcome(state: DynamicalMatrix, row: Mapping[str, Any]) -> Relaxed:
+def _outcome(state: DynamicalMatrix, row: PopulationRecord) -> Relaxed:
     return Relaxed(
         state,
         row,
-        row["converged"],
-        row["left_domain"],
-        row["reason"],
-        broke_down=row.get("broke_down", False),
+        row.converged,
+        row.left_domain,
+        row.reason,
+        broke_down=row.broke_down,
+        state_name=row.state,
     )
 
 
 class _Watch:
-    """Turns populations into rows of the journal and raises the alarm.
+    """Turns populations into records and raises the alarm.
 
     Parameters
     ----------
@@ -202,8 +201,8 @@ class _Watch:
         self.evaluated = 0.0
         self.clock = time.perf_counter()
 
-    def record(self, population: Population, evaluator: Any) -> Mapping[str, Any]:
-        """Judge the model, save the state, and write the row."""
+    def record(self, population: Population, evaluator: Any) -> PopulationRecord:
+        """Judge the model, save the state, and write the record."""
         uncertainty = self.alarm.look(self.potential, population.drawn)
         start = population.ensemble.dynamical_matrix
         wrong_modulus = self.alarm.wrong_modulus(
@@ -211,78 +210,31 @@ class _Watch:
             start.crystal.volume / start.crystal.n_atoms,
         )
         left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
-        key = f"population/{self.phase}/{population.index}"
-        name = key.replace("/", "-")
+        name = f"population-{self.phase}-{population.index}"
         left_volume = "volume has changed" in population.reason
         # Labels that teach the model belong where it began to fail, not where it led.
         save_state(
             self.context.directory.state(name),
             start if left or left_volume else population.following,
         )
-        ended = population.ended or left
-        if ended:
-            save_samples(self.context.directory.samples(self.phase), population.samples)
-        row = {
-            **population_row(population),
-            "phase": self.phase,
-            "state": name,
-            "uncertainty": uncertainty,
-            "left_domain": left or left_volume,
-            "ended": ended,
-        }
+        row = replace(
+            PopulationRecord.of(population),
+            phase=self.phase,
+            state=name,
+            uncertainty=uncertainty,
+            left_domain=left_volume,
+        )
         if left:
-            row["converged"], row["broke_down"] = False, bool(wrong_modulus)
             n_configs = population.drawn.ensemble.n_configs
-            row["reason"] = wrong_modulus or self.alarm.sentence(uncertainty or 0.0, n_configs)
+            reason = wrong_modulus or self.alarm.sentence(uncertainty or 0.0, n_configs)
+            row = row.stopped(reason, broke_down=bool(wrong_modulus))
+        if row.ended:
+            save_samples(self.context.directory.samples(self.phase), population.samples)
         seconds, spent = time.perf_counter() - self.clock, evaluator.seconds - self.evaluated
         self.clock, self.evaluated = time.perf_counter(), evaluator.seconds
-        row["seconds_evaluate"] = round(spent, 3)
-        row["seconds_minimise"] = round(seconds - spent, 3)
-        recorded = self.context.journal.record(key, row, seconds)
+        row = replace(
+            row, seconds_evaluate=round(spent, 3), seconds_minimise=round(seconds - spent, 3)
+        )
+        recorded = self.context.journal.write(row, seconds)
         self.context.observer.population(recorded)
         return recorded
-
-
-def population_row(population: Population) -> dict[str, Any]:
-    """Return the numbers of a population in the units in which they are shown."""
-    minimised = population.minimisation
-    estimators = minimised.estimators
-    state = minimised.dynamical_matrix
-    stress = estimators.stress
-    steps, fresh = minimised.steps, population.summary
-    return {
-        "population": population.index,
-        "n_configs": population.ensemble.n_configs,
-        "n_reused": population.n_reused,
-        "pooled": list(population.pooled),
-        "rejected": population.ensemble.rejected,
-        "free_energy": steps[-1].free_energy,
-        "free_energy_stderr": steps[-1].free_energy_stderr,
-        "gradient_THz": fresh.gradient_thz,
-        "gradient_stderr_THz": fresh.gradient_stderr_thz,
-        "effective_sample_size": steps[-1].effective_sample_size,
-        "frequencies_THz": [float(v) for v in state.modes.frequencies_thz],
-        "volume": state.crystal.volume / state.crystal.n_atoms,
-        "pressure_GPa": pressure_of(stress.value) / units.GPA,
-        "pressure_stderr_GPa": float(np.trace(stress.stderr)) / 3 / units.GPA,
-        "stress_GPa": (stress.value / units.GPA).tolist(),
-        "stress_stderr_GPa": population.points[-1].stderr_gpa,
-        "cell_A": population.points[-1].cell.tolist(),
-        "cell_lengths_A": [float(v) for v in np.linalg.norm(state.crystal.cell, axis=1)],
-        "bulk_modulus_GPa": population.bulk_modulus / units.GPA,
-        "clamped_bulk_modulus_GPa": population.response.clamped_bulk_modulus / units.GPA,
-        "tolerances": asdict(population.allowed),
-        "frequency_stderr_THz": (estimators.frequency_shifts.stderr / units.THZ).tolist(),
-        "minimiser": str(minimised.reason.value),
-        "trace": {
-            "free_energy": [s.free_energy for s in steps],
-            "free_energy_stderr": [s.free_energy_stderr for s in steps],
-            "gradient_THz": [s.gradient_thz for s in steps],
-            "gradient_stderr_THz": [s.gradient_stderr_thz for s in steps],
-            "effective_sample_size": [s.effective_sample_size for s in steps],
-            "frequencies_THz": [[float(v) for v in s.frequencies_thz] for s in steps],
-        },
-        "converged": population.converged,
-        "ended": population.ended,
-        "reason": population.reason,
-    }

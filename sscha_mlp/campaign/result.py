@@ -14,6 +14,10 @@ from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.provenance import timings, versions
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.models import ChoiceRecord, ValidationRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation.answer import frequency_entries
@@ -44,7 +48,7 @@ class Ending:
         Last step of the cell, shape (3, 3), taken by linear response: it brings the corrected
         stress of the last population on target.
     last
-        Journal's row of the population that it was found on.
+        The population that it was found on.
     certificate
         Shifts from the model to the reference.
     """
@@ -52,7 +56,7 @@ class Ending:
     state: DynamicalMatrix
     corrected: Corrected | None
     strain: FloatArray
-    last: Mapping[str, Any]
+    last: PopulationRecord
     certificate: Certificate
 
     @property
@@ -90,7 +94,7 @@ def make_result(
     fits
         Number of fits so far.
     """
-    settings = context.settings
+    settings, n_calls = context.settings, context.journal.get(StartRecord).n_calls
     return {
         "schema": SCHEMA,
         "converged": converged,
@@ -102,10 +106,10 @@ def make_result(
         **_crystal(context, final.best.crystal),
         **_thermodynamics(context, final),
         "frequencies_THz": _frequencies(context, final),
-        "validation": [row for _, row in context.journal.steps("validation/")],
-        "labels": {**dataset.counts, "start": context.journal["start"]["n_calls"], **_new(context)},
+        "validation": [one.errors for one in context.journal.all(ValidationRecord)],
+        "labels": {**dataset.counts, "start": n_calls, **_new(context)},
         "retrains": max(fits - 1, 0),
-        "populations": len(context.journal.steps("population/")),
+        "populations": len(context.journal.all(PopulationRecord)),
         "model": {
             "kind": potential.kind,
             "path": str(potential.path),
@@ -123,18 +127,17 @@ def make_result(
 
 def _new(context: Context) -> dict[str, int]:
     """Labels that this run asked for, where it began with those of another one."""
-    if "origin" not in context.journal:
+    if not context.journal.has(OriginRecord):
         return {}
-    batches = [row for _, row in context.journal.steps("labels/")]
-    return {"new": sum(row["n_labels"] + len(row["failures"]) for row in batches)}
+    return {"new": sum(one.n_spent for one in context.journal.all(BatchRecord))}
 
 
 def _origin(context: Context) -> dict[str, Any]:
     """Where a run began that stands on another one."""
-    if "origin" not in context.journal:
+    found = context.journal.find(OriginRecord)
+    if found is None:
         return {}
-    row = context.journal["origin"]
-    return {"origin": {"path": row["path"], "generation": row["generation"]}}
+    return {"origin": {"path": found.path, "generation": found.generation}}
 
 
 def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
@@ -153,11 +156,11 @@ def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     """Volume, free energy and pressure, moved with the cell along its last step."""
     last, shift = final.last, final.certificate.free_energy_shift
-    bulk = last["bulk_modulus_GPa"]
+    bulk = last.bulk_modulus_GPa
     step = -bulk * float(np.trace(final.strain))
     pressure = _with_correction(
-        last["pressure_GPa"] + step,
-        last["pressure_stderr_GPa"],
+        last.pressure_GPa + step,
+        last.pressure_stderr_GPa,
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
     )
@@ -171,8 +174,8 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
             "stderr": _volume_error(context, volume, pressure, bulk),
         },
         "free_energy_eV_per_atom": _with_correction(
-            last["free_energy"] - work,
-            last["free_energy_stderr"],
+            last.free_energy - work,
+            last.free_energy_stderr,
             1.0e-3 * shift.delta,
             1.0e-3 * shift.stderr,
         ),
@@ -187,7 +190,7 @@ def _volume_error(
     """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
-    known = compression_of(context.journal["start"])
+    known = compression_of(context.journal.get(StartRecord))
     modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
     missing = pressure["corrected"] - context.settings.pressure
     return float(volume * np.hypot(pressure["stderr"], missing) / modulus)
@@ -197,14 +200,14 @@ def _pressure_shift(final: Ending) -> float:
     """From the model's pressure to the corrected one at the same cell, GPa."""
     shift = float(final.certificate.pressure.value) / units.GPA
     if final.corrected is not None:
-        shift = pressure_of(final.corrected.stress.value) / units.GPA - final.last["pressure_GPa"]
+        shift = pressure_of(final.corrected.stress.value) / units.GPA - final.last.pressure_GPa
     return float(shift)
 
 
 def _choice(context: Context) -> str:
     """Name of the hyper-parameters in use."""
-    rows = context.journal.steps("choice/")
-    return str(rows[-1][1]["name"]) if rows else "given"
+    rows = context.journal.all(ChoiceRecord)
+    return rows[-1].choice if rows else "given"
 
 
 def _with_correction(
@@ -226,6 +229,6 @@ def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
     state, best, shifts = final.model, final.best, final.certificate
     if final.corrected is None:
         best = state.with_force_constants(state.force_constants + shifts.force_constants)
-    sampling = np.array(final.last["frequency_stderr_THz"])
+    sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
     stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
     return frequency_entries(context.group, state, best, stderr)

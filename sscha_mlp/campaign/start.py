@@ -35,7 +35,7 @@ from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
-from sscha_mlp.run_files.journal import Payload
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
@@ -54,12 +54,12 @@ class Start:
     ----------
     dynamical_matrix
         Positive-definite force constants of the relaxed structure.
-    payload
-        What the journal keeps: energies, calls, space group, modes changed.
+    record
+        Energies, calls, space group, modes changed.
     """
 
     dynamical_matrix: DynamicalMatrix
-    payload: Payload
+    record: StartRecord
 
 
 def make_start(context: Context) -> Start:
@@ -73,11 +73,11 @@ def make_start(context: Context) -> Start:
         If the reference fails on the structure or its displacements.
     """
     state_file = context.directory.state("start")
-    payload = context.journal.once("start", lambda: _compute(context, state_file))
+    record = context.journal.make(StartRecord, "", lambda: _compute(context, state_file))
     context.coming.recorded()
     dynamical_matrix = load_state(state_file)
     context.group = _group(context, dynamical_matrix.supercell)
-    return Start(dynamical_matrix, payload)
+    return Start(dynamical_matrix, record)
 
 
 def _group(context: Context, supercell: Supercell) -> SpaceGroup:
@@ -146,7 +146,7 @@ class _Found:
     born: BornCharges | None = None
 
 
-def _compute(context: Context, state_file: Path) -> Payload:
+def _compute(context: Context, state_file: Path) -> StartRecord:
     settings = context.settings
     if settings.origin:
         context.observer.stage(f"start: the state of {settings.origin}")
@@ -174,17 +174,17 @@ def _compute(context: Context, state_file: Path) -> Payload:
         _tell_compression(context, found.compression)
     save_state(state_file, state)
     write_dyn(context.directory.dyn / "start_dyn", state, born=found.born)
-    return {
-        "n_calls": found.calls,
-        "energy_eV_per_atom": found.energy,
-        "compression": None if found.compression is None else found.compression.row,
-        "volume_A3_per_atom": state.crystal.volume / state.crystal.n_atoms,
-        "space_group": group.international,
-        "n_operations": group.n_operations,
-        "formula": state.crystal.to_ase().get_chemical_formula(),
-        "frequencies_THz": [float(v) for v in harmonic],
-        "modes_changed": changed,
-    }
+    return StartRecord(
+        n_calls=found.calls,
+        energy_eV_per_atom=found.energy,
+        compression=None if found.compression is None else found.compression.record,
+        volume_A3_per_atom=state.crystal.volume / state.crystal.n_atoms,
+        space_group=group.international,
+        n_operations=group.n_operations,
+        formula=state.crystal.to_ase().get_chemical_formula(),
+        frequencies_THz=harmonic,
+        modes_changed=changed,
+    )
 
 
 def _from_structure(context: Context) -> _Found:

@@ -3,10 +3,9 @@
 import logging
 import os
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -24,6 +23,7 @@ from rich.progress import (
 from sscha_mlp.run_files.observer import ProgressLines
 
 if TYPE_CHECKING:
+    from sscha_mlp.run_files.records.population import PopulationRecord
     from sscha_mlp.run_files.settings import RunSettings
 
 
@@ -68,7 +68,7 @@ class ScreenObserver:
     def note(self, text: str) -> None:
         """Something was found or decided."""
 
-    def population(self, row: Mapping[str, Any]) -> None:
+    def population(self, row: "PopulationRecord") -> None:
         """A population has ended."""
 
 
@@ -123,7 +123,7 @@ class LineObserver(ScreenObserver):
         if line := self.lines.line(what, done, total):
             self.note(line)
 
-    def population(self, row: Mapping[str, Any]) -> None:
+    def population(self, row: "PopulationRecord") -> None:
         """Print the numbers of a population, and below them what is missing."""
         self.print(f"  {format_row(row)}")
         self.print(f"     [dim]{escape(format_progress(row))}[/]")
@@ -187,22 +187,21 @@ class BarObserver(LineObserver):
             self.task = None
 
 
-def format_row(row: Mapping[str, Any]) -> str:
+def format_row(row: "PopulationRecord") -> str:
     """Return the answer of a population as one line for a terminal of 80 columns."""
     return (
-        f"{row['phase']:<8}{row['population']:>3}  "
-        f"F {row['free_energy']:.5f} ± {row['free_energy_stderr']:.5f} eV/atom  "
-        f"P {row['pressure_GPa']:+.3f} ± {row['pressure_stderr_GPa']:.3f} GPa  "
-        f"V {row['volume']:.3f} Å³"
+        f"{row.phase:<8}{row.population:>3}  "
+        f"F {row.free_energy:.5f} ± {row.free_energy_stderr:.5f} eV/atom  "
+        f"P {row.pressure_GPa:+.3f} ± {row.pressure_stderr_GPa:.3f} GPa  "
+        f"V {row.volume:.3f} Å³"
     )
 
 
-def format_progress(row: Mapping[str, Any]) -> str:
+def format_progress(row: "PopulationRecord") -> str:
     """Return how far a population is from its end, and what is missing."""
-    drawn = row["n_configs"] + row.get("n_reused", 0)
     return (
-        f"gradient {row['gradient_THz']:.2f} ± {row['gradient_stderr_THz']:.2f} THz, "
-        f"sample {row['effective_sample_size']:.0f}/{drawn}; {row['reason']}"
+        f"gradient {row.gradient_THz:.2f} ± {row.gradient_stderr_THz:.2f} THz, "
+        f"sample {row.effective_sample_size:.0f}/{row.n_configs}; {row.reason}"
     )
 
 

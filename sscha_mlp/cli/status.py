@@ -10,6 +10,7 @@ from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
     from sscha_mlp.run_files.label_progress import Coming
+    from sscha_mlp.run_files.records.population import PopulationRecord
     from sscha_mlp.run_files.status import Standing
     from sscha_mlp.studies.sweep.status import PointStanding
 
@@ -64,7 +65,7 @@ def _lines(run: "Standing") -> Iterator[str]:
     if run.certificates:
         yield ""
     for number, row in enumerate(run.certificates, start=1):
-        yield from _entry(f"Check {number}", str(row["reason"]))
+        yield from _entry(f"Check {number}", row.reason)
 
 
 def _heading(run: "Standing") -> Iterator[str]:
@@ -136,7 +137,7 @@ def _time(timings: Mapping[str, float]) -> str:
     return f"{total}: {', '.join(parts)}" if parts else total
 
 
-def _population_table(rows: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
+def _population_table(rows: tuple["PopulationRecord", ...]) -> Iterator[str]:
     """The last populations, and what is missing after the last one."""
     from sscha_mlp.digits import fixed, with_error
 
@@ -144,16 +145,15 @@ def _population_table(rows: tuple[Mapping[str, Any], ...]) -> Iterator[str]:
     if len(rows) > _MOST_ROWS:
         yield f"... {len(rows) - _MOST_ROWS} before these"
     for row in rows[-_MOST_ROWS:]:
-        drawn = row["n_configs"] + row.get("n_reused", 0)
         yield _row(
-            f"{row['phase']} {row['population']}",
-            with_error(row["free_energy"], row["free_energy_stderr"]),
-            with_error(row["pressure_GPa"], row["pressure_stderr_GPa"]),
-            fixed(row["volume"], 3),
-            with_error(row["gradient_THz"], row["gradient_stderr_THz"]),
-            f"{fixed(100.0 * row['effective_sample_size'] / drawn, 0)} %",
+            f"{row.phase} {row.population}",
+            with_error(row.free_energy, row.free_energy_stderr),
+            with_error(row.pressure_GPa, row.pressure_stderr_GPa),
+            fixed(row.volume, 3),
+            with_error(row.gradient_THz, row.gradient_stderr_THz),
+            f"{fixed(100.0 * row.effective_sample_size / row.n_configs, 0)} %",
         )
-    yield from _entry("Judged", str(rows[-1]["reason"]))
+    yield from _entry("Judged", rows[-1].reason)
 
 
 def _row(name: str, *cells: str) -> str:

@@ -1,11 +1,12 @@
 """What a run shows in a notebook: one display that is drawn anew in its place."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from html import escape
 from typing import Any, Final
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.tables import Table, pm
 
 _INTERVAL: Final = 0.2
@@ -67,16 +68,16 @@ class NotebookObserver:
         self._notes = [*self._notes, text][-_NOTES:]
         self._draw()
 
-    def population(self, row: Mapping[str, Any]) -> None:
+    def population(self, row: PopulationRecord) -> None:
         """Show a population among the last ones."""
         self._n_populations += 1
         line = (
             str(self._n_populations),
-            pm(row["free_energy"], row["free_energy_stderr"], 5),
-            pm(row["pressure_GPa"], row["pressure_stderr_GPa"], 3, sign=True),
-            f"{row['volume']:.4f}",
-            pm(row["gradient_THz"], row["gradient_stderr_THz"], 3),
-            "yes" if row["converged"] else "no",
+            pm(row.free_energy, row.free_energy_stderr, 5),
+            pm(row.pressure_GPa, row.pressure_stderr_GPa, 3, sign=True),
+            f"{row.volume:.4f}",
+            pm(row.gradient_THz, row.gradient_stderr_THz, 3),
+            "yes" if row.converged else "no",
         )
         self._populations = [*self._populations, line][-_POPULATIONS:]
         self._draw()

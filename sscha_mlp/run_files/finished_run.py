@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import InputError
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal, Payload
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.fields import Record
 from sscha_mlp.run_files.settings import RunSettings
+
+_R = TypeVar("_R", bound=Record)
 
 
 def new_labels(labels: Mapping[str, Any]) -> int:
@@ -84,7 +87,7 @@ class FinishedRun:
         state = load_state(self.place.state("model"))
         return state, find_space_group(state.supercell).restricted(self.settings.symmetry)
 
-    def last(self, prefix: str) -> Payload:
-        """Return the last row of the journal whose key begins so; empty if there is none."""
-        rows = Journal(self.place.journal, read_only=True).steps(prefix)
-        return dict(rows[-1][1]) if rows else {}
+    def last(self, kind: type[_R]) -> _R | None:
+        """Return the last record of a kind; None if there is none."""
+        found = Journal(self.place.journal, read_only=True).all(kind)
+        return found[-1] if found else None

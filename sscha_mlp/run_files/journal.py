@@ -3,13 +3,16 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sscha_mlp.errors import SschaMlpError
+from sscha_mlp.errors import InputError, SschaMlpError
+from sscha_mlp.run_files.records.fields import Record
 
 Payload = dict[str, Any]
+
+_R = TypeVar("_R", bound=Record)
 
 
 class Journal:
@@ -95,6 +98,90 @@ class Journal:
         self._steps[key] = json.loads(line)["payload"]
         self._seconds[key] = entry["seconds"]
         return self._steps[key]
+
+    def has(self, kind: type[Record], name: str | int = "") -> bool:
+        """Whether the record of this kind and name is there."""
+        return kind.key_of(name) in self._steps
+
+    def find(self, kind: type[_R], name: str | int = "") -> _R | None:
+        """Return the record of this kind and name; None where its step is not finished.
+
+        Raises
+        ------
+        SschaMlpError
+            If its row does not hold what a run writes.
+        """
+        key = kind.key_of(name)
+        return self._typed(kind, key) if key in self._steps else None
+
+    def get(self, kind: type[_R], name: str | int = "") -> _R:
+        """Return the record of this kind and name.
+
+        Raises
+        ------
+        SschaMlpError
+            If its step is not finished, or its row does not hold what a run writes.
+        """
+        found = self.find(kind, name)
+        if found is None:
+            raise SschaMlpError(
+                f"The journal {self.path} lacks the step {kind.key_of(name)}: it is damaged, or "
+                "its run has not come so far."
+            )
+        return found
+
+    def all(self, kind: type[_R], prefix: str = "") -> tuple[_R, ...]:
+        """Return the records of a kind whose name begins so, in the order they were finished.
+
+        Raises
+        ------
+        SschaMlpError
+            If a row does not hold what a run writes.
+        """
+        start = f"{kind.kind}/{prefix}"
+        return tuple(
+            self._typed(kind, key)
+            for key in self._steps
+            if key.startswith(start) or key == kind.kind
+        )
+
+    def typed_steps(self, *kinds: type[Record]) -> Iterator[Record]:
+        """Yield the records of several kinds in the order they were finished."""
+        by_name = {one.kind: one for one in kinds}
+        for key in self._steps:
+            kind = by_name.get(key.partition("/")[0])
+            if kind is not None:
+                yield self._typed(kind, key)
+
+    def _typed(self, kind: type[_R], key: str) -> _R:
+        try:
+            return kind.from_row(self._steps[key], key.partition("/")[2])
+        except (InputError, ValueError, TypeError, AttributeError, LookupError) as err:
+            raise SschaMlpError(
+                f"The journal {self.path} does not hold what a run writes at its step {key} "
+                f"({err}): it is damaged, or from another version. Take a copy that is whole, or "
+                "run again in another directory (labels.db can be copied there)."
+            ) from err
+
+    def write(self, record: _R, seconds: float = 0.0) -> _R:
+        """Write the record of a finished step, and return it as a resumed run reads it.
+
+        Raises
+        ------
+        SschaMlpError
+            If it cannot be written, for example because the disk is full.
+        """
+        self.record(record.key, record.to_row(), seconds)
+        return self._typed(type(record), record.key)
+
+    def make(self, kind: type[_R], name: str | int, step: Callable[[], _R]) -> _R:
+        """Return the record of a step: from the journal, or by doing it and writing it."""
+        found = self.find(kind, name)
+        if found is not None:
+            return found
+        start = time.perf_counter()
+        record = step()
+        return self.write(record, time.perf_counter() - start)
 
     def once(self, key: str, step: Callable[[], Payload]) -> Payload:
         """Return the payload of a step: from the journal, or by doing it and recording it."""

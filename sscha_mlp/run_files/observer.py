@@ -6,13 +6,14 @@ observer, the lines of the log are shown on standard error, unless the script ha
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from sscha_mlp.digits import duration
+from sscha_mlp.run_files.records.population import PopulationRecord
 
 logger = logging.getLogger("sscha_mlp.campaign")
 
@@ -125,8 +126,8 @@ class Observer(Protocol):
     def note(self, text: str) -> None:
         """Something worth a line was found or decided."""
 
-    def population(self, row: Mapping[str, Any]) -> None:
-        """A population of the relaxation has ended; `row` is its line of the journal."""
+    def population(self, row: PopulationRecord) -> None:
+        """A population of the relaxation has ended."""
 
 
 class LogObserver:
@@ -149,21 +150,19 @@ class LogObserver:
         """Log a line."""
         logger.info("%s", text)
 
-    def population(self, row: Mapping[str, Any]) -> None:
+    def population(self, row: PopulationRecord) -> None:
         """Log the numbers of a population."""
         logger.info("%s", format_population(row))
 
 
-def format_population(row: Mapping[str, Any]) -> str:
+def format_population(row: PopulationRecord) -> str:
     """Return the numbers of a population as one line of text."""
     return (
-        f"{row['phase']:>8} {row['population']:3d}  F {row['free_energy']:.5f} ± "
-        f"{1e3 * row['free_energy_stderr']:.2f}e-3 eV/atom  P {row['pressure_GPa']:+.3f} ± "
-        f"{row['pressure_stderr_GPa']:.3f} GPa  V {row['volume']:.4f} Å³/atom  gradient "
-        f"{row['gradient_THz']:.3f} ± {row['gradient_stderr_THz']:.3f} THz  sample "
-        f"{row['effective_sample_size']:.0f}/{row['n_configs'] + row.get('n_reused', 0)}  "
-        f"rejected {row['rejected']}  "
-        f"{row['reason']}"
+        f"{row.phase:>8} {row.population:3d}  F {row.free_energy:.5f} ± "
+        f"{1e3 * row.free_energy_stderr:.2f}e-3 eV/atom  P {row.pressure_GPa:+.3f} ± "
+        f"{row.pressure_stderr_GPa:.3f} GPa  V {row.volume:.4f} Å³/atom  gradient "
+        f"{row.gradient_THz:.3f} ± {row.gradient_stderr_THz:.3f} THz  sample "
+        f"{row.effective_sample_size:.0f}/{row.n_configs}  rejected {row.rejected}  {row.reason}"
     )
 
 
@@ -188,7 +187,7 @@ class BothObservers:
         for one in self.observers:
             one.note(text)
 
-    def population(self, row: Mapping[str, Any]) -> None:
+    def population(self, row: PopulationRecord) -> None:
         """Pass on."""
         for one in self.observers:
             one.population(row)

@@ -6,6 +6,8 @@ from typing import Final
 
 from sscha_mlp import __version__
 from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
 
 _PACKAGES: Final = (
     "python-sscha",
@@ -21,15 +23,15 @@ _PACKAGES: Final = (
 
 def timings(journal: Journal) -> dict[str, float]:
     """Wall seconds of each kind of work, over all sittings of the run."""
-    populations = [row for _, row in journal.steps("population/")]
-    labels = [row for _, row in journal.steps("labels/")]
+    populations = journal.all(PopulationRecord)
+    labels = journal.all(BatchRecord)
     parts = {
         "start": journal.seconds("start"),
-        "label": float(sum(row["seconds"] for row in labels)),
+        "label": float(sum(one.seconds for one in labels)),
         "fit": journal.seconds("fit/") + journal.seconds("choice/"),
         "validate": journal.seconds("validation/"),
-        "evaluate": float(sum(row["seconds_evaluate"] for row in populations)),
-        "minimise": float(sum(row["seconds_minimise"] for row in populations)),
+        "evaluate": float(sum(one.seconds_evaluate for one in populations)),
+        "minimise": float(sum(one.seconds_minimise for one in populations)),
         "certificate": journal.seconds("certificate/"),
     }
     return {key: round(value, 3) for key, value in {**parts, "total": sum(parts.values())}.items()}

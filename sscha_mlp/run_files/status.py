@@ -9,9 +9,14 @@ from typing import Any, Final
 
 from sscha_mlp.digits import duration
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal, Payload
+from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.label_progress import Coming
 from sscha_mlp.run_files.provenance import timings
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.models import FitRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 
 _STAGE: Final = "== "
@@ -117,9 +122,9 @@ class Standing:
     timings_s
         Seconds of each kind of work in finished steps.
     populations
-        Lines of the journal on populations, in order.
+        Finished ones in order.
     certificates
-        The same on checks.
+        Checks in order.
     fits
         Models fitted or taken over.
     last_step
@@ -140,8 +145,8 @@ class Standing:
     start_calls: int | None
     origin: str
     timings_s: dict[str, float]
-    populations: tuple[Payload, ...]
-    certificates: tuple[Payload, ...]
+    populations: tuple[PopulationRecord, ...]
+    certificates: tuple[CertificateRecord, ...]
     fits: int
     last_step: str
     log: LogTail
@@ -164,25 +169,24 @@ class Standing:
         with place.trusted():
             log = LogTail.read(place.log)
             state, reason = _state(place, log)
-            batches = [row for _, row in journal.steps("labels/")]
+            batches = journal.all(BatchRecord)
             coming = _coming(place, journal)
             new = 0 if coming is None or coming.of_the_start else coming.in_step
-            origin: Payload = dict(journal.steps("origin")).get("origin", {})
-            start: Payload = dict(journal.steps("start")).get("start", {})
+            origin, start = journal.find(OriginRecord), journal.find(StartRecord)
             return cls(
                 place=place,
                 settings=settings,
                 state=state,
                 reason=reason,
-                labels=sum(row["n_labels"] for row in batches) + new,
-                labels_taken_over=sum(origin.get(use, 0) for use in ("train", "test", "check")),
-                labels_failed=sum(len(row["failures"]) for row in batches),
-                start_calls=start.get("n_calls"),
+                labels=sum(one.n_labels for one in batches) + new,
+                labels_taken_over=0 if origin is None else origin.n_labels,
+                labels_failed=sum(len(one.failures) for one in batches),
+                start_calls=None if start is None else start.n_calls,
                 origin=settings.origin,
                 timings_s=timings(journal),
-                populations=tuple(row for _, row in journal.steps("population/")),
-                certificates=tuple(row for _, row in journal.steps("certificate/")),
-                fits=len(journal.steps("fit/")),
+                populations=journal.all(PopulationRecord),
+                certificates=journal.all(CertificateRecord),
+                fits=len(journal.all(FitRecord)),
                 last_step=journal.steps()[-1][0] if journal.steps() else "",
                 log=log,
                 coming=coming,
@@ -213,7 +217,7 @@ class Standing:
             "start_calls": self.start_calls,
             "fits": self.fits,
             "populations": len(self.populations),
-            "phase": self.populations[-1]["phase"] if self.populations else None,
+            "phase": self.populations[-1].phase if self.populations else None,
             "certificates": len(self.certificates),
             "seconds": round(self.timings_s["total"], 1),
             "timings_s": self.timings_s,

@@ -31,6 +31,8 @@ from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, watched_by
 from sscha_mlp.run_files.provenance import versions
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import Evaluator
@@ -190,15 +192,22 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
 def _checked_state(
     study: _Study, configurations: tuple[LabelledConfiguration, ...]
 ) -> DynamicalMatrix | None:
-    """State that the check was drawn from: the last one relaxed to with this cell."""
+    """State that the check was drawn from.
+
+    Certificates of an earlier version do not name it: there it is the last one that a relaxation
+    led to with this cell.
+    """
     if not configurations:
         return None
+    journal = Journal(study.place.journal, read_only=True)
+    checks = journal.all(CertificateRecord)
+    if checks and checks[-1].state:
+        return load_state(study.place.state(checks[-1].state))
     cell = configurations[0].atoms.cell.array
-    rows = Journal(study.place.journal, read_only=True).steps("population/")
-    for _, row in reversed(rows):
-        if row["phase"] == "final":
+    for row in reversed(journal.all(PopulationRecord)):
+        if row.phase == "final":
             continue
-        state = load_state(study.place.state(row["state"]))
+        state = load_state(study.place.state(row.state))
         if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:
             return state
     return None

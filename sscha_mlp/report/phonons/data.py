@@ -30,6 +30,7 @@ from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.tables import Shown, Table, few
 
@@ -323,18 +324,18 @@ def _harmonic(place: RunDirectory, notes: list[str]) -> DynamicalMatrix:
     """The harmonic force constants, before unstable modes were lifted where they were kept."""
     if place.state("harmonic").is_file():
         return load_state(place.state("harmonic"))
-    start = place.state("start")
-    if not start.is_file():
+    lifted = place.state("start")
+    if not lifted.is_file():
         raise InputError(
             f"{place.path} has no harmonic start yet; wait until sscha-mlp status shows one."
         )
-    changed = dict(Journal(place.journal, read_only=True).steps("start")).get("start", {})
-    if changed.get("modes_changed"):
+    start = Journal(place.journal, read_only=True).find(StartRecord)
+    if start is not None and start.modes_changed:
         notes.append(
-            f"{changed['modes_changed']} modes of the harmonic start were unstable or very soft "
+            f"{start.modes_changed} modes of the harmonic start were unstable or very soft "
             "and have been lifted; runs of earlier versions did not keep what they were."
         )
-    return load_state(start)
+    return load_state(lifted)
 
 
 def _is_of_result(state: DynamicalMatrix, entries: Sequence[Mapping[str, Any]]) -> bool:

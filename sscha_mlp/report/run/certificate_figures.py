@@ -20,7 +20,8 @@ from sscha_mlp.report.page.style import (
     TEXT_WIDTH,
     style,
 )
-from sscha_mlp.run_files.records import CertificateRow
+from sscha_mlp.report.run.data import CertificateRow
+from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.validation.certificate import Certificate, Shift
 
 SHIFTS: Final = (
@@ -57,7 +58,7 @@ _HEIGHT: Final = 44.0
 _CROWDED: Final = 8.0
 
 
-def draw_shifts(axes: Axes, rows: Sequence[CertificateRow], name: str, label: str) -> None:
+def draw_shifts(axes: Axes, rows: Sequence[CertificateRecord], name: str, label: str) -> None:
     """Draw one shift of each check with two standard errors over the band of its tolerance.
 
     Parameters
@@ -113,7 +114,7 @@ def _scale_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
 
 
 def draw_certificate(
-    figure: Figure, rows: Sequence[CertificateRow], *, left: float, top: float
+    figure: Figure, rows: Sequence[CertificateRecord], *, left: float, top: float
 ) -> float:
     """Draw the three shifts side by side, and return where they end, in mm."""
     for column, (name, _, _, label) in enumerate(SHIFTS):
@@ -123,14 +124,14 @@ def draw_certificate(
 
 
 def certificate_figure(
-    checks: Sequence[CertificateRow | Certificate], *, names: Sequence[str] = ()
+    checks: Sequence[CertificateRecord | Certificate], *, names: Sequence[str] = ()
 ) -> Figure:
     """Return the shifts of all checks as a figure of its own.
 
     Parameters
     ----------
     checks
-        Certificates, or their rows.
+        Certificates, or their records.
     names
         What each check is called below the panels; its number by default.
 
@@ -144,9 +145,7 @@ def certificate_figure(
             f"A figure of {len(checks)} checks cannot have {len(names)} names; give at least one "
             "check, and one name for each or none."
         )
-    rows = [
-        CertificateRow.of(one, refits=0) if isinstance(one, Certificate) else one for one in checks
-    ]
+    rows = [CertificateRecord.of(one) if isinstance(one, Certificate) else one for one in checks]
     with style():
         size = ((TEXT_WIDTH + 6.0) * MM, (_HEIGHT + 16.0) * MM)
         figure = Figure(figsize=size)
@@ -162,11 +161,11 @@ def certificate_rows(rows: Sequence[CertificateRow]) -> list[list[str]]:
     return [
         [
             str(number),
-            str(row.round),
-            str(row.n_labels),
-            *(_shift_text(getattr(row, name)) for name, *_ in SHIFTS),
-            "passed" if row.holds else "failed",
-            with_minus(row.reason),
+            str(row.refits),
+            str(row.record.n_labels),
+            *(_shift_text(getattr(row.record, name)) for name, *_ in SHIFTS),
+            "passed" if row.record.holds else "failed",
+            with_minus(row.record.reason),
         ]
         for number, row in enumerate(rows, start=1)
     ]
@@ -202,7 +201,7 @@ def _shift_text(shift: Shift) -> str:
     return f"{text}\n(tolerance {significant(shift.tolerance, 2)})"
 
 
-def draw_gauge(axes: Axes, row: CertificateRow) -> None:
+def draw_gauge(axes: Axes, row: CertificateRecord) -> None:
     """Draw the three shifts of one check in units of their tolerances.
 
     Parameters

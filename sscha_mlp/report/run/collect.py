@@ -7,32 +7,36 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.phonons.data import Phonons, run_phonons
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
-from sscha_mlp.report.run.data import ReportData, UncertaintyRow, ValidationStage
-from sscha_mlp.report.run.notes import batch_name, notes
-from sscha_mlp.report.run.pdf import write_report
-from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal, Payload
-from sscha_mlp.run_files.provenance import timings, versions
-from sscha_mlp.run_files.records import (
+from sscha_mlp.report.run.data import (
     CertificateRow,
     FitRow,
     LabelRow,
-    OriginRow,
     PopulationRow,
-    StartRow,
+    ReportData,
+    UncertaintyRow,
+    ValidationStage,
 )
+from sscha_mlp.report.run.notes import notes
+from sscha_mlp.report.run.pdf import write_report
+from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.provenance import timings, versions
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.fields import Record
+from sscha_mlp.run_files.records.labels import BatchRecord
+from sscha_mlp.run_files.records.models import FitRecord, ValidationRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.status import Standing, State
 from sscha_mlp.validation.metrics import ValidationSet
-
-_TRANSLATION_THZ = 1.0e-2
 
 _N_UNCERTAIN = 24
 """Configurations of a population whose uncertainty the loop looks at."""
@@ -85,43 +89,41 @@ def report_data(run_directory: str | Path) -> ReportData:
     settings = place.settings()
     journal = Journal(place.journal, read_only=True)
     steps = list(_steps(journal))
+    origin = journal.find(OriginRecord)
     finished = place.result.is_file()
     return ReportData(
         name=place.path.resolve().name,
-        result=place.read_result() if finished else _result_so_far(place, journal, steps),
+        result=place.read_result() if finished else _result_so_far(settings, place, journal, steps),
         settings=settings.to_mapping(),
         asked=_asked(settings),
         populations=tuple(_populations(steps)),
         certificates=tuple(_certificates(steps)),
         validation=tuple(_stages(place, steps)),
-        labels=tuple(_labels(steps, _origin(journal))),
+        labels=tuple(_labels(steps, origin)),
         notes=tuple(notes(journal)),
         uncertainties=tuple(_uncertainties(place, steps)),
-        origin=_origin(journal),
-        start=_start(journal),
-        fits=tuple(_fits(steps)),
+        origin=origin,
+        start=journal.find(StartRecord),
+        fits=tuple(_fits(journal, origin)),
         phonons=_phonons(place),
         defaults=RunSettings(temperature=settings.temperature).to_mapping(),
         provenance=tuple(_provenance(place)),
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """A finished step with how many fits came before it.
 
     Parameters
     ----------
-    key
-        Key in the journal.
-    payload
+    record
         What was recorded.
     fits
         Fits finished before it.
     """
 
-    key: str
-    payload: Payload
+    record: Record
     fits: int
 
     @property
@@ -129,67 +131,31 @@ class Step:
         """Fits before it beyond the first."""
         return max(self.fits - 1, 0)
 
-    @property
-    def name(self) -> str:
-        """The key without its kind."""
-        return self.key.partition("/")[2]
+
+_R = TypeVar("_R", bound=Record)
 
 
 def _steps(journal: Journal) -> Iterator[Step]:
     fits = 0
-    for key, payload in journal.steps():
-        yield Step(key, payload, fits)
-        fits += key.startswith("fit/")
+    kinds = (BatchRecord, FitRecord, ValidationRecord, PopulationRecord, CertificateRecord)
+    for record in journal.typed_steps(*kinds):
+        yield Step(record, fits)
+        fits += isinstance(record, FitRecord)
 
 
-def _of(steps: list[Step], kind: str) -> list[Step]:
-    """Return the steps of a kind, numbered or alone."""
-    return [step for step in steps if step.key.partition("/")[0] == kind]
+def _of(steps: list[Step], kind: type[_R]) -> Iterator[tuple[_R, Step]]:
+    """Return the records of a kind, each with its step."""
+    for step in steps:
+        if isinstance(step.record, kind):
+            yield step.record, step
 
 
-def _has_fit(step: Step) -> bool:
-    return "fit" in step.payload
-
-
-def _origin(journal: Journal) -> OriginRow | None:
-    row: Payload | None = next((row for _, row in journal.steps("origin")), None)
-    if row is None:
-        return None
-    train = row["train"] + row.get("check", 0)
-    return OriginRow(row["path"], train, row["test"], has_model="fit" in row)
-
-
-def _start(journal: Journal) -> StartRow | None:
-    row: Payload | None = dict(journal.steps("start")).get("start")
-    if row is None:
-        return None
-    moving = [one for one in row["frequencies_THz"] if abs(one) > _TRANSLATION_THZ]
-    return StartRow(
-        n_calls=row["n_calls"],
-        energy=row.get("energy_eV_per_atom"),
-        volume=row["volume_A3_per_atom"],
-        space_group=row["space_group"],
-        n_operations=row["n_operations"],
-        modes_changed=row["modes_changed"],
-        lowest=min(moving),
-        highest=max(moving),
-    )
-
-
-def _fits(steps: list[Step]) -> Iterator[FitRow]:
+def _fits(journal: Journal, origin: OriginRecord | None) -> Iterator[FitRow]:
     """Return the models, each with its errors on the test set."""
-    inherited = {step.payload["fit"]["sha256"] for step in _of(steps, "origin") if _has_fit(step)}
-    errors = {step.name: step.payload for step in _of(steps, "validation")}
-    for step in _of(steps, "fit"):
-        row = step.payload
-        yield FitRow(
-            number=int(step.name),
-            n_train=row["n_train"],
-            choice=str(row.get("choice") or ""),
-            sha256=row["sha256"],
-            taken_over=row["sha256"] in inherited,
-            errors=errors.get(f"test-{step.name}", {}),
-        )
+    taken = None if origin is None or origin.fit is None else origin.fit.sha256
+    tests = {one.number: one for one in journal.all(ValidationRecord) if one.part == "test"}
+    for one in journal.all(FitRecord):
+        yield FitRow(one, tests.get(one.number), taken_over=one.sha256 == taken)
 
 
 def _phonons(place: RunDirectory) -> Phonons | None:
@@ -230,17 +196,15 @@ def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _result_so_far(place: RunDirectory, journal: Journal, steps: list[Step]) -> dict[str, Any]:
+def _result_so_far(
+    settings: RunSettings, place: RunDirectory, journal: Journal, steps: list[Step]
+) -> dict[str, Any]:
     """Return what can be said of a run without a result, and why it failed if it did."""
-    settings = place.settings()
     standing = Standing.read(place.path)
-    fits = _of(steps, "fit")
-    start: Payload = next((row for _, row in journal.steps("start")), {})
-    labels = [_label_row(step, steps) for step in _of(steps, "labels")]
+    fits, start = journal.all(FitRecord), journal.find(StartRecord)
+    labels = [_label_row(batch, step, len(fits)) for batch, step in _of(steps, BatchRecord)]
     counts = {use: sum(getattr(row, use) for row in labels) for use in ("train", "test", "check")}
-    model = {"kind": settings.model}
-    if fits:
-        model["sha256"] = fits[-1].payload["sha256"]
+    model = {"kind": settings.model, **({"sha256": fits[-1].sha256} if fits else {})}
     return {
         "converged": False,
         "stop_reason": standing.reason if standing.state is State.FAILED else "",
@@ -248,12 +212,12 @@ def _result_so_far(place: RunDirectory, journal: Journal, steps: list[Step]) -> 
         "nuclei": str(settings.nuclei),
         "pressure_target_GPa": settings.pressure,
         "supercell": list(settings.supercell),
-        "formula": start.get("formula"),
-        "space_group": start.get("space_group"),
-        "validation": [step.payload for step in _of(steps, "validation")],
+        "formula": None if start is None else start.formula,
+        "space_group": None if start is None else start.space_group,
+        "validation": [one.errors for one in journal.all(ValidationRecord)],
         "labels": {**counts, "total": sum(counts.values())},
         "retrains": max(len(fits) - 1, 0),
-        "populations": len(_of(steps, "population")),
+        "populations": len(journal.all(PopulationRecord)),
         "model": model,
         "timings_s": timings(journal),
         "versions": versions(),
@@ -262,36 +226,24 @@ def _result_so_far(place: RunDirectory, journal: Journal, steps: list[Step]) -> 
 
 
 def _populations(steps: list[Step]) -> Iterator[PopulationRow]:
-    """Return the populations of all phases, numbered through the run."""
-    for number, step in enumerate(_of(steps, "population"), start=1):
-        row = step.payload
-        yield PopulationRow.from_mapping(
-            {
-                **row,
-                "round": step.refits,
-                "population": number,
-                "n_configs": row["n_configs"] + row.get("n_reused", 0),
-                "stop_reason": f"{row['phase']}: {row['reason']}",
-            }
-        )
+    """Return the populations of all relaxations, numbered through the run."""
+    for number, (record, step) in enumerate(_of(steps, PopulationRecord), start=1):
+        yield PopulationRow(number, step.refits, record)
 
 
 def _certificates(steps: list[Step]) -> Iterator[CertificateRow]:
-    for step in _of(steps, "certificate"):
-        row = {**step.payload, "stress": step.payload["pressure"], "round": step.refits}
-        yield CertificateRow.from_mapping(row)
+    for record, step in _of(steps, CertificateRecord):
+        yield CertificateRow(step.refits, record)
 
 
 def _stages(place: RunDirectory, steps: list[Step]) -> Iterator[ValidationStage]:
     """Return the validation of the first model and of the last one."""
-    by_model: dict[int, list[Step]] = {}
-    for step in _of(steps, "validation"):
-        by_model.setdefault(step.fits - 1, []).append(step)
+    by_model: dict[int, list[ValidationRecord]] = {}
+    for record, step in _of(steps, ValidationRecord):
+        by_model.setdefault(step.fits - 1, []).append(record)
     models = sorted(by_model)
     for model in dict.fromkeys([*models[:1], *models[-1:]]):
-        sets = tuple(
-            ValidationSet.load(place.validation(step.name)) for step in by_model[model][:6]
-        )
+        sets = tuple(ValidationSet.load(place.validation(one.name)) for one in by_model[model][:6])
         yield ValidationStage(_stage_title(model, models), sets)
 
 
@@ -303,21 +255,27 @@ def _stage_title(model: int, models: list[int]) -> str:
     return f"model {model}, after retraining"
 
 
-def _labels(steps: list[Step], origin: OriginRow | None = None) -> Iterator[LabelRow]:
+def _labels(steps: list[Step], origin: OriginRecord | None = None) -> Iterator[LabelRow]:
     if origin is not None:
-        yield LabelRow(origin="taken over", train=origin.train, test=origin.test)
-    for step in _of(steps, "labels"):
-        yield _label_row(step, steps)
+        yield LabelRow(origin="taken over", train=origin.n_train, test=origin.test)
+    n_fits = sum(1 for _ in _of(steps, FitRecord))
+    for batch, step in _of(steps, BatchRecord):
+        yield _label_row(batch, step, n_fits)
 
 
-def _label_row(step: Step, steps: list[Step]) -> LabelRow:
+def _label_row(batch: BatchRecord, step: Step, n_fits: int) -> LabelRow:
     """Return what a batch was used for: a check that failed teaches the next model."""
-    use = step.name.partition("-")[0]
-    n_fits = len(_of(steps, "fit"))
+    use = batch.batch.use
     if use == "check" and n_fits > step.fits:
         use = "train"
-    count = {use: step.payload["n_labels"]} if use in {"train", "test", "check"} else {}
-    return LabelRow(origin=batch_name(step.name), failed=len(step.payload["failures"]), **count)
+    return LabelRow(
+        origin=batch.batch.in_words,
+        train=batch.n_labels if use == "train" else 0,
+        test=batch.n_labels if use == "test" else 0,
+        check=batch.n_labels if use == "check" else 0,
+        failed=len(batch.failures),
+        batch=batch.batch,
+    )
 
 
 def _uncertainties(place: RunDirectory, steps: list[Step]) -> Iterator[UncertaintyRow]:
@@ -328,12 +286,13 @@ def _uncertainties(place: RunDirectory, steps: list[Step]) -> Iterator[Uncertain
     level = 1.0 - place.settings().training.break_fraction
     latest: ValidationSet | None = None
     for step in steps:
-        if step.key.startswith("validation/"):
-            latest = ValidationSet.load(place.validation(step.name))
+        record = step.record
+        if isinstance(record, ValidationRecord):
+            latest = ValidationSet.load(place.validation(record.name))
             if latest.uncertainties is not None:
                 yield _validated(latest)
-        elif step.key.startswith("population/") and step.payload.get("uncertainty") is not None:
-            yield _on_population(step.payload, latest, level)
+        elif isinstance(record, PopulationRecord) and record.uncertainty is not None:
+            yield _on_population(record, record.uncertainty, latest, level)
 
 
 def _validated(one: ValidationSet) -> UncertaintyRow:
@@ -344,18 +303,20 @@ def _validated(one: ValidationSet) -> UncertaintyRow:
     )
 
 
-def _on_population(row: Payload, latest: ValidationSet | None, level: float) -> UncertaintyRow:
+def _on_population(
+    row: PopulationRecord, uncertainty: float, latest: ValidationSet | None, level: float
+) -> UncertaintyRow:
     """Return what the alarm looked at: a quantile of all, or the median of some.
 
     It depends on whether the model's uncertainty has an absolute limit.
     """
     factor, unit = _shown_unit(latest)
-    name = f"population {row['population']} of {row['phase']}"
-    value, alarm = factor * row["uncertainty"], bool(row["left_domain"])
+    name = f"population {row.population} of {row.phase}"
+    value, alarm = factor * uncertainty, row.left_domain
     if latest is not None and latest.uncertainty_limit is not None:
         measure = _measure(latest)
-        return UncertaintyRow(name, row["n_configs"], math.nan, value, unit, level, alarm, measure)
-    n_configs = min(_N_UNCERTAIN, row["n_configs"])
+        return UncertaintyRow(name, row.n_drawn, math.nan, value, unit, level, alarm, measure)
+    n_configs = min(_N_UNCERTAIN, row.n_drawn)
     return UncertaintyRow(name, n_configs, value, math.nan, unit, alarm=alarm)
 
 

@@ -11,15 +11,11 @@ from numpy.typing import NDArray
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.phonons.data import Phonons
 from sscha_mlp.run_files.finished_run import new_labels
-from sscha_mlp.run_files.records import (
-    CertificateRow,
-    FitRow,
-    FromMapping,
-    LabelRow,
-    OriginRow,
-    PopulationRow,
-    StartRow,
-)
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.labels import BatchName
+from sscha_mlp.run_files.records.models import FitRecord, ValidationRecord
+from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.validation.metrics import ValidationSet
 
 FloatArray = NDArray[np.float64]
@@ -51,8 +47,92 @@ class ValidationStage:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class PopulationRow:
+    """A population and its place in the run.
+
+    Parameters
+    ----------
+    number
+        In the whole run, from 1.
+    refits
+        Fits before it, beyond the first.
+    record
+        What it came to.
+    """
+
+    number: int
+    refits: int
+    record: PopulationRecord
+
+    @property
+    def stop_reason(self) -> str:
+        """Its relaxation, and what was found at its end."""
+        phase, reason = self.record.phase, self.record.reason
+        return f"{phase}: {reason}" if phase else reason
+
+
+@dataclass(frozen=True, eq=False)
+class CertificateRow:
+    """A check, and how many refits came before it.
+
+    Parameters
+    ----------
+    refits
+        Fits before it, beyond the first.
+    record
+        What it found.
+    """
+
+    refits: int
+    record: CertificateRecord
+
+
 @dataclass(frozen=True)
-class UncertaintyRow(FromMapping):
+class LabelRow:
+    """Where labels came from and what they were used for.
+
+    Parameters
+    ----------
+    origin
+        For example ``train start``, ``check 1``.
+    train, test, check
+        Labels used for fitting, for validation, and for the certificate alone.
+    failed
+        Configurations that the reference could not label.
+    batch
+        What the batch is for; None where labels were taken over from another run.
+    """
+
+    origin: str
+    train: int = 0
+    test: int = 0
+    check: int = 0
+    failed: int = 0
+    batch: BatchName | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class FitRow:
+    """A model of a run, and its errors on labels that it has not seen.
+
+    Parameters
+    ----------
+    record
+        Its fit.
+    errors
+        On the test set; None if there are none.
+    taken_over
+        Whether it comes from another run.
+    """
+
+    record: FitRecord
+    errors: ValidationRecord | None = None
+    taken_over: bool = False
+
+
+@dataclass(frozen=True)
+class UncertaintyRow:
     """The model's own uncertainty on one ensemble, an alarm rather than an error bar.
 
     What it measures is the model's affair: the largest standard deviation of a local energy in a
@@ -103,13 +183,13 @@ class ReportData:
         What was asked beyond what the result says, as label and value: the structure, the
         reference, the configurations in a population.
     populations
-        Rows of the relaxation in order; rows may be given as mappings.
+        Of all relaxations in order.
     certificates
-        Checks in order; may be given as mappings.
+        Checks in order.
     validation
         Stages in order.
     labels
-        Labels by origin; may be given as mappings.
+        Labels by origin.
     notes
         Failures and rejections, one sentence each.
     uncertainties
@@ -147,8 +227,8 @@ class ReportData:
     uncertainties: tuple[UncertaintyRow, ...] = ()
     reference_frequencies_THz: Sequence[Sequence[float]] | None = None
     reference_label: str = "direct"
-    origin: OriginRow | None = None
-    start: StartRow | None = None
+    origin: OriginRecord | None = None
+    start: StartRecord | None = None
     fits: tuple[FitRow, ...] = ()
     phonons: Phonons | None = None
     defaults: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
@@ -156,21 +236,10 @@ class ReportData:
     date: str | None = None
 
     def __post_init__(self) -> None:
-        """Read rows given as mappings and make every list a tuple."""
-        readers: dict[str, type[FromMapping]] = {
-            "populations": PopulationRow,
-            "certificates": CertificateRow,
-            "labels": LabelRow,
-            "uncertainties": UncertaintyRow,
-        }
-        for name, reader in readers.items():
-            rows = tuple(
-                reader.from_mapping(row) if isinstance(row, Mapping) else row
-                for row in getattr(self, name)
-            )
-            object.__setattr__(self, name, rows)
-        object.__setattr__(self, "validation", tuple(self.validation))
-        object.__setattr__(self, "notes", tuple(self.notes))
+        """Make every list a tuple."""
+        lists = ("populations", "certificates", "labels", "uncertainties", "validation", "notes")
+        for name in lists:
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "asked", tuple((str(a), str(b)) for a, b in self.asked))
 
 

@@ -217,7 +217,8 @@ def _certificate_pages(data: ReportData) -> list[Figure]:
         colour=GREY,
     )
     flow.skip(4.0)
-    flow.top = draw_certificate(page, data.certificates, left=MARGIN, top=flow.top)
+    records = [one.record for one in data.certificates]
+    flow.top = draw_certificate(page, records, left=MARGIN, top=flow.top)
     rows = certificate_rows(data.certificates)
     more, flow = table_pages("Checks", CERTIFICATE_COLUMNS, rows, size=8.0, first=flow)
     flow.skip(4.0)

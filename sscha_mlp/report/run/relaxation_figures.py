@@ -1,6 +1,6 @@
 """Figures of the relaxation: what it did, population by population and step by step."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sscha_mlp.campaign.relaxing import population_row
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.digits import fixed, with_error, with_minus
 from sscha_mlp.errors import InputError
@@ -25,7 +24,8 @@ from sscha_mlp.report.page.style import (
     VERMILION,
     style,
 )
-from sscha_mlp.run_files.records import MinimisationTrace, PopulationRow
+from sscha_mlp.report.run.data import PopulationRow
+from sscha_mlp.run_files.records.population import MinimisationTrace, PopulationRecord
 from sscha_mlp.scha.relaxation import Population
 from sscha_mlp.tables import Table, pm
 
@@ -94,9 +94,9 @@ class Progress:
     @classmethod
     def of(cls, rows: Sequence[PopulationRow]) -> "Progress":
         """Count steps if any population kept them, else populations."""
-        stepwise = any(row.trace is not None for row in rows)
-        sizes = [1 if row.trace is None else row.trace.n_steps for row in rows]
-        ends = np.cumsum(sizes) if stepwise else np.array([row.population for row in rows])
+        stepwise = any(row.record.trace is not None for row in rows)
+        sizes = [1 if row.record.trace is None else row.record.trace.n_steps for row in rows]
+        ends = np.cumsum(sizes) if stepwise else np.array([row.number for row in rows])
         return cls(tuple(rows), ends.astype(np.float64), stepwise)
 
     @property
@@ -106,27 +106,26 @@ class Progress:
 
     def values(self, name: str) -> FloatArray:
         """Return one field of every row."""
-        return np.array([getattr(row, name) for row in self.rows], dtype=np.float64)
+        return np.array([getattr(row.record, name) for row in self.rows], dtype=np.float64)
 
     def traces(self) -> list[tuple[FloatArray, MinimisationTrace]]:
         """Return the traces that were kept with the positions of their steps."""
         found = []
         for end, row in zip(self.ends, self.rows, strict=True):
-            if row.trace is not None:
-                found.append(
-                    (end - row.trace.n_steps + 1.0 + np.arange(row.trace.n_steps), row.trace)
-                )
+            trace = row.record.trace
+            if trace is not None:
+                found.append((end - trace.n_steps + 1.0 + np.arange(trace.n_steps), trace))
         return found
 
 
 def _frame(axes: Axes, progress: Progress, label: str) -> None:
     """Mark the populations with pale lines and the refits with dashed ones; label the axes."""
     half = 0.5
-    named = progress.rows[-1].round - progress.rows[0].round <= _MOST_NAMED
+    named = progress.rows[-1].refits - progress.rows[0].refits <= _MOST_NAMED
     for previous, end, row, following in zip(
         progress.ends[:-1], progress.ends[1:], progress.rows[:-1], progress.rows[1:], strict=True
     ):
-        refit = following.round != row.round
+        refit = following.refits != row.refits
         if not refit and len(progress.rows) > _MOST_MARKED:
             continue
         place = previous + half if progress.stepwise else 0.5 * (previous + end)
@@ -139,7 +138,7 @@ def _frame(axes: Axes, progress: Progress, label: str) -> None:
         )
         if refit and named:
             axes.annotate(
-                f"refit {following.round}",
+                f"refit {following.refits}",
                 (place, 1.0),
                 xycoords=("data", "axes fraction"),
                 xytext=(0, 2),
@@ -203,9 +202,9 @@ def draw_gradient(axes: Axes, progress: Progress) -> None:
 
 
 def draw_sample_size(axes: Axes, progress: Progress) -> None:
-    """Draw the effective sample size, and the number of fresh configurations as a dotted line.
+    """Draw the effective sample size, and the number of configurations as a dotted line.
 
-    A population that uses earlier ones again may have more than it drew.
+    Those of earlier populations that are used again count: no sample is worth more than that.
     """
     _series(axes, progress, "effective_sample_size", None)
     sizes = progress.values("n_configs")
@@ -222,12 +221,12 @@ def draw_sample_size(axes: Axes, progress: Progress) -> None:
 
 def draw_frequencies(axes: Axes, progress: Progress) -> None:
     """Draw all frequencies, the softest one that is not acoustic in another colour."""
-    modes = {row.frequencies_THz.size for row in progress.rows}
+    modes = {row.record.frequencies_THz.size for row in progress.rows}
     for x, trace in progress.traces():
         if trace.frequencies_THz is not None:
             axes.plot(x, trace.frequencies_THz, color=BLUE, linewidth=0.5, alpha=0.6)
     if len(modes) == 1:
-        table = np.array([row.frequencies_THz for row in progress.rows])
+        table = np.array([row.record.frequencies_THz for row in progress.rows])
         softest = _softest(table[-1])
         for index in range(table.shape[1]):
             axes.plot(
@@ -260,8 +259,8 @@ def draw_volume(axes: Axes, progress: Progress) -> None:
 def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
     """Draw the lengths of the primitive lattice vectors; equal ones lie on each other."""
     styles = ("-", "--", ":")
-    if all(row.cell_lengths_A is not None for row in progress.rows):
-        lengths = np.array([row.cell_lengths_A for row in progress.rows])
+    if all(row.record.cell_lengths_A is not None for row in progress.rows):
+        lengths = np.array([row.record.cell_lengths_A for row in progress.rows])
         for index, name in enumerate("abc"):
             axes.plot(
                 progress.ends,
@@ -301,8 +300,8 @@ def draw_pressure(axes: Axes, progress: Progress, *, target: float | None = None
 
 def draw_stress(axes: Axes, progress: Progress) -> None:
     """Draw the six components of the stress, in ASE's sign."""
-    if all(row.stress_GPa is not None for row in progress.rows):
-        stresses = np.array([row.stress_GPa for row in progress.rows])
+    if all(row.record.stress_GPa is not None for row in progress.rows):
+        stresses = np.array([row.record.stress_GPa for row in progress.rows])
         for index, (name, i, j) in enumerate(_COMPONENTS):
             axes.plot(
                 progress.ends,
@@ -411,7 +410,7 @@ def population_table(
         Text, a list for each population.
     """
     cells = population_rows(rows)
-    if any(row.rejected for row in rows):
+    if any(row.record.rejected for row in rows):
         return POPULATION_COLUMNS, cells
     *first, rejected, last = POPULATION_COLUMNS
     wider = replace(last, width=last.width + rejected.width)
@@ -423,18 +422,18 @@ def population_rows(rows: Sequence[PopulationRow]) -> list[list[str]]:
     """Return the table of populations, all columns."""
     return [
         [
-            str(row.population),
-            str(row.round),
-            str(row.n_configs),
-            with_error(row.free_energy, row.free_energy_stderr, fallback=4),
-            with_error(row.gradient_THz, row.gradient_stderr_THz),
-            fixed(row.effective_sample_size, 0),
-            fixed(row.volume, 3),
-            with_error(row.pressure_GPa, row.pressure_stderr_GPa, fallback=2),
-            str(row.rejected),
+            str(row.number),
+            str(row.refits),
+            str(one.n_configs),
+            with_error(one.free_energy, one.free_energy_stderr, fallback=4),
+            with_error(one.gradient_THz, one.gradient_stderr_THz),
+            fixed(one.effective_sample_size, 0),
+            fixed(one.volume, 3),
+            with_error(one.pressure_GPa, one.pressure_stderr_GPa, fallback=2),
+            str(one.rejected),
             with_minus(row.stop_reason),
         ]
-        for row in rows
+        for row, one in ((row, row.record) for row in rows)
     ]
 
 
@@ -459,23 +458,24 @@ def relaxation_figure(
     """
     if not populations:
         raise InputError("A figure of a relaxation needs at least one population.")
-    rows = [PopulationRow.from_mapping({**population_row(one), "round": 0}) for one in populations]
+    records = [PopulationRecord.of(one) for one in populations]
+    rows = [PopulationRow(one.population, 0, one) for one in records]
     return run_figure(rows, pressure_target_GPa=pressure)
 
 
 def relaxation_table(populations: Sequence[Population]) -> Table:
     """Return one line for each population of a relaxation."""
     return Table(
-        "Relaxation", tuple(_line(population_row(one)) for one in populations), _TABLE_COLUMNS
+        "Relaxation", tuple(_line(PopulationRecord.of(one)) for one in populations), _TABLE_COLUMNS
     )
 
 
-def _line(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _line(row: PopulationRecord) -> tuple[str, ...]:
     return (
-        str(row["population"]),
-        pm(row["free_energy"], row["free_energy_stderr"], 5),
-        pm(row["pressure_GPa"], row["pressure_stderr_GPa"], 3, sign=True),
-        f"{row['volume']:.4f}",
-        pm(row["gradient_THz"], row["gradient_stderr_THz"], 3),
-        row["reason"],
+        str(row.population),
+        pm(row.free_energy, row.free_energy_stderr, 5),
+        pm(row.pressure_GPa, row.pressure_stderr_GPa, 3, sign=True),
+        f"{row.volume:.4f}",
+        pm(row.gradient_THz, row.gradient_stderr_THz, 3),
+        row.reason,
     )

@@ -88,7 +88,7 @@ def verdict_of(data: ReportData) -> Verdict:
         return Verdict(
             "NOT CHECKED", "No check against the reference was made; trust no digit yet.", False
         )
-    last = data.certificates[-1]
+    last = data.certificates[-1].record
     if last.holds:
         sentence = (
             f"On {last.n_labels} fresh labels of the reference that no fit has seen, every shift "
@@ -263,11 +263,11 @@ def _write_verdict(flow: Flow, data: ReportData) -> None:
     inner.paragraph(verdict.title, size=17.0, weight="bold", colour=colour)
     inner.skip(1.5)
     sentence = with_minus(verdict.sentence)
-    if data.certificates and data.certificates[-1].holds and not verdict.good:
+    if data.certificates and data.certificates[-1].record.holds and not verdict.good:
         sentence += " The shifts are those of the last check, which passed."
     inner.paragraph(shorten(sentence, inner.width, 8.8, n_lines=5), size=8.8)
     if data.certificates:
-        row = data.certificates[-1]
+        row = data.certificates[-1].record
         axes = add_axes_mm(flow.figure, 142.0, top + 3.0, 46.0, height - 9.5)
         draw_gauge(axes, row)
         step = (height - 9.5) / len(SHIFTS)

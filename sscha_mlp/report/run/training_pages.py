@@ -1,6 +1,5 @@
 """The pages of how a run began and what it learned: the start, the labels and the models."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -21,8 +20,8 @@ from sscha_mlp.report.page.layout import (
 )
 from sscha_mlp.report.page.style import BLUE, GREY, MARGIN, ORANGE, PALE, SKY, TEXT_WIDTH
 from sscha_mlp.report.phonons.figures import draw_phonons
-from sscha_mlp.report.run.data import ReportData
-from sscha_mlp.run_files.records import FitRow, LabelRow, OriginRow, StartRow
+from sscha_mlp.report.run.data import FitRow, LabelRow, ReportData
+from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 
 _USES: Final = (("train", BLUE), ("test", SKY), ("check", ORANGE), ("failed", PALE))
 _CAPTION: Final = 7.8
@@ -40,7 +39,7 @@ _BATCHES: Final = {
     "extra": "the state of a failed check",
     "rare": "what the model knew least of there (the others of these are drawn at random)",
 }
-"""Words in the names of batches of labels, and what they mean."""
+"""Where batches of labels are drawn, and what that means."""
 
 _LEFT: Final = 13.0
 _PANEL: Final = 44.0
@@ -77,14 +76,16 @@ def start_pages(data: ReportData) -> list[Figure]:
     return [page]
 
 
-def _start_text(start: StartRow, origin: OriginRow | None, settings: Mapping[str, Any]) -> str:
+def _start_text(
+    start: StartRecord, origin: OriginRecord | None, settings: Mapping[str, Any]
+) -> str:
     if origin is not None:
-        model = "its model and " if origin.has_model else ""
+        model = "its model and " if origin.fit is not None else ""
         return (
             f"This run starts from the finished run in {origin.path}: {model}"
-            f"{origin.n_labels} labels of it ({origin.train} to fit on, {origin.test} to validate "
-            "with) were taken over, and its last state, in the supercell of this run, is what the "
-            "relaxation begins with. The harmonic frequencies come from that run as well. "
+            f"{origin.n_labels} labels of it ({origin.n_train} to fit on, {origin.test} to "
+            "validate with) were taken over, and its last state, in the supercell of this run, is "
+            "what the relaxation begins with. The harmonic frequencies come from that run as well. "
             f"{_calls_of_the_start(start)}"
         )
     return (
@@ -93,7 +94,7 @@ def _start_text(start: StartRow, origin: OriginRow | None, settings: Mapping[str
     )
 
 
-def _calls_of_the_start(start: StartRow) -> str:
+def _calls_of_the_start(start: StartRecord) -> str:
     if start.n_calls == 0:
         return "The start took no call of the reference."
     return f"The start took {start.n_calls} calls of the reference."
@@ -111,27 +112,31 @@ def _way(settings: Mapping[str, Any]) -> str:
     )
 
 
-def _start_facts(start: StartRow, data: ReportData) -> list[tuple[str, str]]:
-    changed = f"{start.modes_changed}, lowest {fixed(start.lowest, 3)} THz"
+def _start_facts(start: StartRecord, data: ReportData) -> list[tuple[str, str]]:
+    lowest, highest = (fixed(one, 3) for one in start.range_thz)
+    volume = fixed(start.volume_A3_per_atom, 4)
+    changed = f"{start.modes_changed}, lowest {lowest} THz"
     rows = [
         ("Space group", f"{start.space_group}, {start.n_operations} operations, kept throughout"),
-        ("Energy of the lattice at rest", f"{fixed(start.energy, 5)} eV/atom"),
-        ("Volume to begin with", f"{fixed(start.volume, 4)} Å³/atom{_expansion(start, data)}"),
+        ("Energy of the lattice at rest", f"{fixed(start.energy_eV_per_atom, 5)} eV/atom"),
+        (
+            "Volume to begin with",
+            f"{volume} Å³/atom{_expansion(start, data)}",
+        ),
         (
             "Harmonic frequencies",
-            f"{fixed(start.lowest, 3)} to {fixed(start.highest, 3)} THz, translations left out",
+            f"{lowest} to {highest} THz, translations left out",
         ),
     ]
     return [*rows, ("Modes made positive", changed)] if start.modes_changed else rows
 
 
-def _expansion(start: StartRow, data: ReportData) -> str:
+def _expansion(start: StartRecord, data: ReportData) -> str:
     final: Any = (data.result.get("volume_A3_per_atom") or {}).get("value")
-    if not is_number(final) or not start.volume > 0.0:
+    first = start.volume_A3_per_atom
+    if not is_number(final) or not first > 0.0:
         return ""
-    return (
-        f"; the last one is {fixed(100.0 * (final / start.volume - 1.0), 2, sign=True)} % from it"
-    )
+    return f"; the last one is {fixed(100.0 * (final / first - 1.0), 2, sign=True)} % from it"
 
 
 def _start_caption(data: ReportData) -> str:
@@ -160,7 +165,7 @@ def training_pages(data: ReportData) -> list[Figure]:
     flow.heading("Training: labels and models", size=13.0)
     if data.labels:
         _draw_batches(flow, data)
-    tested = [one for one in data.fits if one.errors]
+    tested = [one for one in data.fits if one.errors is not None]
     if len(tested) > 1:
         _draw_learning(flow, tested)
     if data.fits:
@@ -195,7 +200,8 @@ def _draw_batches(flow: Flow, data: ReportData) -> None:
 
 def _batch_text(rows: Sequence[LabelRow]) -> str:
     """Say where the batches were drawn that occur."""
-    words = {word for row in rows for word in re.findall("[a-z]+", row.origin)}
+    words = {row.batch.drawn for row in rows if row.batch is not None}
+    words |= {"rare" for row in rows if row.batch is not None and row.batch.rare}
     meant = "; ".join(f"{name}, {meaning}" for name, meaning in _BATCHES.items() if name in words)
     return f" Where they were drawn: {meant}." if meant else ""
 
@@ -240,8 +246,8 @@ def _draw_learning(flow: Flow, fits: Sequence[FitRow]) -> None:
 
 
 def _draw_curve(axes: Axes, fits: Sequence[FitRow], key: str, label: str) -> None:
-    values = [float(one.errors[key]) for one in fits]
-    axes.plot([one.n_train for one in fits], values, color=BLUE, marker="o", linewidth=0.9)
+    values = [float(getattr(one.errors, key)) for one in fits]
+    axes.plot([one.record.n_train for one in fits], values, color=BLUE, marker="o", linewidth=0.9)
     if max(values) > 5.0 * min(values) > 0.0:
         axes.set_yscale("log")
         axes.set_ylim(0.6 * min(values), 1.6 * max(values))
@@ -256,13 +262,13 @@ def _draw_curve(axes: Axes, fits: Sequence[FitRow], key: str, label: str) -> Non
 
 
 def _model_row(one: FitRow) -> list[str]:
-    errors: list[Any] = [one.errors.get(key) for key, _ in _ERRORS]
+    fit, errors = one.record, [getattr(one.errors, key, None) for key, _ in _ERRORS]
     return [
-        str(one.number),
-        str(one.n_train),
-        f"{one.choice or DASH}{', taken over' if one.taken_over else ''}",
+        str(fit.number),
+        str(fit.n_train),
+        f"{fit.choice or DASH}{', taken over' if one.taken_over else ''}",
         *(significant(value) for value in errors),
-        one.sha256[:16] or DASH,
+        fit.sha256[:16] or DASH,
     ]
 
 
