@@ -75,8 +75,7 @@ def main() -> None:
         report("5 meV/atom energy offset", certify(reference, offset, group))
     with TemporaryDirectory() as scratch:
         training = replace(settings.training, temperature=0.0, explore_configs=0)
-        budget = settings.training.n_start + settings.training.n_test
-        budget += settings.certificate.n_labels
+        budget = settings.least_labels
         cold = run(replace(settings, training=training, max_labels=budget), scratch)
         journal = (Path(scratch) / "journal.jsonl").read_text()
         print(f"\ntrained at 0 K, no budget to learn: {cold['stop_reason']}")

@@ -22,6 +22,7 @@ from sscha_mlp.run_files.observer import (
     watched_by,
 )
 from sscha_mlp.run_files.settings import RunSettings, read_toml
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.run_files.status import Standing, State
 from sscha_mlp.validation.certificate import Verdict
 
@@ -181,7 +182,7 @@ def test_a_run_that_is_stopped_among_its_labels_says_how_many_it_has(tmp_path, c
     second = Watcher(stop_stage="fit 0")
     with pytest.raises(KeyboardInterrupt):
         run(settings, place, observer=second)
-    assert second.told[0] == ("labels", 10, 14)
+    assert second.told[0] == ("labels", 8, 14)  # the first batch; two of the ten are strained
     third = Watcher(stop_stage="explore")
     with pytest.raises(KeyboardInterrupt):
         run(settings, place, observer=third)
@@ -247,7 +248,7 @@ def test_lines_are_in_the_log_once(tmp_path):
 
 @pytest.mark.parametrize(("spent", "more"), [(100, True), (84, False), (120, False)])
 def test_a_budget_that_is_left_but_too_small_is_explained(spent, more):
-    settings = RunSettings(300.0, max_labels=120)
+    settings = RunSettings(300.0, labels=LabelPolicy.FIXED, max_labels=120)
     text = stop_reason(
         SimpleNamespace(settings=settings),
         SimpleNamespace(left_domain=False, converged=True),

@@ -114,7 +114,7 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
     The cell stays where its check has failed.
     """
     settings = read_toml(write_settings(tmp_path, model="mtp", explore_configs=0))
-    settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt"}
+    settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt", "labels": "fixed"}
     settings["mtp"] = {"cutoff": 5.5, "level": 8}
     settings["certificate"] |= {"max_rounds": 1, "tolerances": {"pressure_gpa": 1.0e-3}}
     place = tmp_path / "run"
@@ -134,3 +134,18 @@ def test_a_model_that_does_not_know_the_volume_learns_in_strained_cells(tmp_path
     assert pressure["corrected"] > 1.0
     off = np.hypot(pressure["corrected"], pressure["stderr"]) / result["bulk_modulus_GPa"]
     assert volume["stderr"] == pytest.approx(volume["value"] * off)
+
+
+def test_by_need_the_first_labels_teach_the_volume(tmp_path):
+    """The same crystal: two of the first ten labels are in strained cells, and that is enough."""
+    settings = read_toml(write_settings(tmp_path, model="mtp", explore_configs=0))
+    settings |= {"structure": str(write_copper(tmp_path)), "reference": "emt"}
+    settings["mtp"] = {"cutoff": 5.5, "level": 8}
+    place = tmp_path / "run"
+    result = run(RunSettings.from_mapping(settings), place)
+    log = (place / "log.txt").read_text()
+    assert "labels: 10 to train, 2 of them in strained cells and 4 to test" in log
+    assert "does not know the volume" not in log
+    rows = Journal(place / "journal.jsonl").steps("labels/")
+    assert rows[1][0] == "labels/train-strained" and rows[1][1]["n_labels"] == 2
+    assert result["bulk_modulus_GPa"] == pytest.approx(134.6, rel=0.5)

@@ -1,15 +1,20 @@
 """What a first user meets after the first run: tables on the screen, files for other programs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from phonon_crystals import CRYSTALS
 from sweeps import QuasiHarmonic, make_sweep
+from test_report import make_set
 
 import sscha_mlp as sm
 from sscha_mlp.cli.sweep import _lines, _thermal_lines
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.report.run.certificate_figures import worst_mode
+from sscha_mlp.report.run.relaxation_figures import distinct_lengths
+from sscha_mlp.report.validation.error_details import details_figure
 
 TEMPERATURES = [100.0, 300.0, 500.0, 700.0, 900.0]
 CRYSTAL = QuasiHarmonic()
@@ -64,3 +69,37 @@ def test_without_response_and_fit_there_is_no_table(rng):
     sweep = make_sweep(CRYSTAL, [300.0], [0.0], rng)
     bare = replace(sweep, points=tuple(replace(one, response=None) for one in sweep.points))
     assert list(_thermal_lines(bare)) == []
+
+
+def test_equal_lattice_vectors_are_one_curve():
+    steps = np.linspace(1.0, 1.1, 4)[:, None]
+    for lengths, names in (
+        ([3.8, 3.8, 3.8], ["|a| = |b| = |c|"]),
+        ([3.2, 3.2, 5.2], ["|a| = |b|", "|c|"]),
+        ([3.2, 4.2, 3.2], ["|a| = |c|", "|b|"]),
+        ([1.0, 2.0, 3.0], ["|a|", "|b|", "|c|"]),
+    ):
+        found = distinct_lengths(np.array(lengths) * steps)
+        assert [name for name, _ in found] == names
+
+
+@pytest.mark.parametrize(("n_elements", "n_panels"), [(1, 3), (2, 4)])
+def test_there_is_no_chart_of_one_bar(rng, n_elements, n_panels):
+    one = make_set(rng)
+    numbers = one.numbers if n_elements == 2 else np.full_like(one.numbers, 14)
+    assert len(details_figure([replace(one, numbers=numbers)]).axes) == n_panels
+
+
+def test_the_worst_mode_is_named():
+    entries = [
+        {"q": [0.0, 0.0, 0.0], "model": [0.0, 0.0, 0.0, 15.0], "corrected": [0.0, 0.0, 0.0, 15.06]},
+        {"q": [0.0, 0.0, 0.5], "model": [4.0, 12.0], "corrected": [3.97, 12.01]},
+    ]
+    tolerances = {"frequency_thz": 0.05, "frequency_relative": 0.01}
+    data = SimpleNamespace(
+        settings={"certificate": {"tolerances": tolerances}}, result={"frequencies_THz": entries}
+    )
+    said = worst_mode(data)
+    assert "mode 1 at q = (0 0 1/2), 4.000 THz" in said
+    assert "−0.0300 THz, where 0.050 THz" in said
+    assert worst_mode(SimpleNamespace(settings={}, result={})) == ""

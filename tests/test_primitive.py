@@ -11,6 +11,7 @@ from ase.calculators.emt import EMT
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
+from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.loop import open_run
 from sscha_mlp.campaign.start import cell_size, make_start
 from sscha_mlp.cli.screen import LineObserver
@@ -18,7 +19,7 @@ from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
@@ -270,18 +271,15 @@ def test_the_cell_of_a_run_that_has_begun_is_read_from_its_state(conventional, t
     assert cell_size(asked, RunDirectory(tmp_path / "run")) == 1
 
 
-def test_a_slab_whose_cell_may_change_is_warned_of(tmp_path):
+def test_a_slab_whose_cell_may_change_is_refused_with_the_way_out(tmp_path):
     slab = fcc111("Cu", (1, 1, 2), a=3.6, vacuum=5.0)
     slab.pbc = True
     slab.write(tmp_path / "slab.vasp", format="vasp")
-    for cell, warned in (("variable", True), ("fixed-volume", True), ("fixed", False)):
-        asked = settings(
-            tmp_path / "slab.vasp", supercell=[1, 1, 1], cell=cell, start={"relax": False}
-        )
-        _, notes = started(asked, tmp_path / cell)
-        said = "slab.vasp has a layer of 10.0 Å without atoms along its lattice vector 3"
-        assert (said in notes) is warned, cell
-        assert ("--cell fixed" in notes) is warned, cell
+    for cell in ("variable", "fixed-volume"):
+        asked = settings(tmp_path / "slab.vasp", supercell=[2, 2, 1], cell=cell, reference="emt")
+        with pytest.raises(InputError, match=r"layer of 10\.0 Å.*--cell fixed --supercell N N 1"):
+            check_input(asked)
+    check_input(settings(tmp_path / "slab.vasp", supercell=[2, 2, 1], cell="fixed"))
 
 
 # --- what is shown ---------------------------------------------------------------------------

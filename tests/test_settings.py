@@ -119,7 +119,12 @@ def test_merging_puts_the_second_on_top_table_by_table():
         ({"training": {"explore_configs": 201}}, r"explore_configs = 201 must be even"),
         ({"training": {"explore_populations": 0}}, "explore_populations must be at least 1"),
         ({"training": {"alarm_ratio": 0}}, "alarm_ratio = 0.0 is not above 0"),
-        ({"certificate": {"n_labels": 7}}, "too few; give at least 8"),
+        ({"certificate": {"n_labels": 2}}, "too few; give at least 3"),
+        (
+            {"labels": "fixed", "certificate": {"n_labels": 7}},
+            'too few for labels = "fixed"; give at least 8',
+        ),
+        ({"labels": "few"}, "labels = 'few' must be one of: need, fixed"),
         ({"certificate": {"max_rounds": 0}}, "max_rounds must be at least 1"),
         (
             {"certificate": {"tolerances": {"pressure_gpa": 0}}},
@@ -142,13 +147,16 @@ def test_a_temperature_is_needed():
 
 
 def test_a_budget_below_one_round_is_refused_with_what_a_round_takes():
-    least = settings().least_labels
+    least = settings(labels="fixed").least_labels
     assert least == 24 + 12 + 36
-    assert settings(max_labels=least).max_labels == least
+    assert settings(labels="fixed", max_labels=least).max_labels == least
     with pytest.raises(
         ConfigError, match=r"71 is less than the 72 that one round takes: 24 to train"
     ):
-        settings(max_labels=least - 1)
+        settings(labels="fixed", max_labels=least - 1)
+    assert settings().least_labels == 8 + 0 + 4
+    with pytest.raises(ConfigError, match=r"11 is less than the 12 that one round takes: 8 to"):
+        settings(max_labels=11)
     small = {"training": {"n_start": 8, "n_test": 4}, "certificate": {"n_labels": 8}}
     assert settings(max_labels=20, **small).least_labels == 20
 
@@ -175,7 +183,7 @@ def test_execution_settings_may_differ_on_resume_and_nothing_else():
     old = settings().to_mapping()
     assert differences(old, settings(workers=7, label_time_limit=60).to_mapping()) == []
     changed = differences(old, settings(seed=1, training={"n_extra": 3}).to_mapping())
-    assert sorted(changed) == ["seed: 0 -> 1", "training.n_extra: 16 -> 3"]
+    assert sorted(changed) == ["seed: 0 -> 1", "training.n_extra: not set -> 3"]
     unset = differences(old, settings(training={"temperature": 100}).to_mapping())
     assert unset == ["training.temperature: not set -> 100.0"]
 
@@ -227,3 +235,31 @@ def test_two_runs_cannot_work_in_one_directory(run_directory):
                 pass
     with place.locked():  # free again
         pass
+
+
+def test_fixed_numbers_of_labels_are_spelled_out_as_earlier_versions_did():
+    mapping = settings(labels="fixed").to_mapping()
+    training, certificate = mapping["training"], mapping["certificate"]
+    assert (training["n_start"], training["n_test"], training["n_extra"]) == (24, 12, 16)
+    assert (certificate["n_labels"], certificate["max_rounds"]) == (36, 5)
+    assert "n_explored" not in training
+    assert settings(labels="fixed", model="gap").counts.n_explored == 48
+    assert settings(labels="fixed").counts.n_explored == 24
+
+
+def test_a_given_number_of_labels_is_kept_by_need():
+    counts = settings(training={"n_start": 10}, certificate={"n_labels": 9}).counts
+    assert (counts.n_start, counts.n_check, counts.n_reserve) == (10, 9, 9)
+
+
+def test_a_run_that_an_earlier_version_began_keeps_its_numbers(tmp_path):
+    """Its run.toml says nothing of need, and the same command goes on with it."""
+    place = RunDirectory(tmp_path)
+    place.prepare(settings(labels="fixed"))
+    text = place.settings_file.read_text()
+    assert 'labels = "fixed"\n' in text
+    place.settings_file.write_text(text.replace('labels = "fixed"\n', ""))
+    place.journal.write_text('{"key": "start"}\n')
+    assert place.prepare(settings()).labels == "fixed"
+    assert place.prepare(settings()).counts.n_check == 36
+    assert place.settings().counts.n_start == 24

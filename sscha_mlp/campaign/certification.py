@@ -1,7 +1,8 @@
 """The certificate of a run: fresh labels of the converged state, as many as it takes."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
@@ -11,14 +12,28 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import Ensemble
-from sscha_mlp.errors import ReferenceFailedError
+from sscha_mlp.errors import ReferenceFailedError, RelaxationError
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
+from sscha_mlp.validation.bounds import LEAST
 from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict, certify
+from sscha_mlp.validation.correction import correct, left_out
 
-_MAX_BATCHES = 3
+_MAX_BATCHES: Final = 3
+"""Of a check of a fixed number of labels."""
+
+_MAX_LOOKS: Final = 8
+"""At one check by need; batches grow, so that it is decided before."""
+
+_BATCH: Final = 2
+"""Smallest batch that is added in a check by need."""
+
+_SAME_CELL: Final = 1.0e-9
+"""Å"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +60,13 @@ def check_state(
     number: int,
     budget: int,
     state_name: str,
+    last_phase: str = "",
 ) -> Checked:
-    """Certify a converged state, drawing more labels while their noise alone decides.
+    """Certify a converged state, drawing more labels until it is decided.
+
+    A fixed number of labels is looked at, and more are drawn while their noise alone decides, at
+    most three times.  By need the first look is at a handful, and each batch makes another look
+    with the bounds of :mod:`sscha_mlp.validation.bounds`.
 
     Parameters
     ----------
@@ -58,13 +78,17 @@ def check_state(
         Labels that may be spent.
     state_name
         Name of the state in the run directory.
+    last_phase
+        Phase whose last ensemble led to the state; empty where there is none that can be corrected.
 
     Raises
     ------
     ReferenceFailedError
         If too few configurations could be labelled.
     """
-    wanted = min(context.settings.certificate.n_labels, budget)
+    plan = _Plan.of(context)
+    looks = _looks_before(context, number)
+    wanted = min(context.settings.counts.n_check, budget)
     batches: list[Batch] = []
     spent = 0
     seconds = 0.0
@@ -75,46 +99,82 @@ def check_state(
         begin_labels(context, text, [(name, wanted)])
         batches.append(label_batch(context, state, name, wanted))
         spent += wanted
-        if _too_few(batches) and budget - spent >= MIN_LABELS and len(batches) < _MAX_BATCHES:
-            wanted = MIN_LABELS
+        going = len(batches) < plan.max_batches
+        if _n_labels(batches) < plan.least and budget - spent >= plan.batch and going:
+            wanted = plan.batch
             continue
         begin = time.perf_counter()
-        certificate = _certify(context, state, potential, batches)
+        look = looks + len(batches) if plan.by_need else 0
+        reference, model = _both(context, state, potential, batches, least=plan.least)
+        tolerances = context.settings.certificate.tolerances
+        certificate = certify(reference, model, context.group, tolerances, look=look)
+        if plan.by_need:
+            delta = reference.minus(model)
+            certificate = _with_left_out(context, certificate, delta, last_phase)
         seconds += time.perf_counter() - begin
         context.observer.note(f"check {number}: {certificate.reason}")
-        wanted = min(_more_labels(certificate), budget - spent)
-        if wanted < MIN_LABELS or len(batches) == _MAX_BATCHES:
+        wanted = min(_more_labels(certificate, plan.batch), budget - spent)
+        if wanted < plan.batch or not going:
             break
     if not context.journal.has(CertificateRecord, number):
-        record = CertificateRecord.of(certificate, number=number, state=state_name)
+        record = CertificateRecord.of(
+            certificate, number=number, state=state_name, n_looks=len(batches)
+        )
         context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
 
 
-def _too_few(batches: list[Batch]) -> bool:
-    """Whether so many labels failed that the others make no certificate."""
-    return sum(len(batch.configurations) for batch in batches) < MIN_LABELS
+@dataclass(frozen=True)
+class _Plan:
+    """How a check goes on: by need, smallest batch, least labels, and most batches."""
+
+    by_need: bool
+    batch: int
+    least: int
+    max_batches: int
+
+    @classmethod
+    def of(cls, context: Context) -> "_Plan":
+        """Return that of a run."""
+        if context.settings.labels is LabelPolicy.NEED:
+            return cls(True, _BATCH, LEAST, _MAX_LOOKS)
+        return cls(False, MIN_LABELS, MIN_LABELS, _MAX_BATCHES)
 
 
-def _more_labels(certificate: Certificate) -> int:
+def _looks_before(context: Context, number: int) -> int:
+    """How often the checks before this one were looked at."""
+    return sum(one.n_looks for one in context.journal.all(CertificateRecord) if one.number < number)
+
+
+def _n_labels(batches: list[Batch]) -> int:
+    """How many labels there are, without those that failed."""
+    return sum(len(batch.configurations) for batch in batches)
+
+
+def _more_labels(certificate: Certificate, batch: int) -> int:
     """How many labels to add: enough to decide, at most as many as there are; 0 if decided."""
     if certificate.verdict is not Verdict.MORE_LABELS:
         return 0
     wanted = 1.1 * min(certificate.labels_wanted, 2.0 * certificate.n_labels)
-    return max(int(np.ceil(wanted)) - certificate.n_labels, MIN_LABELS)
+    return max(int(np.ceil(wanted)) - certificate.n_labels, batch)
 
 
-def _certify(
-    context: Context, state: DynamicalMatrix, potential: Potential, batches: list[Batch]
-) -> Certificate:
-    """Join the batches into one ensemble and compare the two potentials on it."""
+def _both(
+    context: Context,
+    state: DynamicalMatrix,
+    potential: Potential,
+    batches: list[Batch],
+    *,
+    least: int,
+) -> tuple[Samples, Samples]:
+    """Join the batches into one ensemble, and return reference and model on it."""
     displacements = np.concatenate([batch.ensemble.displacements for batch in batches])
-    if len(displacements) < MIN_LABELS:
+    if len(displacements) < least:
         reasons = [one.reason for batch in batches for one in batch.record.failures]
         raise ReferenceFailedError(
             f"Only {len(displacements)} configurations of the converged state could be labelled; a "
-            f"certificate needs {MIN_LABELS}. First failure: {next(iter(reasons), 'none')}"
+            f"certificate needs {least}. First failure: {next(iter(reasons), 'none')}"
         )
     gaussian = Gaussian(state, context.settings.temperature, context.settings.nuclei)
     ensemble = Ensemble(gaussian, displacements, False)
@@ -126,4 +186,27 @@ def _certify(
         np.concatenate([part.stresses for part in parts]),
     )
     model = evaluate_ensemble(ensemble, context.evaluator(potential, "model on the check set"))
-    return certify(reference, model, context.group, context.settings.certificate.tolerances)
+    return reference, model
+
+
+def _with_left_out(
+    context: Context, certificate: Certificate, delta: Samples, last_phase: str
+) -> Certificate:
+    """Return a certificate with what its correction leaves out.
+
+    Where there is no corrected state, the shifts themselves must be inside their tolerances.
+    """
+    uncorrected = replace(certificate, bounds=replace(certificate.bounds, reach=1.0))
+    if not last_phase:
+        return uncorrected
+    samples = load_samples(context.directory.samples(last_phase))
+    here, there = (one.ensemble.dynamical_matrix.crystal.cell for one in (delta, samples))
+    if np.abs(here - there).max() > _SAME_CELL:
+        return uncorrected
+    settings = context.settings.relaxation.minimiser
+    try:
+        corrected = correct(samples, certificate, context.group, settings)
+    except RelaxationError:
+        return uncorrected
+    rest = left_out(samples, delta, certificate, context.group, corrected)
+    return replace(certificate, left_out=rest)

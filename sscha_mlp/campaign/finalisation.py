@@ -92,7 +92,7 @@ def stop_reason(
         return (
             f"relaxed with the model, but not certified: {certificate.reason}; "
             f"{spent} of {context.settings.max_labels} labels and {checks} of "
-            f"{context.settings.certificate.max_rounds} rounds are used"
+            f"{context.settings.counts.max_rounds} rounds are used"
             f"{_too_few_left(context, spent)}"
         )
     if not final.converged:
@@ -105,7 +105,7 @@ def stop_reason(
 
 def _too_few_left(context: Context, spent: int) -> str:
     """Say what another round would take, where that is more than is left."""
-    needed, left = context.settings.certificate.n_labels, context.settings.max_labels - spent
+    needed, left = context.settings.counts.n_check, context.settings.max_labels - spent
     if left <= 0 or left >= needed:
         return ""
     return f": another round takes {needed} labels for its check alone, more than the {left} left"

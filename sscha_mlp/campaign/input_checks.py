@@ -1,18 +1,23 @@
 """What can be found wrong before anything is written or computed."""
 
 from pathlib import Path
+from typing import Final
 
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
-from sscha_mlp.errors import ConfigError
+from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import AUTO, RunSettings
+from sscha_mlp.scha.cell import CellMode
 
 BUNDLED = "silicon.cif"
+
+VACUUM: Final = 8.0
+"""A layer without atoms that is thicker than this (Å) is taken for vacuum."""
 
 
 def structure_file(settings: RunSettings) -> Path:
@@ -58,7 +63,29 @@ def check_input(settings: RunSettings) -> None:
     if settings.dyn and settings.masses:
         _check_masses_of_dyn(settings)
     if not settings.dyn:
-        reference.check_elements(read_input(settings).to_ase())
+        crystal = read_input(settings)
+        reference.check_elements(crystal.to_ase())
+        _check_slab(settings, crystal)
+
+
+def _check_slab(settings: RunSettings, crystal: Crystal) -> None:
+    """Refuse a slab in vacuum whose cell may change: nothing holds the thickness of the vacuum.
+
+    A run that has begun is not asked again.
+    """
+    gaps = crystal.widest_gaps()
+    along = int(gaps.argmax())
+    if settings.cell is CellMode.FIXED or gaps[along] <= VACUUM:
+        return
+    size = ["N", "N", "N"]
+    size[along] = "1"
+    raise InputError(
+        f"{structure_file(settings).name} has a layer of {gaps[along]:.1f} Å without atoms along "
+        f"its lattice vector {along + 1}: a slab or a molecule in vacuum. Its pressure and volume "
+        f"mean nothing, and a {settings.cell} cell would change the thickness of the vacuum. Relax "
+        "the in-plane lattice with your own code, then run at that lattice: --cell fixed "
+        f"--supercell {' '.join(size)}."
+    )
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:

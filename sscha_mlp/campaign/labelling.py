@@ -1,6 +1,6 @@
 """Labels for training, tests and checks: drawn, labelled, and put into the data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -148,6 +148,7 @@ def ask_together(
     batches: Sequence[tuple[str, int]],
     *,
     temperature: float | None = None,
+    strains: Mapping[str, float] | None = None,
 ) -> None:
     """Ask for the labels of several batches at once, where somebody computes them by hand.
 
@@ -157,6 +158,8 @@ def ask_together(
         As :func:`label_batch` takes them.
     batches
         Name and number of configurations of each.
+    strains
+        Strain of the batches that have one, by name.
 
     Raises
     ------
@@ -165,12 +168,11 @@ def ask_together(
     """
     if not is_offline(context.reference):
         return
-    frames = [
-        frame
-        for name, count in batches
-        if not context.journal.has(BatchRecord, name)
-        for frame in _draw(context, state, name, count, temperature=temperature).configurations()
-    ]
+    frames: list[Atoms] = []
+    for name, count in batches:
+        if not context.journal.has(BatchRecord, name):
+            ensemble = _draw(context, state, name, count, temperature=temperature)
+            frames += _frames(context, ensemble, name, (strains or {}).get(name, 0.0))
     if frames:
         context.label(frames, "labels by hand")
 

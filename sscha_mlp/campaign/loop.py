@@ -27,9 +27,10 @@ from sscha_mlp.campaign.finalisation import (
     missing_strain,
     stop_reason,
 )
+from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
-from sscha_mlp.campaign.labelling import Batch, ask_together, begin_labels, label_batch
+from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
@@ -50,6 +51,7 @@ from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
+from sscha_mlp.run_files.stage_settings import LabelCounts
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
@@ -174,9 +176,14 @@ class _Run:
         """Labels that may still be computed; failed ones count as spent."""
         return self.settings.max_labels - self.at.spent
 
+    @property
+    def counts(self) -> LabelCounts:
+        """How many labels each stage takes."""
+        return self.settings.counts
+
     def affordable(self, wanted: int) -> int:
         """How many of the labels wanted can be had while a certificate stays possible."""
-        return max(0, min(wanted, self.left - self.settings.certificate.n_labels))
+        return max(0, min(wanted, self.left - self.counts.n_reserve))
 
     # --- the loop -------------------------------------------------------------------------
 
@@ -187,7 +194,7 @@ class _Run:
         else:
             self.first_labels()
             self.explore()
-        for number in range(1, self.settings.certificate.max_rounds + 1):
+        for number in range(1, self.counts.max_rounds + 1):
             potential, relaxed = self.relax_and_learn(number)
             with potential:
                 if relaxed.left_domain and self.learn_where_it_failed(potential, relaxed, number):
@@ -201,11 +208,11 @@ class _Run:
 
     def relax_and_learn(self, number: int) -> tuple[Potential, Relaxed]:
         """Fit and relax; where a model with a sharp limit meets it, label, fit, and go on."""
-        for lesson in range(self.settings.training.max_lessons + 1):
+        for lesson in range(self.counts.max_lessons + 1):
             potential = self.fit()
             phase = f"round-{number}" if lesson == 0 else f"round-{number}.{lesson}"
             relaxed = self.relax(potential, phase)
-            last = lesson == self.settings.training.max_lessons
+            last = lesson == self.counts.max_lessons
             if last or not relaxed.left_domain or not self.take_lesson(potential, phase, relaxed):
                 return potential, relaxed
             potential.close()
@@ -218,14 +225,14 @@ class _Run:
         the volume, configurations in strained cells.
         """
         training, name = self.settings.training, f"train-{phase}"
-        count = self.affordable(training.n_extra)
+        count = self.affordable(self.counts.n_extra)
         if potential.uncertainty_limit is None or count < 1:
             return False
         if not relaxed.broke_down:
             text = f"labels: at most {count} to train, where the model does not know enough"
             begin_labels(self.context, text, [(name, 0)])  # how many is not known yet
             return self.add_chosen(name, count, potential, strict=True) > 0
-        count = min(count, max(training.explored_for(potential.kind), MIN_LABELS))
+        count = min(count, self.explored_for(potential, MIN_LABELS))
         text = f"labels: {count} to train, in strained cells: the model does not know the volume"
         begin_labels(self.context, text, [(name, count)])
         batch = label_batch(self.context, self.at.state, name, count, strain=training.strain)
@@ -233,10 +240,7 @@ class _Run:
 
     def can_go_on(self, number: int) -> bool:
         """Whether rounds and budget allow another fit with its own certificate."""
-        return (
-            number < self.settings.certificate.max_rounds
-            and self.left >= self.settings.certificate.n_labels
-        )
+        return number < self.counts.max_rounds and self.left >= self.counts.n_check
 
     def take_over(self) -> None:
         """Go on with the labels of another run, and with its model if there is one."""
@@ -251,30 +255,16 @@ class _Run:
 
     def first_labels(self) -> None:
         """Label the first training and the test set at the start state."""
-        training = self.settings.training
-        temperature = self.settings.training_temperature
-        batches = (("train-start", training.n_start), ("test-start", training.n_test))
-        begin_labels(
-            self.context,
-            f"labels: {training.n_start} to train and {training.n_test} to test, {temperature:g} K",
-            batches,
-        )
-        ask_together(self.context, self.at.state, batches, temperature=temperature)
-        for name, count in batches:
-            batch = label_batch(self.context, self.at.state, name, count, temperature=temperature)
-            self.at.spent += batch.n_spent
-            if name.startswith("train"):
-                self.at.dataset = self.at.dataset.with_train(batch.configurations)
-            else:
-                self.at.dataset = self.at.dataset.with_test(batch.configurations)
+        self.at.dataset, self.at.spent = label_first(self.context, self.at.state)
         self.write_dataset()
 
     def explore(self) -> None:
         """Relax briefly with the first model and label where it leads."""
         training = self.settings.training
-        if training.explore_configs == 0 or training.n_explored == 0 or self.affordable(1) < 1:
+        nowhere = training.explore_configs == 0 or self.counts.n_explored == 0
+        if nowhere or self.affordable(1) < 1:
             return
-        for lesson in range(training.max_lessons + 1):
+        for lesson in range(self.counts.max_lessons + 1):
             phase = "explore" if lesson == 0 else f"explore.{lesson}"
             with self.fit() as potential:
                 relaxed = run_relaxation(
@@ -287,10 +277,10 @@ class _Run:
                     reference_volume=self.start_volume,
                 )
                 self.at.state = relaxed.state
-                again = relaxed.left_domain and lesson < training.max_lessons
+                again = relaxed.left_domain and lesson < self.counts.max_lessons
                 if again and self.take_lesson(potential, phase, relaxed):
                     continue
-                count = self.affordable(training.explored_for(potential.kind))
+                count = self.affordable(self.explored_for(potential))
                 self.learn_there("train-explored", count, potential, relaxed)
                 return
 
@@ -301,15 +291,15 @@ class _Run:
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
         self.at.fits += 1
-        validate(
-            self.context,
-            potential,
-            self.at.dataset.test,
-            part="test",
-            number=number,
-            name=f"start, {self.at.dataset.test[0].temperature:g} K, model {number}",
-        )
+        test = self.at.dataset.test
+        if test:
+            name = f"start, {test[0].temperature:g} K, model {number}"
+            validate(self.context, potential, test, part="test", number=number, name=name)
         return potential
+
+    def explored_for(self, potential: Potential, least: int = 0) -> int:
+        """How many labels are taken where a relaxation with a model has led."""
+        return max(self.settings.counts_for(potential.kind).n_explored, least)
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""
@@ -348,9 +338,8 @@ class _Run:
 
     def learn_where_it_failed(self, potential: Potential, relaxed: Relaxed, number: int) -> bool:
         """Label the ensemble on which the model left its domain; False if the budget is spent."""
-        wanted = self.settings.training.explored_for(potential.kind)
-        count = self.affordable(max(wanted, MIN_LABELS))
-        if number >= self.settings.certificate.max_rounds or count < MIN_LABELS:
+        count = self.affordable(self.explored_for(potential, MIN_LABELS))
+        if number >= self.counts.max_rounds or count < MIN_LABELS:
             return False
         self.learn_there(f"train-left-{number}", count, potential, relaxed)
         return True
@@ -365,6 +354,7 @@ class _Run:
     def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""
         number = self.at.checks + 1
+        usable = relaxed.last is not None and not relaxed.left_domain
         checked = check_state(
             self.context,
             self.at.state,
@@ -372,6 +362,7 @@ class _Run:
             number=number,
             budget=self.left,
             state_name=relaxed.state_name,
+            last_phase=relaxed.last.phase if usable and relaxed.last else "",
         )
         self.at.checks += 1
         batches = self.context.journal.all(BatchRecord, f"check-{number}-")
@@ -393,7 +384,7 @@ class _Run:
         self.context.observer.note(
             f"training again with {len(checked.configurations)} labels of the check"
         )
-        count = self.affordable(self.settings.training.n_extra)
+        count = self.affordable(self.counts.n_extra)
         self.at.dataset = self.at.dataset.promote_check()
         if count:
             self.add_training(f"train-extra-{number}", count, potential)

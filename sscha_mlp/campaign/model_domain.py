@@ -5,15 +5,67 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
+from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.records.models import ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
+from sscha_mlp.scha.influence import influence
+from sscha_mlp.validation.certificate import CertificateTolerances
 
 _N_SAMPLED: Final = 24
+
+_PART: Final = 0.25
+"""Part of a tolerance that configurations beyond the limit may contribute to the answer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """Whether configurations beyond the limit of a model can decide the answer.
+
+    The model may be wrong there by all that they contribute.  Where that is a small part of every
+    tolerance, it does not matter.
+
+    Parameters
+    ----------
+    group
+        Space group of the run.
+    tolerances
+        Of the certificate.
+    """
+
+    group: SpaceGroup
+    tolerances: CertificateTolerances
+
+    def is_felt(self, drawn: Samples, beyond: NDArray[np.bool_]) -> bool:
+        """Whether the answer of a population rests on some of its configurations.
+
+        Parameters
+        ----------
+        drawn
+            Population with the model's values.
+        beyond
+            Configurations beyond the limit, shape (n_configs,).
+        """
+        if not beyond.any():
+            return False
+        if beyond.mean() > _PART:
+            return True
+        found, allowed = influence(drawn, beyond, self.group), self.tolerances
+        frequencies = drawn.ensemble.dynamical_matrix.frequencies_at_qpoints() / units.THZ
+        of_modes = np.maximum(allowed.frequency_thz, allowed.frequency_relative * frequencies)
+        parts = (
+            found.free_energy_mev / allowed.free_energy_mev,
+            found.stress_gpa / allowed.pressure_gpa,
+            float((found.frequencies_thz / of_modes).max()),
+        )
+        return max(parts) > _PART
 
 
 @dataclass(frozen=True)
@@ -31,12 +83,16 @@ class Alarm:
         What the uncertainty is called.
     compression
         What the reference says of a change of the volume; None where it is not known.
+    weight
+        Whether configurations beyond an absolute limit can decide the answer; None where a model is
+        stopped in any case.
     """
 
     limit: float | None
     fraction: float | None
     name: str
     compression: Compression | None = None
+    weight: Weight | None = None
 
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
@@ -52,9 +108,21 @@ class Alarm:
             quantile = 0.5
         return None if values is None else float(np.quantile(values, quantile))
 
-    def raised_by(self, value: float | None) -> bool:
-        """Whether the model is to be stopped."""
-        return self.limit is not None and value is not None and value > self.limit
+    def raised_by(self, value: float | None, drawn: Samples) -> bool:
+        """Whether the model is to be stopped.
+
+        Parameters
+        ----------
+        value
+            What :meth:`look` says of a population.
+        drawn
+            The population.
+        """
+        if self.limit is None or value is None or value <= self.limit:
+            return False
+        if self.weight is None or drawn.uncertainty is None:
+            return True
+        return self.weight.is_felt(drawn, drawn.uncertainty > self.limit)
 
     def wrong_modulus(self, value: float, volume: float) -> str:
         """Say that a bulk modulus of the model is not to be believed; empty if it may be.
@@ -113,7 +181,11 @@ def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm
     training, name = context.settings.training, potential.uncertainty_name
     known = compression_of(context.journal.get(StartRecord))
     if potential.uncertainty_limit is not None:
-        return Alarm(training.break_grade, training.break_fraction, name, known)
-    usual = context.journal.get(ValidationRecord, validation).median_uncertainty
+        weight = None
+        if context.settings.labels is LabelPolicy.NEED:
+            weight = Weight(context.group, context.settings.certificate.tolerances)
+        return Alarm(training.break_grade, training.break_fraction, name, known, weight)
+    found = context.journal.find(ValidationRecord, validation)
+    usual = None if found is None else found.median_uncertainty
     limit = None if usual is None else training.alarm_ratio * usual
     return Alarm(limit, None, name, known)

@@ -209,7 +209,7 @@ class _Watch:
             population.response.clamped_bulk_modulus / units.GPA,
             start.crystal.volume / start.crystal.n_atoms,
         )
-        left = self.alarm.raised_by(uncertainty) or bool(wrong_modulus)
+        left = self.alarm.raised_by(uncertainty, population.drawn) or bool(wrong_modulus)
         name = f"population-{self.phase}-{population.index}"
         left_volume = "volume has changed" in population.reason
         # Labels that teach the model belong where it began to fail, not where it led.

@@ -42,9 +42,6 @@ from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
 
-_VACUUM = 8.0
-"""A layer without atoms that is thicker than this (Å) is taken for vacuum."""
-
 
 @dataclass(frozen=True, eq=False)
 class Start:
@@ -259,12 +256,7 @@ def _as_given(context: Context) -> _Rest:
     given = read_input(settings)
     taken = _in_cell_of_run(settings, given)
     name = structure_file(settings).name
-    remarks = (
-        _about_symmetry(name, given),
-        _about_cell(name, given, taken),
-        _about_vacuum(name, taken, settings.cell),
-    )
-    for remark in remarks:
+    for remark in (_about_symmetry(name, given), _about_cell(name, given, taken)):
         if remark:
             context.observer.note(remark)
     crystal = symmetrise_structure(taken)
@@ -295,18 +287,6 @@ def _about_cell(name: str, given: Crystal, taken: Crystal) -> str:
     return (
         f"{holds}; the primitive cell of {atoms_name(taken.n_atoms)} is taken "
         "(start.primitive = false keeps the cell as it is)"
-    )
-
-
-def _about_vacuum(name: str, crystal: Crystal, cell: CellMode) -> str:
-    """Say where a crystal looks like a slab in vacuum while its cell may change."""
-    gaps = crystal.widest_gaps()
-    if cell is CellMode.FIXED or gaps.max() <= _VACUUM:
-        return ""
-    return (
-        f"{name} has a layer of {gaps.max():.1f} Å without atoms along its lattice vector "
-        f"{gaps.argmax() + 1}: if that is vacuum, a {cell} cell changes its thickness, which "
-        'means nothing; take --cell fixed (cell = "fixed") for a slab'
     )
 
 

@@ -144,6 +144,16 @@ Symmetrise = Annotated[
         rich_help_panel=TUNING,
     ),
 ]
+Labels = Annotated[
+    str | None,
+    Option(
+        "--labels",
+        metavar="need|fixed",
+        help="How many labels are taken: need, in small batches until the answer is known well "
+        "enough; fixed, the numbers of earlier versions. \\[default: need]",
+        rich_help_panel=TUNING,
+    ),
+]
 Engine = Annotated[
     str | None,
     Option(

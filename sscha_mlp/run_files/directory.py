@@ -11,6 +11,7 @@ from typing import Any
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class RunDirectory:
             If this is not a run directory.
         """
         stored = self._stored()
-        return _with_its_cell(stored, RunSettings.from_mapping(stored))
+        return _as_begun(stored, RunSettings.from_mapping(stored))
 
     def _stored(self) -> dict[str, Any]:
         """Read the settings file as it is."""
@@ -201,8 +202,8 @@ class RunDirectory:
             return settings
         # An earlier version may have written fewer settings: those are at their defaults.
         stored = self._stored()
-        settings = _with_its_cell(stored, settings)
-        before = _with_its_cell(stored, RunSettings.from_mapping(stored))
+        settings = _as_begun(stored, settings)
+        before = _as_begun(stored, RunSettings.from_mapping(stored))
         changed = differences(before.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
@@ -257,10 +258,10 @@ class RunDirectory:
             yield
 
 
-def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
-    """Return settings that keep the cell of a run which a version without that choice began.
+def _as_begun(stored: Mapping[str, Any], settings: RunSettings) -> RunSettings:
+    """Return settings that keep what a run did which a version without these choices began.
 
-    Those versions took every cell as it was.
+    Those versions took every cell as it was, and fixed numbers of labels.
 
     Parameters
     ----------
@@ -269,6 +270,8 @@ def _with_its_cell(stored: Mapping[str, Any], settings: RunSettings) -> RunSetti
     settings
         For that run.
     """
+    if "labels" not in stored:
+        settings = replace(settings, labels=LabelPolicy.FIXED)
     if "primitive" in stored.get("start", {}):
         return settings
     return replace(settings, start=replace(settings.start, primitive=False))

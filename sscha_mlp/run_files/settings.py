@@ -19,14 +19,18 @@ from sscha_mlp.errors import ConfigError, cause_of
 from sscha_mlp.parallel import ExecutorSettings
 from sscha_mlp.run_files.stage_settings import (
     CertificateSettings,
+    LabelCounts,
+    LabelPolicy,
     LoopSettings,
     StartSettings,
     TrainingSettings,
+    usual_counts,
 )
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.tables import Shown, Table
 from sscha_mlp.text_files import written_text
+from sscha_mlp.validation.certificate import MIN_LABELS
 
 EXECUTION: Final = (
     "workers",
@@ -77,6 +81,9 @@ class RunSettings(Shown):
         Configurations per population; even, at least 20.
     seed
         Decides everything random: the same seed gives the same numbers.
+    labels
+        What decides how many labels are taken: ``need``, in small batches until the answer is known
+        well enough, or ``fixed``, the numbers of earlier versions.
     max_labels
         Budget: training, test and check together, failed ones included; the start and labels that
         were taken over are not counted.
@@ -119,6 +126,7 @@ class RunSettings(Shown):
     model: str = "mtp"
     configs: int = 1000
     seed: int = 0
+    labels: LabelPolicy = LabelPolicy.NEED
     max_labels: int = 300
     cell: CellMode = CellMode.VARIABLE
     symmetry: str = "full"
@@ -166,12 +174,23 @@ class RunSettings(Shown):
                 "A run starts from a structure, from dyn files, or from a finished run. Give one "
                 "of --structure, --dyn and --from."
             )
-        least = self.least_labels
+        self._check_counts()
+
+    def _check_counts(self) -> None:
+        """Check the numbers of labels; what is fixed is spelled out, as earlier versions did."""
+        counts, least = self.counts, self.least_labels
+        if self.labels is LabelPolicy.FIXED:
+            self._spell_out(counts)
+            if counts.n_check < MIN_LABELS:
+                raise ConfigError(
+                    f"certificate.n_labels = {counts.n_check} is too few for labels = "
+                    f'"fixed"; give at least {MIN_LABELS}.'
+                )
         if self.max_labels < least:
-            first = f"{self.training.n_start} to train, {self.training.n_test} to test and "
+            first = f"{counts.n_start} to train, {counts.n_test} to test and "
             raise ConfigError(
                 f"max_labels = {self.max_labels} is less than the {least} that one round takes: "
-                f"{'' if self.origin else first}{self.certificate.n_labels} to check. Raise the "
+                f"{'' if self.origin else first}{counts.n_check} to check. Raise the "
                 "budget or lower these."
             )
 
@@ -185,6 +204,41 @@ class RunSettings(Shown):
             if self.dyn:
                 raise ConfigError("symmetrise is for a structure; dyn files keep their group.")
 
+    def _spell_out(self, counts: LabelCounts) -> None:
+        """Write the numbers of labels into the settings of the stages."""
+        names = ("n_start", "n_test", "n_extra", "max_lessons")
+        training = replace(self.training, **{name: getattr(counts, name) for name in names})
+        certificate = replace(
+            self.certificate, n_labels=counts.n_check, max_rounds=counts.max_rounds
+        )
+        object.__setattr__(self, "training", training)
+        object.__setattr__(self, "certificate", certificate)
+
+    @property
+    def counts(self) -> LabelCounts:
+        """How many labels each stage takes: what is given, else by policy and kind."""
+        return self.counts_for(self.model)
+
+    def counts_for(self, kind: str) -> LabelCounts:
+        """Return how many labels each stage takes with a kind of potential."""
+        usual, training = usual_counts(self.labels, kind), self.training
+        certificate = self.certificate
+
+        def given(value: int | None, default: int) -> int:
+            return default if value is None else value
+
+        n_check = given(certificate.n_labels, usual.n_check)
+        return LabelCounts(
+            n_start=given(training.n_start, usual.n_start),
+            n_test=given(training.n_test, usual.n_test),
+            n_explored=given(training.n_explored, usual.n_explored),
+            n_extra=given(training.n_extra, usual.n_extra),
+            n_check=n_check,
+            n_reserve=max(n_check, usual.n_reserve) if certificate.n_labels is None else n_check,
+            max_rounds=given(certificate.max_rounds, usual.max_rounds),
+            max_lessons=given(training.max_lessons, usual.max_lessons),
+        )
+
     def _check_nuclei(self) -> None:
         """Check how the nuclei move, and their masses."""
         object.__setattr__(self, "nuclei", as_nuclei(self.nuclei))
@@ -197,9 +251,8 @@ class RunSettings(Shown):
     @property
     def least_labels(self) -> int:
         """Labels without which no certificate is possible."""
-        if self.origin:
-            return self.certificate.n_labels
-        return self.training.n_start + self.training.n_test + self.certificate.n_labels
+        counts = self.counts
+        return counts.n_check + (0 if self.origin else counts.n_start + counts.n_test)
 
     @property
     def training_temperature(self) -> float:

@@ -1,6 +1,7 @@
 """Settings of the stages of a run: start, training, relaxation, certificate."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 import numpy as np
@@ -10,9 +11,60 @@ from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha.convergence import Tolerances
 from sscha_mlp.scha.minimiser import MinimiserSettings
-from sscha_mlp.validation.certificate import MIN_LABELS, CertificateTolerances
+from sscha_mlp.validation.bounds import LEAST
+from sscha_mlp.validation.certificate import CertificateTolerances
 
-_N_EXPLORED: Final = {"gap": 48, "mtp": 24}
+
+class LabelPolicy(StrEnum):
+    """What decides how many labels a run takes."""
+
+    NEED = "need"
+    FIXED = "fixed"
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """How many labels each stage takes.
+
+    Parameters
+    ----------
+    n_start, n_test, n_explored
+        To train on at the start, to test on, and to train on where an exploration leads.
+    n_extra
+        Chosen ones after a failed check, and the most of an active-learning step.
+    n_check
+        Of the first look of a check.
+    n_reserve
+        Kept back for a check.
+    max_rounds, max_lessons
+        Rounds of a run, and active-learning steps of a relaxation.
+    """
+
+    n_start: int
+    n_test: int
+    n_explored: int
+    n_extra: int
+    n_check: int
+    n_reserve: int
+    max_rounds: int
+    max_lessons: int
+
+
+_FIXED: Final = {
+    "gap": LabelCounts(24, 12, 48, 16, 36, 36, 5, 4),
+    "mtp": LabelCounts(24, 12, 24, 16, 36, 36, 5, 4),
+}
+_NEED: Final = {
+    "gap": LabelCounts(16, 6, 24, 8, 4, 12, 12, 4),
+    "mtp": LabelCounts(8, 0, 0, 4, 4, 12, 12, 8),
+}
+"""An MTP knows by its grade what it lacks; the uncertainty of a GAP has a scale by a test alone."""
+
+
+def usual_counts(policy: LabelPolicy, kind: str) -> LabelCounts:
+    """Return how many labels each stage takes where the settings do not say so."""
+    usual = _NEED if policy is LabelPolicy.NEED else _FIXED
+    return usual.get(kind, usual["gap"])
 
 
 @dataclass(frozen=True)
@@ -56,12 +108,13 @@ class TrainingSettings:
     temperature
         Temperature of the first ensemble, K; that of the run when left out.
     n_start
-        Training labels drawn at the start state; at least 4.
+        Training labels drawn at the start state; at least 4.  When one of these numbers is left
+        out, ``labels`` of the run and the kind of potential decide it.
     n_test
-        Test labels drawn at the start state, at least 4; no fit ever sees them.
+        Test labels drawn at the start state, at least 4, or 0 for none; no fit ever sees them.
     n_explored
-        Training labels drawn where a short relaxation with the first model leads; when left out, 48
-        for a GAP, and 24 for an MTP, which has learnt on the way.
+        Training labels drawn where a short relaxation with the first model leads; 0 leaves the
+        exploration out.
     n_extra
         Labels chosen from the ensemble after a failed certificate, beside those of the check; for
         an MTP also the most labels of one lesson.
@@ -87,10 +140,10 @@ class TrainingSettings:
     """
 
     temperature: float | None = None
-    n_start: int = 24
-    n_test: int = 12
+    n_start: int | None = None
+    n_test: int | None = None
     n_explored: int | None = None
-    n_extra: int = 16
+    n_extra: int | None = None
     strain: float = 0.015
     explore_configs: int = 200
     explore_populations: int = 5
@@ -98,15 +151,15 @@ class TrainingSettings:
     break_grade: float = 10.0
     break_fraction: float = 0.001
     save_grade: float = 2.0
-    max_lessons: int = 4
+    max_lessons: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         if self.temperature is not None:
             check_temperature(self.temperature)
-        for name in ("n_start", "n_test"):
-            if getattr(self, name) < 4:
-                raise ConfigError(f"training.{name} = {getattr(self, name)} is less than 4.")
+        for name, count in (("n_start", self.n_start), ("n_test", self.n_test or None)):
+            if count is not None and count < 4:
+                raise ConfigError(f"training.{name} = {count} is less than 4.")
         self._check_limits()
         counts = ("n_explored", "n_extra", "explore_configs", "explore_populations", "max_lessons")
         for name in counts:
@@ -119,12 +172,6 @@ class TrainingSettings:
                 "training.explore_populations must be at least 1; explore_configs = 0 leaves the "
                 "exploration out."
             )
-
-    def explored_for(self, kind: str) -> int:
-        """Return the number of labels after the exploration with a kind of potential."""
-        if self.n_explored is not None:
-            return self.n_explored
-        return _N_EXPLORED.get(kind, _N_EXPLORED["gap"])
 
     def _check_limits(self) -> None:
         """Check when a model is stopped."""
@@ -146,24 +193,26 @@ class CertificateSettings:
     Parameters
     ----------
     n_labels
-        Fresh labels of the first look, at least 8; more follow while noise alone decides.
+        Fresh labels of the first look, at least 3, and at least 8 where ``labels`` of the run is
+        fixed; more follow until it is decided.  ``labels`` decides it when left out.
     max_rounds
-        Rounds of training and relaxation before the run gives up.
+        Rounds of training and relaxation before the run gives up; ``labels`` decides it when left
+        out.
     tolerances
         What the reference may shift.
     """
 
-    n_labels: int = 36
-    max_rounds: int = 5
+    n_labels: int | None = None
+    max_rounds: int | None = None
     tolerances: CertificateTolerances = field(default_factory=CertificateTolerances)
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        if self.n_labels < MIN_LABELS:
+        if self.n_labels is not None and self.n_labels < LEAST:
             raise ConfigError(
-                f"certificate.n_labels = {self.n_labels} is too few; give at least {MIN_LABELS}."
+                f"certificate.n_labels = {self.n_labels} is too few; give at least {LEAST}."
             )
-        if self.max_rounds < 1:
+        if self.max_rounds is not None and self.max_rounds < 1:
             raise ConfigError("certificate.max_rounds must be at least 1.")
 
 

@@ -277,10 +277,24 @@ class Estimators(Shown):
         Shape (n_qpoints, n_bands), ``sqrt(eV/(amu Å²))``, aligned with ``frequencies_at_qpoints``;
         zero for the translations.
         """
+        return self.shift_by(self.change_at_q)
+
+    def shift_by(self, change_at_q: ComplexArray) -> FloatArray:
+        """First-order shift of each mode by a change of the force constants.
+
+        Parameters
+        ----------
+        change_at_q
+            On the half grid, shape (n_half, 3 n_primitive, 3 n_primitive), eV/Å².
+
+        Returns
+        -------
+        As :attr:`gradient`.
+        """
         modes = self.trial.dynamical_matrix.modes
         root = np.sqrt(self.group.supercell.primitive.masses3)
         vectors = modes.polarisations / root[:, None]
-        diagonal = np.einsum("qib,qib->qb", vectors.conj(), self.change_at_q @ vectors).real
+        diagonal = np.einsum("qib,qib->qb", vectors.conj(), change_at_q @ vectors).real
         return self.degenerate_modes.shift(diagonal)
 
     @cached_property

@@ -40,7 +40,7 @@ from sscha_mlp.scha.estimators import Samples, estimate_difference
 from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
 from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
 from sscha_mlp.tables import ShownContent, Table, few
-from sscha_mlp.validation.certificate import MIN_LABELS
+from sscha_mlp.validation.bounds import LEAST, student_widening
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
 
@@ -174,7 +174,7 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
     """First-order shift to the reference by the labels of the last check; None without them."""
     configurations = Dataset.read(study.place.dataset).check
     state = _checked_state(study, configurations)
-    if state is None or len(configurations) < MIN_LABELS:
+    if state is None or len(configurations) < LEAST:
         return None, 0
     gaussian = Gaussian(state, study.settings.temperature, study.settings.nuclei)
     ensemble = Ensemble(gaussian, _displacements(state, configurations), False)
@@ -186,7 +186,9 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
         np.array([one.stress for one in labels]),
     )
     difference = reference.minus(evaluate_ensemble(ensemble, study.evaluator))
-    return hessian.shift(estimate_difference(difference, study.group)), len(labels)
+    shift = hessian.shift(estimate_difference(difference, study.group))
+    wider = np.asarray(student_widening(len(labels)) * shift.stderr)
+    return Estimate(shift.value, wider), len(labels)
 
 
 def _checked_state(

@@ -29,13 +29,17 @@ from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.scha.estimators import Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
+from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at, student_widening
 
 MIN_LABELS: int = 8
-"""Fewer labels than this have no usable standard error."""
+"""Fewer labels than this have no usable plain standard error."""
 
 _SUSPECT: float = 1.5
 _FEW_MORE: float = 2.2
-"""More labels are preferred to a refit when they need at most this times those there are."""
+"""More labels are preferred to a refit when they need at most this times those there are ..."""
+
+_FEW: int = 16
+"""... or, in a check by need, when so many are enough in all."""
 
 _UNITS = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
 
@@ -82,26 +86,51 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Shift:
-    """Shift of one observable, its error and what is allowed, in the unit it is shown in."""
+    """Shift of one observable, its error and what is allowed, in the unit it is shown in.
+
+    Parameters
+    ----------
+    delta, stderr, tolerance
+        The shift, its standard error, and the tolerance.
+    left_out
+        Size of what the correction by this shift leaves out, of second order in it.
+    n_errors, reach
+        The shift and `n_errors` standard errors must be inside `reach` tolerances.
+    """
 
     delta: float
     stderr: float
     tolerance: float
+    left_out: float = 0.0
+    n_errors: float = FIXED.n_errors
+    reach: float = FIXED.reach
+
+    @property
+    def allowed(self) -> float:
+        """Largest size of the shift itself."""
+        return self.reach * self.tolerance
+
+    @property
+    def error(self) -> float:
+        """Half-width of the corrected value: two standard errors, and what is left out."""
+        return 2 * self.stderr + self.left_out
 
     @property
     def passed(self) -> bool:
-        """Whether ``|delta| + 2 stderr`` is inside the tolerance."""
-        return abs(self.delta) + 2 * self.stderr <= self.tolerance
+        """Whether the shift is surely inside what is allowed, and the answer in its tolerance."""
+        inside = abs(self.delta) + self.n_errors * self.stderr <= self.allowed
+        return inside and self.error <= self.tolerance
 
     @property
     def biased(self) -> bool:
-        """Whether the shift alone is outside, two standard errors granted."""
-        return abs(self.delta) - 2 * self.stderr > self.tolerance
+        """Whether the shift alone is outside, its standard errors granted."""
+        outside = abs(self.delta) - self.n_errors * self.stderr > self.allowed
+        return outside or self.left_out > self.tolerance
 
     @property
     def suspect(self) -> bool:
         """Whether it is outside and noise alone hardly explains it: a fit is the better buy."""
-        return abs(self.delta) > max(self.tolerance, _SUSPECT * self.stderr)
+        return abs(self.delta) > max(self.allowed, _SUSPECT * self.stderr)
 
     @property
     def noisy(self) -> bool:
@@ -111,8 +140,30 @@ class Shift:
     @property
     def labels_factor(self) -> float:
         """How many times the labels would bring the error inside, were the shift to stay."""
-        room = self.tolerance - abs(self.delta)
-        return float("inf") if room <= 0 else (2 * self.stderr / room) ** 2
+        room = self.allowed - abs(self.delta)
+        left = self.tolerance - self.left_out
+        if min(room, left) <= 0:
+            return float("inf")
+        return max(self.n_errors * self.stderr / room, 2 * self.stderr / left) ** 2
+
+
+@dataclass(frozen=True, eq=False)
+class LeftOut:
+    """Size of what a first-order correction leaves out.
+
+    Parameters
+    ----------
+    free_energy
+        eV per supercell.
+    stress
+        Shape (3, 3), eV/Å³.
+    frequencies
+        Shape (n_qpoints, n_bands), internal unit.
+    """
+
+    free_energy: float
+    stress: FloatArray
+    frequencies: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +194,10 @@ class Certificate(Shown):
         Part of the sum of all squared force errors that the worst configuration has.
     tolerances
         What is allowed.
+    bounds
+        How well the shifts must be known.
+    left_out
+        What the correction leaves out; None where it is not asked for.
     """
 
     n_labels: int
@@ -156,15 +211,19 @@ class Certificate(Shown):
     scaled_positions: FloatArray
     largest_share: float
     tolerances: CertificateTolerances
+    bounds: Bounds = FIXED
+    left_out: LeftOut | None = None
 
     @property
     def free_energy_shift(self) -> Shift:
         """Shift of the free energy, meV/atom."""
         factor = 1.0e3 / self.n_atoms
-        return Shift(
-            factor * float(self.free_energy.value),
-            factor * float(self.free_energy.stderr),
+        found, left_out = self.free_energy, self.left_out
+        return self._shift(
+            factor * float(found.value),
+            factor * float(found.stderr),
             self.tolerances.free_energy_mev,
+            0.0 if left_out is None else factor * left_out.free_energy,
         )
 
     @property
@@ -176,14 +235,13 @@ class Certificate(Shown):
     @property
     def stress_shift(self) -> Shift:
         """Worst of the pressure and the components of the stress, GPa."""
-        pressure = self.pressure
-        values = np.append(np.abs(self.stress.value).ravel(), np.abs(pressure.value))
-        errors = np.append(self.stress.stderr.ravel(), pressure.stderr)
-        worst = int(np.argmax(values + 2 * errors))
-        value = float(pressure.value) if worst == 9 else float(self.stress.value.ravel()[worst])
-        return Shift(
-            value / units.GPA, float(errors[worst]) / units.GPA, self.tolerances.pressure_gpa
-        )
+        pressure, left_out = self.pressure, np.zeros((3, 3))
+        if self.left_out is not None:
+            left_out = self.left_out.stress
+        values = np.append(self.stress.value.ravel(), pressure.value) / units.GPA
+        errors = np.append(self.stress.stderr.ravel(), pressure.stderr) / units.GPA
+        rests = np.append(left_out.ravel(), np.trace(left_out) / 3) / units.GPA
+        return self._worst(values, errors, np.full(10, self.tolerances.pressure_gpa), rests)
 
     @property
     def frequency_shift(self) -> Shift:
@@ -194,8 +252,25 @@ class Certificate(Shown):
             self.tolerances.frequency_thz,
             self.tolerances.frequency_relative * np.abs(self.model_frequencies.ravel()) / units.THZ,
         )
-        worst = int(np.argmax((np.abs(value) + 2 * error) / allowed))
-        return Shift(float(value[worst]), float(error[worst]), float(allowed[worst]))
+        rest = np.zeros_like(value)
+        if self.left_out is not None:
+            rest = self.left_out.frequencies.ravel() / units.THZ
+        return self._worst(value, error, allowed, rest)
+
+    def _worst(
+        self, values: FloatArray, errors: FloatArray, allowed: FloatArray, rests: FloatArray
+    ) -> Shift:
+        """Return the shift that is farthest out, or comes closest to it."""
+        shift = (np.abs(values) + self.bounds.n_errors * errors) / (self.bounds.reach * allowed)
+        answer = (2 * errors + rests) / allowed
+        worst = int(np.argmax(np.maximum(shift, answer)))
+        one = (float(each[worst]) for each in (values, errors, allowed, rests))
+        return self._shift(*one)
+
+    def _shift(self, delta: float, stderr: float, tolerance: float, left_out: float) -> Shift:
+        """Return a shift under the bounds of this certificate."""
+        bounds = self.bounds
+        return Shift(delta, stderr, tolerance, left_out, bounds.n_errors, bounds.reach)
 
     @property
     def shifts(self) -> dict[str, Shift]:
@@ -214,20 +289,27 @@ class Certificate(Shown):
             return Verdict.PASSED
         if any(shift.biased or shift.suspect for shift in shifts):
             return Verdict.RETRAIN
+        few = _FEW_MORE * self.n_labels
+        if self.bounds.by_need:
+            return Verdict.MORE_LABELS if self.labels_wanted <= max(few, _FEW) else Verdict.RETRAIN
         noisy = any(shift.noisy for shift in shifts) and self.largest_share < _RARE
-        if noisy or self.labels_wanted <= _FEW_MORE * self.n_labels:
-            return Verdict.MORE_LABELS
-        return Verdict.RETRAIN
+        return Verdict.MORE_LABELS if noisy or self.labels_wanted <= few else Verdict.RETRAIN
 
     @property
     def labels_wanted(self) -> float:
         """Labels with which it would pass, were the shifts to stay as they are."""
-        return self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
+        wanted = self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
+        if not self.bounds.by_need or not LEAST < wanted < np.inf:
+            return wanted
+        narrower = student_widening(int(np.ceil(wanted))) / student_widening(self.n_labels)
+        return max(wanted * narrower**2, self.n_labels + 1.0)
 
     @property
     def reason(self) -> str:
         """The verdict in words."""
         if self.verdict is Verdict.PASSED:
+            if self.bounds.by_need:
+                return f"{self.n_labels} unseen labels hold the corrected answer in its tolerances"
             return f"every shift is inside its tolerance on {self.n_labels} unseen labels"
         outside = [
             f"{name} {shift.delta:+.3f} ± {shift.stderr:.3f} {_UNITS[name]} "
@@ -264,6 +346,8 @@ def certify(
     model: Samples,
     group: SpaceGroup,
     tolerances: CertificateTolerances | None = None,
+    *,
+    look: int = 0,
 ) -> Certificate:
     """Compare reference and model on one ensemble of the converged state.
 
@@ -276,36 +360,48 @@ def certify(
         Space group of the state.
     tolerances
         What is allowed.
+    look
+        Which look of a check by need this is, from 1 (:mod:`sscha_mlp.validation.bounds`); 0 for a
+        check of a fixed number of labels.
 
     Raises
     ------
     InputError
-        If the two are not of the same ensemble, or there are fewer than eight configurations.
+        If the two are not of the same ensemble, or there are fewer than eight configurations, three
+        in a check by need.
     """
     if reference.ensemble is not model.ensemble:
         raise InputError("Reference and model values must be of one and the same ensemble.")
     ensemble = reference.ensemble
     n_labels = ensemble.n_configs
-    if n_labels < MIN_LABELS:
+    least = LEAST if look else MIN_LABELS
+    if n_labels < least:
         raise InputError(
-            f"A certificate on {n_labels} labels has no usable error; give at least {MIN_LABELS}."
+            f"A certificate on {n_labels} labels has no usable error; give at least {least}."
         )
     delta = reference.minus(model)
     shifts = estimate_difference(delta, group)
     state = ensemble.dynamical_matrix
+    bounds = bounds_at(look, n_labels) if look else FIXED
     return Certificate(
         n_labels=n_labels,
-        free_energy=shifts.free_energy,
-        stress=shifts.stress,
-        centroid_forces=shifts.centroid_forces,
+        free_energy=_widened(shifts.free_energy, bounds),
+        stress=_widened(shifts.stress, bounds),
+        centroid_forces=_widened(shifts.centroid_forces, bounds),
         force_constants=shifts.force_constant_change,
-        frequencies=shifts.frequency_shifts,
+        frequencies=_widened(shifts.frequency_shifts, bounds),
         n_atoms=state.supercell.n_atoms,
         model_frequencies=state.frequencies_at_qpoints(),
         scaled_positions=state.crystal.scaled_positions,
         largest_share=_largest_share(delta),
         tolerances=tolerances or CertificateTolerances(),
+        bounds=bounds,
     )
+
+
+def _widened(estimate: Estimate, bounds: Bounds) -> Estimate:
+    """Return an estimate with its standard error as wide as few labels ask for."""
+    return Estimate(estimate.value, np.asarray(bounds.widening * estimate.stderr))
 
 
 def _largest_share(delta: Samples) -> float:

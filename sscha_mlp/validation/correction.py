@@ -19,9 +19,9 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.scha import minimiser
-from sscha_mlp.scha.estimators import Samples, displacement_stress
+from sscha_mlp.scha.estimators import Estimators, Samples, displacement_stress, estimate
 from sscha_mlp.scha.minimiser import Minimise, MinimiserSettings
-from sscha_mlp.validation.certificate import Certificate
+from sscha_mlp.validation.certificate import Certificate, LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +77,45 @@ def correct(
             stress.value + certificate.stress.value,
             np.hypot(stress.stderr, certificate.stress.stderr),
         ),
+    )
+
+
+def left_out(
+    samples: Samples,
+    delta: Samples,
+    certificate: Certificate,
+    group: SpaceGroup,
+    corrected: Corrected,
+) -> LeftOut:
+    """Return the size of what the correction leaves out, of second order in the difference.
+
+    The certificate measures the differences at the model's state, and the corrected minimum lies
+    elsewhere.  Importance weights carry the same labels there: what their averages change by is
+    missing in the corrected frequencies and stress.  The free energy that is reported is that of
+    the model's state, above the minimum by what the minimisation with the differences gains.
+
+    Parameters
+    ----------
+    samples
+        Last ensemble of the relaxation with the model's values.
+    delta
+        Reference minus model on the labels of the check.
+    certificate
+        What follows from `delta` at the state that it was drawn from.
+    group
+        Space group of the state.
+    corrected
+        Minimum with the differences added, in the cell of `delta`.
+    """
+    before = delta.ensemble.gaussian
+    after = before.at(corrected.dynamical_matrix)
+    here, there = (Estimators(delta, one, group, of_difference=True) for one in (before, after))
+    shifted = add_difference(samples, certificate)
+    first, last = (estimate(shifted, group, trial=one).free_energy.value for one in (before, after))
+    return LeftOut(
+        abs(float(first - last)),
+        np.abs(there.stress.value - here.stress.value),
+        np.abs(here.shift_by(there.change_at_q - here.change_at_q)),
     )
 
 

@@ -35,6 +35,8 @@ _STEP: Final = TEXT_WIDTH - _PANEL
 _HEIGHT: Final = 43.0
 _ROW: Final = 13.5
 _MOST_NAMED: Final = 5
+_SAME_LENGTH: Final = 1.0e-6
+"""Lengths that differ by less, relatively, at every population are one."""
 _MOST_MARKED: Final = 30
 _COMPONENTS: Final = (
     ("xx", 0, 0),
@@ -257,20 +259,20 @@ def draw_volume(axes: Axes, progress: Progress) -> None:
 
 
 def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
-    """Draw the lengths of the primitive lattice vectors; equal ones lie on each other."""
+    """Draw the lengths of the primitive lattice vectors; equal ones as one curve."""
     styles = ("-", "--", ":")
     if all(row.record.cell_lengths_A is not None for row in progress.rows):
         lengths = np.array([row.record.cell_lengths_A for row in progress.rows])
-        for index, name in enumerate("abc"):
+        for index, (names, values) in enumerate(distinct_lengths(lengths)):
             axes.plot(
                 progress.ends,
-                lengths[:, index],
+                values,
                 color=CYCLE[index],
                 linestyle=styles[index],
                 marker=("o", "s", "^")[index],
                 markersize=(4.6, 3.2, 2.0)[index],
                 linewidth=0.9,
-                label=f"|{name}|",
+                label=names,
             )
         _legend(axes)
         axes.margins(y=0.25)
@@ -278,6 +280,30 @@ def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
         _nothing(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _frame(axes, progress, "Lattice vectors (Å)")
+
+
+def distinct_lengths(lengths: FloatArray) -> list[tuple[str, FloatArray]]:
+    """Return the curves of lattice vectors, those that are equal throughout as one.
+
+    Parameters
+    ----------
+    lengths
+        Of the lattice vectors at the end of each population, shape (n_populations, 3), Å.
+
+    Returns
+    -------
+    Names, such as ``|a| = |b|``, and values, shape (n_populations,).
+    """
+    found: list[tuple[str, FloatArray]] = []
+    for index, name in enumerate("abc"):
+        values = lengths[:, index]
+        for place, (names, other) in enumerate(found):
+            if np.allclose(values, other, rtol=_SAME_LENGTH, atol=0.0):
+                found[place] = (f"{names} = |{name}|", other)
+                break
+        else:
+            found.append((f"|{name}|", values))
+    return found
 
 
 def draw_pressure(axes: Axes, progress: Progress, *, target: float | None = None) -> None:

@@ -33,6 +33,8 @@ class CertificateRecord(Record):
     state
         Name of the state that its configurations were drawn from, below ``states/``; empty where
         an older version did not say.
+    n_looks
+        How often it was looked at while its labels came in.
     delta_pressure_GPa, delta_pressure_stderr_GPa
         Shift of the pressure.
     delta_stress_GPa
@@ -54,6 +56,7 @@ class CertificateRecord(Record):
     verdict: str = ""
     reason: str = ""
     state: str = ""
+    n_looks: int = 1
     delta_pressure_GPa: float | None = None
     delta_pressure_stderr_GPa: float | None = None
     delta_stress_GPa: FloatArray | None = None
@@ -64,7 +67,7 @@ class CertificateRecord(Record):
 
     @classmethod
     def of(
-        cls, certificate: Certificate, *, number: int = 1, state: str = ""
+        cls, certificate: Certificate, *, number: int = 1, state: str = "", n_looks: int = 1
     ) -> "CertificateRecord":
         """Return the record of a certificate, in the units in which it is shown.
 
@@ -74,6 +77,8 @@ class CertificateRecord(Record):
             Of the check.
         state
             Name of the state that was checked.
+        n_looks
+            How often it was looked at.
         """
         pressure, forces = certificate.pressure, certificate.centroid_forces
         return cls(
@@ -86,6 +91,7 @@ class CertificateRecord(Record):
             verdict=certificate.verdict.value,
             reason=certificate.reason,
             state=state,
+            n_looks=n_looks,
             delta_pressure_GPa=float(pressure.value) / units.GPA,
             delta_pressure_stderr_GPa=float(pressure.stderr) / units.GPA,
             delta_stress_GPa=np.asarray(certificate.stress.value / units.GPA),
