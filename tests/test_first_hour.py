@@ -12,8 +12,8 @@ from test_report import make_set
 import sscha_mlp as sm
 from sscha_mlp.cli.sweep import _lines, _thermal_lines
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.report.run.cell_lengths import distinct_lengths
 from sscha_mlp.report.run.certificate_figures import worst_mode
-from sscha_mlp.report.run.relaxation_figures import distinct_lengths
 from sscha_mlp.report.validation.error_details import details_figure
 
 TEMPERATURES = [100.0, 300.0, 500.0, 700.0, 900.0]
