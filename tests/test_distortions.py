@@ -20,6 +20,7 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.properties.distortions import distortions, isotropy_directions
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.studies.follow import find_candidates, following_settings, statement
 
@@ -155,7 +156,7 @@ def unstable_run(cells, tmp_path):
     hessian, _ = unstable_along(cells, polar(cells))
     save_state(place.state("hessian"), hessian)
     settings = RunSettings(temperature=300.0, supercell=(2, 2, 2), seed=7)
-    return FinishedRun(place, settings, {"space_group": "Pm-3m"})
+    return FinishedRun(place, settings, Result(space_group="Pm-3m"))
 
 
 def test_the_energy_of_the_model_decides_which_distortion_is_deepest(cells, unstable_run):

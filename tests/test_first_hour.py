@@ -12,9 +12,10 @@ from test_report import make_set
 import sscha_mlp as sm
 from sscha_mlp.cli.sweep import _lines, _thermal_lines
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.report.run.cell_lengths import distinct_lengths
 from sscha_mlp.report.run.certificate_figures import worst_mode
-from sscha_mlp.report.run.relaxation_figures import distinct_lengths
 from sscha_mlp.report.validation.error_details import details_figure
+from sscha_mlp.run_files.records.result import Frequencies
 
 TEMPERATURES = [100.0, 300.0, 500.0, 700.0, 900.0]
 CRYSTAL = QuasiHarmonic()
@@ -97,9 +98,10 @@ def test_the_worst_mode_is_named():
     ]
     tolerances = {"frequency_thz": 0.05, "frequency_relative": 0.01}
     data = SimpleNamespace(
-        settings={"certificate": {"tolerances": tolerances}}, result={"frequencies_THz": entries}
+        settings={"certificate": {"tolerances": tolerances}},
+        result=SimpleNamespace(frequencies_THz=[Frequencies.of(one) for one in entries]),
     )
     said = worst_mode(data)
     assert "mode 1 at q = (0 0 1/2), 4.000 THz" in said
     assert "−0.0300 THz, where 0.050 THz" in said
-    assert worst_mode(SimpleNamespace(settings={}, result={})) == ""
+    assert worst_mode(SimpleNamespace(settings={}, result=None)) == ""

@@ -15,6 +15,7 @@ from sscha_mlp.report.phonons.data import run_phonons
 from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.status import Standing, State
 
@@ -116,6 +117,14 @@ def test_a_half_way_one_goes_on(stored):
     new = sum(one["payload"]["n_labels"] for one in rows if one["step"].startswith("labels/"))
     assert n_stored(place.path) == paid + new
     finished = FinishedRun.read(stored / "finished").result
-    for name, allowed in (("volume_A3_per_atom", 0.2), ("free_energy_eV_per_atom", 5.0e-3)):
-        key = "value" if name.startswith("volume") else "corrected"
-        assert abs(result[name][key] - finished[name][key]) < allowed
+    now = Result.of(result)
+    assert abs(now.volume_A3_per_atom.value - finished.volume_A3_per_atom.value) < 0.2
+    energies = (one.free_energy_eV_per_atom.corrected for one in (now, finished))
+    assert abs(next(energies) - next(energies)) < 5.0e-3
+
+
+def test_a_result_is_written_as_it_was_read(stored):
+    path = stored / "finished" / "result.json"
+    content = json.loads(path.read_text())
+    assert Result.read(path).to_json() == content
+    assert Result.of({**content, "later": 1}).to_json() == {**content, "later": 1}

@@ -28,6 +28,7 @@ from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.report.compare.supercell_convergence import write_sizes
 from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.report.run.training_pages import start_pages
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.studies.supercell_convergence import enlarged_settings, size_rows
 
@@ -83,7 +84,7 @@ def test_report_and_status_tell_new_labels_from_those_taken_over(finished_run, c
     assert run_command(["status", str(directory / "run")]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert f"8 new of at most 40, {inherited} taken over; 0 calls for the start" in told
-    print_summary(directory / "run", result)
+    print_summary(directory / "run", Result.of(result))
     shown = capsys.readouterr().out
     assert "8 new, and 0 calls for the start" in shown
     assert f"{inherited} labels from" in shown

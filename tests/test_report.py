@@ -33,6 +33,7 @@ from sscha_mlp.report.validation.parity_page import draw_parity, split_sets, val
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.fields import read
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import Frequencies, Result
 from sscha_mlp.validation.certificate import Shift
 from sscha_mlp.validation.metrics import ValidationSet
 
@@ -148,7 +149,7 @@ def make_result(**changes):
         "versions": {"sscha-mlp": "0.1.0", "python-sscha": "1.6.2"},
         "seed": 7,
     }
-    return {**result, **changes}
+    return Result.of({**result, **changes})
 
 
 @pytest.fixture
@@ -245,7 +246,7 @@ def test_the_same_data_give_the_same_bytes(data, tmp_path):
 
 
 def test_a_report_of_nothing_says_so(tmp_path):
-    data = ReportData(name="killed early", result={})
+    data = ReportData(name="killed early", result=Result())
     written = write_report(data, tmp_path / "report.pdf")
 
     assert written == (tmp_path / "report.pdf",)
@@ -255,8 +256,8 @@ def test_a_report_of_nothing_says_so(tmp_path):
 
 def test_a_run_without_a_certificate_is_drawn(data, rng):
     entries = [
-        {"q": entry["q"], "model": entry["model"], "corrected": None, "stderr": None}
-        for entry in data.result["frequencies_THz"]
+        {"q": entry.q, "model": entry.model, "corrected": None, "stderr": None}
+        for entry in data.result.frequencies_THz
     ]
     nothing = {"model": -5.3, "correction": None, "corrected": None, "stderr": None}
     result = make_result(frequencies_THz=entries, free_energy_eV_per_atom=nothing)
@@ -435,7 +436,7 @@ def test_the_certificate_is_drawn_over_its_tolerance(data):
 
 
 def test_the_frequency_table_compares_with_what_is_known():
-    entries = make_result()["frequencies_THz"]
+    entries = make_result().frequencies_THz
     rows, breaks = frequency_figures.frequency_rows(entries, list(FREQUENCIES.values()))
 
     assert breaks == [2, 6]
@@ -470,12 +471,12 @@ def many_entries(n_points, n_modes):
     """Frequencies of many wave vectors, no two the same."""
     modes = np.arange(1.0, n_modes + 1.0)
     return [
-        {
-            "q": [0.0, 0.0, place / n_points],
-            "model": list(modes + place / 100.0),
-            "corrected": list(modes + place / 100.0),
-            "stderr": [0.01] * n_modes,
-        }
+        Frequencies(
+            q=(0.0, 0.0, place / n_points),
+            model=tuple(modes + place / 100.0),
+            corrected=tuple(modes + place / 100.0),
+            stderr=(0.01,) * n_modes,
+        )
         for place in range(n_points)
     ]
 
@@ -486,7 +487,7 @@ def test_many_wave_vectors_are_numbered_and_spread_over_figures(data):
     assert [start for start, _ in parts[1:]] == [stop for _, stop in parts[:-1]]
     assert all((stop - start) * 12 <= 96 for start, stop in parts)
 
-    many = ReportData(name="many", result=make_result(frequencies_THz=entries))
+    many = ReportData(name="many", result=replace(make_result(), frequencies_THz=tuple(entries)))
     shown = [
         tick.get_text()
         for page in report_pages(many)

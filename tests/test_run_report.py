@@ -17,6 +17,7 @@ from sscha_mlp.report.run.pdf import report_pages
 from sscha_mlp.report.run.summary_page import summary_page, verdict_of
 from sscha_mlp.run_files.conventional_cell import conventional_lattice
 from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.records.result import Frequencies, Measured, Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.validation.metrics import ValidationSet
 
@@ -41,7 +42,7 @@ def test_a_finished_run_is_told_from_its_files(finished_run):
     data = report_data(finished_run)
     result = json.loads((finished_run / "result.json").read_text())
 
-    assert data.result == result
+    assert data.result == Result.of(result)
     assert [row.number for row in data.populations] == list(range(1, result["populations"] + 1))
     refits = [row.refits for row in data.populations]
     assert refits == sorted(refits)
@@ -138,7 +139,7 @@ def test_an_unfinished_run_gives_what_there_is(copied_run, key):
 
     assert files[0].stat().st_size > 5_000
     assert verdict_of(data).title == "NOT FINISHED"
-    assert data.result["labels"]["total"] > 0
+    assert data.result.labels.total > 0
 
 
 def test_the_report_of_a_run_that_failed_says_why(copied_run):
@@ -216,19 +217,19 @@ def test_a_check_that_failed_counts_as_training(copied_run):
     ],
 )
 def test_the_conventional_lattice_is_quoted(cell, expected):
-    result = {
-        "cell_A": cell,
-        "scaled_positions": [[0.0, 0.0, 0.0]],
-        "symbols": ["Cu"],
-        "volume_A3_per_atom": {"value": 10.0, "stderr": 0.01},
-    }
-    ((_, text),) = conventional_lattice(result)
+    found = Result(
+        cell_A=cell,
+        scaled_positions=[[0.0, 0.0, 0.0]],
+        symbols=("Cu",),
+        volume_A3_per_atom=Measured(10.0, 0.01),
+    )
+    ((_, text),) = conventional_lattice(found)
     assert text == expected
-    assert conventional_lattice({}) == []
+    assert conventional_lattice(Result()) == []
 
 
 def test_frequencies_known_directly_are_shown_beside_those_of_the_run(tmp_path):
-    result = {"frequencies_THz": [{"q": [0.0, 0.0, 0.5], "model": [1.0, 2.0]}]}
+    result = Result(frequencies_THz=(Frequencies((0.0, 0.0, 0.5), (1.0, 2.0)),))
     direct = tmp_path / "direct.json"
     direct.write_text('{"frequencies_THz": [{"q": [0, 0, 0.5], "value": [1.1, 2.1]}]}')
     assert known_frequencies(direct, result) == [[1.1, 2.1]]

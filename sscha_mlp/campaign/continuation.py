@@ -112,11 +112,11 @@ def _copy(context: Context) -> OriginRecord:
         test=len(dataset.test),
         check=len(dataset.check),
     )
-    kind = str(origin.result["model"]["kind"])
+    kind = origin.result.model.kind or ""
     if context.settings.model in (kind, AUTO) and _same_settings(context.settings, origin, kind):
         _copy_directory(origin.model_directory, context.directory.model(0))
         fit, choice = origin.last(FitRecord), origin.last(ChoiceRecord)
-        sha256 = origin.result["model"]["sha256"]
+        sha256 = origin.result.model.sha256 or ""
         found = replace(
             found,
             fit=None if fit is None else replace(fit, number=0, sha256=sha256),

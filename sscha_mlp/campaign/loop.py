@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -49,6 +48,7 @@ from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.stage_settings import LabelCounts
@@ -94,7 +94,7 @@ def run(
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
-        return RunResult(result)
+        return RunResult(result.to_json())
 
 
 @contextmanager
@@ -187,7 +187,7 @@ class _Run:
 
     # --- the loop -------------------------------------------------------------------------
 
-    def go(self) -> dict[str, Any]:
+    def go(self) -> Result:
         """Run to the result."""
         if self.settings.origin:
             self.take_over()
@@ -447,7 +447,7 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> dict[str, Any]:
+    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
         A cell whose check has failed stays where it was checked: what a model that is not to be
@@ -483,6 +483,6 @@ class _Run:
             fits=self.at.fits,
         )
         export(self.context, end.best, end.model)
-        write_json_atomic(self.context.directory.result, result)
+        write_json_atomic(self.context.directory.result, result.to_json())
         self.context.observer.note(reason)
         return result

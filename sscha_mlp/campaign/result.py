@@ -1,6 +1,5 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,22 +9,28 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import Crystal, FloatArray
+from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.provenance import timings, versions
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.models import ChoiceRecord, ValidationRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import (
+    Corrected,
+    Frequencies,
+    LabelCounts,
+    Measured,
+    ModelUsed,
+    Result,
+    StartedFrom,
+)
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
+from sscha_mlp.validation import correction
 from sscha_mlp.validation.answer import frequency_entries
 from sscha_mlp.validation.certificate import Certificate
-from sscha_mlp.validation.correction import Corrected
-
-SCHEMA: Final = "sscha-mlp/result/1"
-
 
 LEFT_OUT: Final = (
     "second order in the difference between reference and model; sizes beyond this supercell; what "
@@ -54,7 +59,7 @@ class Ending:
     """
 
     state: DynamicalMatrix
-    corrected: Corrected | None
+    corrected: correction.Corrected | None
     strain: FloatArray
     last: PopulationRecord
     certificate: Certificate
@@ -80,7 +85,7 @@ def make_result(
     converged: bool,
     stop_reason: str,
     fits: int,
-) -> dict[str, Any]:
+) -> Result:
     """Assemble the result.
 
     Parameters
@@ -94,63 +99,49 @@ def make_result(
     fits
         Number of fits so far.
     """
-    settings, n_calls = context.settings, context.journal.get(StartRecord).n_calls
-    return {
-        "schema": SCHEMA,
-        "converged": converged,
-        "stop_reason": stop_reason,
-        "temperature_K": settings.temperature,
-        "nuclei": str(settings.nuclei),
-        "pressure_target_GPa": settings.pressure,
-        "supercell": list(settings.supercell),
-        **_crystal(context, final.best.crystal),
+    settings, journal = context.settings, context.journal
+    crystal, origin = final.best.crystal, journal.find(OriginRecord)
+    return Result(
+        converged=converged,
+        stop_reason=stop_reason,
+        temperature_K=settings.temperature,
+        nuclei=str(settings.nuclei),
+        pressure_target_GPa=settings.pressure,
+        supercell=settings.supercell,
+        n_atoms=crystal.n_atoms,
+        formula=crystal.to_ase().get_chemical_formula(),
+        space_group=context.group.international,
+        cell_A=crystal.cell.tolist(),
+        scaled_positions=crystal.scaled_positions.tolist(),
+        symbols=tuple(crystal.symbols),
+        masses_amu=crystal.masses.tolist(),
+        frequencies_THz=_frequencies(context, final),
+        validation=tuple(one.errors for one in journal.all(ValidationRecord)),
+        labels=_labels(context, dataset),
+        retrains=max(fits - 1, 0),
+        populations=len(journal.all(PopulationRecord)),
+        model=ModelUsed(
+            kind=potential.kind,
+            path=str(potential.path),
+            sha256=potential.sha256,
+            settings=dict(potential.settings),
+            choice=_choice(context),
+        ),
+        timings_s=timings(journal),
+        versions=versions(),
+        seed=settings.seed,
+        left_out=LEFT_OUT,
+        origin=None if origin is None else StartedFrom(origin.path, origin.generation),
         **_thermodynamics(context, final),
-        "frequencies_THz": _frequencies(context, final),
-        "validation": [one.errors for one in context.journal.all(ValidationRecord)],
-        "labels": {**dataset.counts, "start": n_calls, **_new(context)},
-        "retrains": max(fits - 1, 0),
-        "populations": len(context.journal.all(PopulationRecord)),
-        "model": {
-            "kind": potential.kind,
-            "path": str(potential.path),
-            "sha256": potential.sha256,
-            "settings": dict(potential.settings),
-            "choice": _choice(context),
-        },
-        "timings_s": timings(context.journal),
-        "versions": versions(),
-        "seed": settings.seed,
-        "left_out": LEFT_OUT,
-        **_origin(context),
-    }
+    )
 
 
-def _new(context: Context) -> dict[str, int]:
-    """Labels that this run asked for, where it began with those of another one."""
-    if not context.journal.has(OriginRecord):
-        return {}
-    return {"new": sum(one.n_spent for one in context.journal.all(BatchRecord))}
-
-
-def _origin(context: Context) -> dict[str, Any]:
-    """Where a run began that stands on another one."""
-    found = context.journal.find(OriginRecord)
-    if found is None:
-        return {}
-    return {"origin": {"path": found.path, "generation": found.generation}}
-
-
-def _crystal(context: Context, crystal: Crystal) -> dict[str, Any]:
-    """The relaxed structure."""
-    return {
-        "n_atoms": crystal.n_atoms,
-        "formula": crystal.to_ase().get_chemical_formula(),
-        "space_group": context.group.international,
-        "cell_A": crystal.cell.tolist(),
-        "scaled_positions": crystal.scaled_positions.tolist(),
-        "symbols": crystal.symbols,
-        "masses_amu": crystal.masses.tolist(),
-    }
+def _labels(context: Context, dataset: Dataset) -> LabelCounts:
+    """Labels in use, and those that a run that began with another one asked for itself."""
+    journal = context.journal
+    taken_over = journal.has(OriginRecord)
+    new = sum(one.n_spent for one in journal.all(BatchRecord)) if taken_over else None
+    return LabelCounts(**dataset.counts, start=journal.get(StartRecord).n_calls, new=new)
 
 
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
@@ -167,12 +158,9 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     n_atoms = final.state.crystal.n_atoms
     volume = final.model.crystal.volume / n_atoms
     change = volume - final.state.crystal.volume / n_atoms
-    work = (pressure["corrected"] - 0.5 * step) * units.GPA * change
+    work = (pressure.corrected - 0.5 * step) * units.GPA * change
     return {
-        "volume_A3_per_atom": {
-            "value": volume,
-            "stderr": _volume_error(context, volume, pressure, bulk),
-        },
+        "volume_A3_per_atom": Measured(volume, _volume_error(context, volume, pressure, bulk)),
         "free_energy_eV_per_atom": _with_correction(
             last.free_energy - work,
             last.free_energy_stderr,
@@ -184,16 +172,14 @@ def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
     }
 
 
-def _volume_error(
-    context: Context, volume: float, pressure: Mapping[str, float], bulk: float
-) -> float:
+def _volume_error(context: Context, volume: float, pressure: Corrected, bulk: float) -> float:
     """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
     known = compression_of(context.journal.get(StartRecord))
     modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
-    missing = pressure["corrected"] - context.settings.pressure
-    return float(volume * np.hypot(pressure["stderr"], missing) / modulus)
+    missing = pressure.corrected - context.settings.pressure
+    return float(volume * np.hypot(pressure.stderr, missing) / modulus)
 
 
 def _pressure_shift(final: Ending) -> float:
@@ -212,23 +198,23 @@ def _choice(context: Context) -> str:
 
 def _with_correction(
     value: float, stderr: float, correction: float, correction_stderr: float
-) -> dict[str, float]:
+) -> Corrected:
     """Model value, shift to the reference, their sum, and the standard error of the sum."""
-    return {
-        "model": value,
-        "model_stderr": stderr,
-        "correction": correction,
-        "correction_stderr": correction_stderr,
-        "corrected": value + correction,
-        "stderr": float(np.hypot(stderr, correction_stderr)),
-    }
+    return Corrected(
+        model=value,
+        model_stderr=stderr,
+        correction=correction,
+        correction_stderr=correction_stderr,
+        corrected=value + correction,
+        stderr=float(np.hypot(stderr, correction_stderr)),
+    )
 
 
-def _frequencies(context: Context, final: Ending) -> list[dict[str, Any]]:
+def _frequencies(context: Context, final: Ending) -> tuple[Frequencies, ...]:
     """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
     state, best, shifts = final.model, final.best, final.certificate
     if final.corrected is None:
         best = state.with_force_constants(state.force_constants + shifts.force_constants)
     sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
     stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
-    return frequency_entries(context.group, state, best, stderr)
+    return tuple(map(Frequencies.of, frequency_entries(context.group, state, best, stderr)))

@@ -9,6 +9,7 @@ from typer import Exit
 from sscha_mlp.cli.failures import FAILED, kept_in_log, say
 
 if TYPE_CHECKING:
+    from sscha_mlp.run_files.records.result import Result
     from sscha_mlp.run_files.settings import RunSettings
 
 
@@ -68,7 +69,7 @@ def default_run_directory(settings: "RunSettings") -> str:
 
 def run_to_result(
     settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
-) -> dict[str, Any]:
+) -> "Result":
     """Return the result of a finished run, or run to it and write the report."""
     from sscha_mlp.campaign.input_checks import check_input
     from sscha_mlp.cli.screen import make_observer, quiet_logging
@@ -89,10 +90,10 @@ def run_to_result(
         from sscha_mlp.campaign.start import cell_size
 
         observer.begin(settings, directory, cell_size(settings, place))
-        result = run(settings, directory, observer=observer)
+        run(settings, directory, observer=observer)
         observer.stage("report")
         write_report(directory)
-    return result
+    return place.read_result()
 
 
 def write_report(directory: Path) -> None:
@@ -102,7 +103,7 @@ def write_report(directory: Path) -> None:
     write_run_report(directory)
 
 
-def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
+def end(directory: Path, result: "Result", *, as_json: bool) -> None:
     """Show a result, and end with status 1 where it is not certified.
 
     Raises
@@ -114,9 +115,9 @@ def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
 
     with RunDirectory(directory).trusted():
         show(directory, result, as_json=as_json)
-    if not result["converged"]:
+    if not result.converged:
         say(
-            f"{result['stop_reason']}. The numbers in {directory / 'result.json'} are not "
+            f"{result.stop_reason}. The numbers in {directory / 'result.json'} are not "
             f"certified; relax --from {directory} goes on from them, with a larger budget or more "
             "configurations, in another --run-dir.",
             kind="not certified",
@@ -124,7 +125,7 @@ def end(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
         raise Exit(FAILED)
 
 
-def show(directory: Path, result: Mapping[str, Any], *, as_json: bool) -> None:
+def show(directory: Path, result: "Result", *, as_json: bool) -> None:
     """Print a result: the file itself, or a summary of it."""
     from sscha_mlp.cli.summary import print_summary
 

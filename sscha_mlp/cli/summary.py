@@ -1,8 +1,7 @@
 """The last screen of a run: the answer with its errors, what it is worth, what it cost."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from rich import box
@@ -10,21 +9,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from sscha_mlp.digits import duration, fixed, with_error
+from sscha_mlp.digits import duration
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import levels
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
-from sscha_mlp.report.run.data import labels_in_words, taken_over_labels
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
-from sscha_mlp.run_files.finished_run import new_labels
+from sscha_mlp.report.run.data import labels_in_words
+from sscha_mlp.run_files.answer import (
+    TRANSLATION_THZ,
+    AnswerRow,
+    corrected_row,
+    thermodynamic_rows,
+)
 from sscha_mlp.run_files.mode_levels import SAME_THZ
+from sscha_mlp.run_files.records.result import Corrected, Frequencies, Result
 
-_Row = tuple[str, dict[str, float]]
+_Row = tuple[str, Corrected]
 _WIDTH: Final = 80
 _MOST_MODES: Final = 24
 
 
-def print_summary(directory: Path, result: Mapping[str, Any]) -> None:
+def print_summary(directory: Path, result: Result) -> None:
     """Print the summary of a finished run on standard output."""
     console = Console()
     if not console.is_terminal:
@@ -32,8 +36,8 @@ def print_summary(directory: Path, result: Mapping[str, Any]) -> None:
     print_trimmed(console, _title(result))
     print_trimmed(console, _answer(result))
     console.print(_cost(directory, result), highlight=False, soft_wrap=True)
-    if result.get("left_out"):
-        print_trimmed(console, f"[dim]Not in the errors: {escape(result['left_out'])}.[/]")
+    if result.left_out:
+        print_trimmed(console, f"[dim]Not in the errors: {escape(result.left_out)}.[/]")
 
 
 def output_console() -> Console:
@@ -52,38 +56,31 @@ def print_trimmed(console: Console, content: Table | str) -> None:
     print("\n".join(line.rstrip() for line in caught.get().splitlines()))
 
 
-def _title(result: Mapping[str, Any]) -> str:
-    colour, word = ("green", "CERTIFIED") if result["converged"] else ("red", "NOT CERTIFIED")
-    cells = cells_name(result["supercell"], result.get("n_atoms"))
-    crystal = f"{reduced_formula(result.get('formula', ''))} {result.get('space_group', '')}"
-    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM)).remark
+def _title(result: Result) -> str:
+    colour, word = ("green", "CERTIFIED") if result.converged else ("red", "NOT CERTIFIED")
+    cells = cells_name(result.supercell or (), result.n_atoms)
+    crystal = f"{reduced_formula(result.formula or '')} {result.space_group or ''}"
+    nuclei = Nuclei(result.nuclei).remark
     return (
         f"\n[bold]{crystal}[/], {cells}, "
-        f"{result['temperature_K']:g} K{nuclei}, {result['pressure_target_GPa']:g} GPa: "
-        f"[bold {colour}]{word}[/]\n{escape(result['stop_reason'])}"
+        f"{result.temperature_K:g} K{nuclei}, {result.pressure_target_GPa:g} GPa: "
+        f"[bold {colour}]{word}[/]\n{escape(result.stop_reason)}"
     )
 
 
-def _answer(result: Mapping[str, Any]) -> Table:
+def _answer(result: Result) -> Table:
     """Return the table of the answer."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Quantity")
     for name in ("Model", "Correction", "Result ± standard error"):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, key in (
-        ("Free energy (eV/atom)", "free_energy_eV_per_atom"),
-        ("Pressure (GPa)", "pressure_GPa"),
-    ):
-        table.add_row(name, *_corrected(result[key]))
-    volume = result["volume_A3_per_atom"]
-    table.add_row("Volume (Å³/atom)", "", "", with_error(volume["value"], volume["stderr"]))
-    for name, text in conventional_lattice(result):
-        table.add_row(name, "", "", text)
+    for row in thermodynamic_rows(result):
+        _add(table, row)
     table.add_section()
-    rows = [row for entry in result["frequencies_THz"] for row in _modes(entry)]
+    rows = [row for entry in result.frequencies_THz for row in _modes(entry)]
     table.add_row("Frequencies (THz)" if rows else "")
     for name, value in _shown(rows):
-        table.add_row(name, *_corrected(value))
+        _add(table, corrected_row(name, value))
     if len(rows) > _MOST_MODES:
         table.add_row(f"  {len(rows) - _MOST_MODES} between these are in report.pdf")
     return table
@@ -93,44 +90,33 @@ def _shown(rows: list[_Row]) -> list[_Row]:
     """Return the modes that are shown: all, or the softest and the hardest of many."""
     if len(rows) <= _MOST_MODES:
         return rows
-    ordered = sorted(rows, key=lambda row: row[1]["corrected"])
+    ordered = sorted(rows, key=lambda row: row[1].corrected)
     half = _MOST_MODES // 2
     return [*ordered[:half], *ordered[-half:]]
 
 
-def _corrected(value: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return model value, correction and result, all with the decimals of the result."""
-    text = with_error(value["corrected"], value["stderr"])
-    decimals = len(text.partition(" ±")[0].partition(".")[2])
-    return (
-        fixed(value["model"], decimals),
-        fixed(value["correction"], decimals, sign=True),
-        text,
-    )
+def _add(table: Table, row: AnswerRow) -> None:
+    table.add_row(row.name, row.model, row.correction, row.result)
 
 
-def _modes(entry: Mapping[str, Any]) -> list[_Row]:
+def _modes(entry: Frequencies) -> list[_Row]:
     """Return the modes of one wave vector, degenerate ones once; translations are left out."""
-    columns = zip(entry["model"], entry["corrected"], entry["stderr"], strict=True)
-    moving = [row for row in columns if abs(row[0]) >= 1.0e-6]
+    moving = [mode for mode in entry.modes if abs(mode.model) >= TRANSLATION_THZ]
     rows: list[_Row] = []
-    for level in levels(np.array([model for model, _, _ in moving]), SAME_THZ):
-        model, corrected, stderr = moving[level.first]
-        shift = corrected - model
-        value = {"model": model, "correction": shift, "corrected": corrected, "stderr": stderr}
+    for level in levels(np.array([mode.model for mode in moving]), SAME_THZ):
         count = f" ×{level.degeneracy}" if level.degeneracy > 1 else ""
-        rows.append((f"  q = {q_name(entry['q'])}{count}", value))
+        rows.append((f"  q = {q_name(entry.q)}{count}", moving[level.first]))
     return rows
 
 
-def _cost(directory: Path, result: Mapping[str, Any]) -> str:
-    stored = Path(result["model"]["path"])
+def _cost(directory: Path, result: Result) -> str:
+    stored = Path(result.model.path or "")
     moved = directory / "models" / stored.name
     model = moved if moved.is_dir() else stored
     lines = [
         *_labels(result),
-        f"Refits      {result['retrains']}, populations {result['populations']}, "
-        f"time {duration(result['timings_s']['total'])}",
+        f"Refits      {result.retrains}, populations {result.populations}, "
+        f"time {duration(result.timings_s.get('total'))}",
         f"Report      {escape(str(directory / 'report.pdf'))}",
         f"Result      {escape(str(directory / 'result.json'))}",
         f"Matrices    {escape(str(directory / 'dyn' / 'final_dyn*'))}",
@@ -139,15 +125,13 @@ def _cost(directory: Path, result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _labels(result: Mapping[str, Any]) -> list[str]:
+def _labels(result: Result) -> list[str]:
     """Return what was paid for in labels, and what was taken over from another run."""
-    labels, origin = result["labels"], result.get("origin")
-    if not origin:
+    labels, origin = result.labels, result.origin
+    if origin is None:
         return [f"Labels      {labels_in_words(labels)}"]
-    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check"))
-    new, calls = new_labels(labels), labels.get("start", 0)
     return [
-        f"Labels      {new} new, and {calls} calls for the start",
-        f"Taken over  {taken_over_labels(labels)} labels from {escape(str(origin['path']))}",
-        f"In use      {labels['total']} ({uses})",
+        f"Labels      {labels.n_new} new, and {labels.start or 0} calls for the start",
+        f"Taken over  {labels.n_taken_over} labels from {escape(origin.path)}",
+        f"In use      {labels.total} ({labels.uses})",
     ]

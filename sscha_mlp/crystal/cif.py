@@ -26,6 +26,7 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.cif import CIFBlock, parse_cif
 
 from sscha_mlp.crystal.isotopes import ISOTOPES
+from sscha_mlp.crystal.structure import check_volume
 from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.errors import InputError, StructureError
 
@@ -105,6 +106,7 @@ def _crystal(block: CIFBlock, where: str) -> Atoms:
     wrong: list[str] = []
     for operations in _settings(block, cell, where):
         atoms = _expanded(cell, symbols, sites, operations)
+        check_volume(atoms, where)
         reason = _contradiction(block, atoms, operations)
         if reason:
             wrong.append(reason)

@@ -25,6 +25,12 @@ LONGEST: float = 1.0e5
 """Coordinates above this (Å) are mistakes, and a search for neighbours would not end."""
 
 
+SMALLEST_VOLUME: float = 0.2
+"""Volume of an atom (Å³) below which none can be: hydrogen at 500 GPa has 1.2."""
+
+THINNEST: float = 0.05
+"""Distance (Å) of lattice planes below which a cell is a mistake."""
+
 MASSES: tuple[float, float] = (1.0e-3, 1.0e5)
 """Masses (amu) outside these bounds are mistakes: the muon has 0.11, the heaviest nuclei 300."""
 
@@ -247,6 +253,30 @@ def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
                 f"for example {symbol}=28.9765."
             )
     return {symbol: float(mass) for symbol, mass in masses.items()}
+
+
+def check_volume(atoms: Atoms, where: str) -> None:
+    """Check that a cell is large enough for its atoms, before neighbours are searched in it.
+
+    Parameters
+    ----------
+    where
+        File and place in it, for the error.
+
+    Raises
+    ------
+    StructureError
+        If an atom has less than 0.2 Å³, or planes of the lattice are closer than 0.05 Å.
+    """
+    cell = atoms.cell.array
+    volume = float(abs(np.linalg.det(cell)))
+    areas = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    thinnest = volume / float(max(areas.max(), 1.0e-300))
+    if volume < SMALLEST_VOLUME * len(atoms) or thinnest < THINNEST:
+        raise StructureError(
+            f"{where} has a cell of {volume:.3g} Å³, {thinnest:.3g} Å thin, for {len(atoms)} "
+            "atoms, which overlap in it; correct its lengths, angles or unit."
+        )
 
 
 def _check_size_of(masses: FloatArray) -> None:

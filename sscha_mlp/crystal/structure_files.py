@@ -12,7 +12,12 @@ from ase import Atoms
 
 from sscha_mlp.crystal.cif import read_cif
 from sscha_mlp.crystal.isotopes import ISOTOPES
-from sscha_mlp.crystal.structure import SHORTEST_DISTANCE, Crystal, check_geometry
+from sscha_mlp.crystal.structure import (
+    SHORTEST_DISTANCE,
+    Crystal,
+    check_geometry,
+    check_volume,
+)
 from sscha_mlp.crystal.symmetry import looser_symmetry, symmetrise_structure
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.text_files import check_file
@@ -87,6 +92,7 @@ def read_structure(path: str | Path, *, symmetrise: float | None = None) -> Crys
             f"{path} has no periodic cell in three dimensions; SSCHA needs a bulk crystal."
         )
     check_occupancy(atoms, str(path))
+    check_volume(atoms, str(path))
     crystal = Crystal.from_ase(atoms)
     distance = crystal.shortest_distance()
     if distance < SHORTEST_DISTANCE:
@@ -195,6 +201,8 @@ def read_with_isotopes(path: Path, name: str, *, index: int | slice) -> Any:
         Whatever ASE's reader raises.
     """
     text = path.read_text(encoding="utf-8", errors="replace")
+    if name == "vasp":
+        _check_counts(text.splitlines())
     if not re.search(r"(?m)^[^\n=]*\b[DT]\b[^\n=]*$", text):
         return ase.io.read(path, index=index, format=name, do_not_split_by_at_sign=True)
     plain, masses = (_poscar if name == "vasp" else _xyz)(text)
@@ -206,6 +214,14 @@ def read_with_isotopes(path: Path, name: str, *, index: int | slice) -> Any:
         if changed:
             atoms.set_masses(own)
     return frames[index]
+
+
+def _check_counts(lines: list[str]) -> None:
+    """Refuse a POSCAR that counts more atoms than it has lines, before a reader makes them."""
+    for line in lines[5:7]:
+        counts = [int(word) for word in line.split() if word.isdecimal()]
+        if counts and sum(counts) > len(lines):
+            raise ValueError(f"it counts {sum(counts)} atoms and has {len(lines)} lines")
 
 
 def _poscar(text: str) -> tuple[str, list[dict[int, float]]]:

@@ -1,15 +1,13 @@
 """The lattice of a result as people quote it: the conventional cell, with its error."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import spglib
 
 from sscha_mlp.digits import fixed, with_error
+from sscha_mlp.run_files.records.result import Result
 
 
-def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
+def conventional_lattice(result: Result) -> list[tuple[str, str]]:
     """Return the lattice parameters of the conventional cell, each as a name and a text.
 
     The error of the volume decides that of the one parameter of a cubic lattice; other lattices
@@ -18,30 +16,29 @@ def conventional_lattice(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     Parameters
     ----------
     result
-        Mapping of result.json; nothing is returned if the structure is not in it.
+        Nothing is returned if the structure is not in it.
 
     Raises
     ------
     ValueError, TypeError
         If the structure in it is none.
     """
-    keys = ("cell_A", "scaled_positions", "symbols")
-    if any(result.get(key) is None for key in keys):
+    symbols = result.symbols
+    if symbols is None or result.cell_A is None or result.scaled_positions is None:
         return []
-    symbols = result["symbols"]
     kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(symbols), start=1)}
-    cell = np.asarray(result["cell_A"], dtype=np.float64).reshape(3, 3)
-    positions = np.asarray(result["scaled_positions"], dtype=np.float64).reshape(len(symbols), 3)
+    cell = np.asarray(result.cell_A, dtype=np.float64).reshape(3, 3)
+    positions = np.asarray(result.scaled_positions, dtype=np.float64)
     crystal = (cell, positions, [kinds[one] for one in symbols])
     dataset = spglib.get_symmetry_dataset(crystal, symprec=1.0e-4)
     if dataset is None:
         return []
     lengths = np.linalg.norm(dataset.std_lattice, axis=1)
     if dataset.number >= 195:
-        volume = result.get("volume_A3_per_atom") or {}
+        volume = result.volume_A3_per_atom
         stderr = None
-        if volume.get("value") and volume.get("stderr") is not None:
-            stderr = float(lengths[0]) * float(volume["stderr"]) / float(volume["value"]) / 3.0
+        if volume is not None:
+            stderr = float(lengths[0]) * volume.stderr / volume.value / 3.0
         return [("Lattice parameter a (Å)", with_error(float(lengths[0]), stderr, fallback=4))]
     text = ", ".join(fixed(float(length), 4) for length in lengths)
     return [("Lattice parameters a, b, c (Å)", text)]

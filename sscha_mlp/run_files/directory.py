@@ -1,7 +1,6 @@
 """The run directory: where each file of a run lies, and who may write there."""
 
 import fcntl
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any
 
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 
@@ -111,7 +111,7 @@ class RunDirectory:
         """What was said while it ran."""
         return self.path / "log.txt"
 
-    def read_result(self) -> dict[str, Any]:
+    def read_result(self) -> Result:
         """Read the result of a finished run.
 
         Raises
@@ -119,16 +119,7 @@ class RunDirectory:
         InputError
             If there is none, or it is damaged.
         """
-        try:
-            content: dict[str, Any] = json.loads(self.result.read_text(encoding="utf-8"))
-            if not isinstance(content["converged"], bool):
-                raise TypeError("converged is neither true nor false")  # noqa: TRY301
-        except (OSError, ValueError, LookupError, TypeError, RecursionError) as err:
-            raise InputError(
-                f"{self.result} cannot be read ({err}); remove it and run the same command again, "
-                "which writes it anew."
-            ) from err
-        return content
+        return Result.read(self.result)
 
     @contextmanager
     def trusted(self) -> Iterator[None]:

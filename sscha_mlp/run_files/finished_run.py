@@ -1,9 +1,8 @@
 """A finished run, read from its directory: what later work on it needs."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
@@ -12,20 +11,10 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.records.fields import Record
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 
 _R = TypeVar("_R", bound=Record)
-
-
-def new_labels(labels: Mapping[str, Any]) -> int:
-    """Return the labels that a run asked for itself, without those that it took over.
-
-    Parameters
-    ----------
-    labels
-        The entry of ``result.json``.
-    """
-    return int(labels.get("new", labels.get("total", 0)))
 
 
 @dataclass(frozen=True)
@@ -44,7 +33,7 @@ class FinishedRun:
 
     place: RunDirectory
     settings: RunSettings
-    result: Mapping[str, Any]
+    result: Result
 
     @classmethod
     def read(cls, directory: str | Path) -> "FinishedRun":
@@ -67,12 +56,12 @@ class FinishedRun:
     @property
     def generation(self) -> int:
         """How many runs it stands on: 0 where it began with a structure."""
-        return int(self.result.get("origin", {}).get("generation", 0))
+        return self.result.generation
 
     @property
     def model_directory(self) -> Path:
         """Where its last model is: in the run directory, be it moved since."""
-        stored = Path(self.result["model"]["path"])
+        stored = Path(self.result.model.path or "")
         moved = self.place.path / "models" / stored.name
         return moved if moved.is_dir() else stored
 

@@ -1,12 +1,13 @@
 """Levels: the frequencies of a result, degenerate modes once."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from sscha_mlp.properties.modes import levels
+from sscha_mlp.run_files.records.result import Frequencies, Result
 
 _SAME_Q: Final = 1.0e-6
 _TRANSLATION_THZ: Final = 1.0e-6
@@ -42,17 +43,15 @@ class Level:
         return {"q": list(self.q), "value": self.frequency, "stderr": self.stderr, "n": self.count}
 
 
-def levels_of(result: Mapping[str, Any]) -> tuple[Level, ...]:
-    """Return the corrected levels of a ``result.json``, translations left out."""
-    return tuple(one for entry in result["frequencies_THz"] for one in _levels(entry))
+def levels_of(result: Result) -> tuple[Level, ...]:
+    """Return the corrected levels of a result, translations left out."""
+    return tuple(one for entry in result.frequencies_THz for one in _levels(entry))
 
 
-def _levels(entry: Mapping[str, Any]) -> Iterator[Level]:
+def _levels(entry: Frequencies) -> Iterator[Level]:
     """Levels of one wave vector, ascending."""
-    q1, q2, q3 = (float(v) for v in entry["q"])
-    values = np.asarray(entry["corrected"], dtype=np.float64)
+    values, stderr = entry.values("corrected"), entry.values("stderr")
     for level in levels(values, SAME_THZ):
         frequency = float(values[level.first])
         if abs(frequency) > _TRANSLATION_THZ:
-            error = float(entry["stderr"][level.first])
-            yield Level((q1, q2, q3), frequency, error, level.degeneracy)
+            yield Level(entry.q, frequency, float(stderr[level.first]), level.degeneracy)

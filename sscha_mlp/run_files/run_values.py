@@ -1,7 +1,6 @@
 """What a finished run says about its temperature and pressure, per atom and with errors."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,9 +18,9 @@ from sscha_mlp.properties.einstein import einstein_temperatures
 from sscha_mlp.properties.modes import levels
 from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.finished_run import new_labels
 from sscha_mlp.run_files.json_fields import Value
 from sscha_mlp.run_files.mode_levels import SAME_THZ, Level, levels_of
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
 
@@ -110,39 +109,37 @@ def run_values(place: RunDirectory) -> RunValues:
             f"{place.path} was run with a cell that is {settings.cell}: a Gibbs free energy at a "
             "pressure needs one that is relaxed to it. Run it again without --cell."
         )
-    volume = Value(**result["volume_A3_per_atom"])
-    energy = result["free_energy_eV_per_atom"]
-    free_energy = Value(energy["corrected"], energy["stderr"])
-    pressure = float(result["pressure_target_GPa"])
+    temperature, pressure = result.temperature_K, result.pressure_target_GPa
+    volume = Value(result.volume.value, result.volume.stderr)
+    free_energy = Value(result.free_energy.corrected, result.free_energy.stderr)
     work = pressure * units.GPA * volume.value
     modes = _Modes.of(place, settings, result)
     lengths, angles = _conventional_cell(result, volume)
-    n1, n2, n3 = (int(v) for v in result["supercell"])
     return RunValues(
-        temperature=float(result["temperature_K"]),
+        temperature=temperature,
         pressure=pressure,
-        converged=result["converged"],
-        stop_reason=str(result["stop_reason"]),
+        converged=result.converged,
+        stop_reason=result.stop_reason,
         volume=volume,
         free_energy=free_energy,
         # The volume is where G is least: its error changes G in second order.
         gibbs=Value(free_energy.value + work, free_energy.stderr),
-        entropy=modes.entropy(float(result["temperature_K"])),
+        entropy=modes.entropy(temperature),
         cell_lengths=lengths,
         cell_angles=angles,
-        labels_new=new_labels(result["labels"]),
-        start_calls=int(result["labels"].get("start", 0)),
-        retrains=int(result["retrains"]),
+        labels_new=result.labels.n_new,
+        start_calls=result.labels.start or 0,
+        retrains=result.retrains or 0,
         soft_mode=_soft_mode(place),
         levels=levels_of(result),
-        formula=str(result["formula"]),
-        space_group=str(result["space_group"]),
-        n_atoms=int(result["n_atoms"]),
-        supercell=(n1, n2, n3),
+        formula=result.formula or "",
+        space_group=result.space_group or "",
+        n_atoms=result.n_atoms or 0,
+        supercell=settings.supercell,
         reference=settings.reference,
-        model=str(result["model"]["kind"]),
+        model=result.model.kind or "",
         nuclei=modes.nuclei,
-        seed=int(result["seed"]),
+        seed=settings.seed,
         einstein_temperatures=einstein_temperatures(modes.frequencies, weights=modes.weights),
     )
 
@@ -158,19 +155,19 @@ class _Modes:
     nuclei: str
 
     @classmethod
-    def of(cls, place: RunDirectory, settings: RunSettings, result: Mapping[str, Any]) -> "_Modes":
+    def of(cls, place: RunDirectory, settings: RunSettings, result: Result) -> "_Modes":
         state: DynamicalMatrix = load_state(place.state("final"))
         group = find_space_group(state.supercell).restricted(settings.symmetry)
         _, counts = np.unique(group.equivalent_qpoints(), return_counts=True)
-        entries = result["frequencies_THz"]
+        entries = result.frequencies_THz
         if len(entries) != len(counts):
             raise ValueError(f"{len(entries)} wave vectors, not {len(counts)}")
         return cls(
-            np.array([one["corrected"] for one in entries], dtype=np.float64),
-            np.array([one["stderr"] for one in entries], dtype=np.float64),
+            np.array([one.values("corrected") for one in entries]),
+            np.array([one.values("stderr") for one in entries]),
             counts.astype(np.float64),
             state.crystal.n_atoms,
-            str(result.get("nuclei", "quantum")),
+            result.nuclei,
         )
 
     def entropy(self, temperature: float) -> Value:
@@ -204,14 +201,14 @@ def _by_levels(frequencies: FloatArray, changes: FloatArray) -> float:
 
 
 def _conventional_cell(
-    result: Mapping[str, Any], volume: Value
+    result: Result, volume: Value
 ) -> tuple[tuple[Value, Value, Value], tuple[float, float, float]]:
     """Lengths and angles of the conventional cell; the cell itself where there is none."""
-    cell = np.asarray(result["cell_A"], dtype=np.float64)
-    kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(result["symbols"]), 1)}
-    numbers = [kinds[symbol] for symbol in result["symbols"]]
+    cell, symbols = np.asarray(result.cell_A, dtype=np.float64), result.symbols or ()
+    kinds = {symbol: number for number, symbol in enumerate(dict.fromkeys(symbols), 1)}
+    numbers = [kinds[symbol] for symbol in symbols]
     found = spglib.get_symmetry_dataset(
-        (cell, np.asarray(result["scaled_positions"]), numbers), symprec=_SYMMETRY
+        (cell, np.asarray(result.scaled_positions), numbers), symprec=_SYMMETRY
     )
     parameters = cell_to_cellpar(cell if found is None else found.std_lattice)
     share = volume.stderr / volume.value / 3.0

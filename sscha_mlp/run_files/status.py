@@ -206,8 +206,8 @@ class Standing:
             "run_directory": str(self.place.path),
             "state": states.get(self.state, str(self.state).partition(" ")[0]),
             "reason": self.reason or None,
-            "converged": None if result is None else result["converged"],
-            "stop_reason": None if result is None else result["stop_reason"],
+            "converged": None if result is None else result.converged,
+            "stop_reason": None if result is None else result.stop_reason,
             "origin": self.origin or None,
             "labels": self.labels,
             "labels_taken_over": self.labels_taken_over,
@@ -237,6 +237,6 @@ def _coming(place: RunDirectory, journal: Journal) -> Coming | None:
 def _state(place: RunDirectory, log: LogTail) -> tuple[State, str]:
     if place.result.is_file():
         result = place.read_result()
-        state = State.CERTIFIED if result["converged"] else State.NOT_CERTIFIED
-        return state, str(result["stop_reason"])
+        state = State.CERTIFIED if result.converged else State.NOT_CERTIFIED
+        return state, result.stop_reason
     return (State.WORKING, "") if place.is_locked() else log.ending

@@ -7,7 +7,7 @@ run has computed is not computed again, and a comparison that was killed goes on
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from ase import Atoms
@@ -40,6 +40,7 @@ from sscha_mlp.reference.index import State
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.observer import Observer
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.scha.cell import Evaluation
 from sscha_mlp.studies.compare_values import (
     Comparison,
@@ -166,7 +167,7 @@ def compare_run(
         return Comparison(
             title=_title(result, supercell),
             temperature=settings.temperature,
-            is_certified=result["converged"],
+            is_certified=result.converged,
             frequency_limit=(
                 settings.certificate.tolerances.frequency_thz,
                 settings.certificate.tolerances.frequency_relative,
@@ -188,9 +189,9 @@ def _structure(place: RunDirectory) -> Supercell:
         return load_state(harmonic if harmonic.is_file() else place.state("start")).supercell
 
 
-def _title(result: Mapping[str, Any], supercell: Supercell) -> str:
+def _title(result: Result, supercell: Supercell) -> str:
     formula = reduced_formula(supercell.primitive.to_ase().get_chemical_formula())
-    return f"{formula} {result.get('space_group', '')}, {cells_name(supercell.size)}"
+    return f"{formula} {result.space_group or ''}, {cells_name(supercell.size)}"
 
 
 # --- what is needed, and its values -----------------------------------------------------------
@@ -397,14 +398,14 @@ def _q(group: SpaceGroup, index: int) -> tuple[float, float, float]:
     return q1, q2, q3
 
 
-def _sscha(result: Mapping[str, Any], group: SpaceGroup) -> FrequencyComparison:
+def _sscha(result: Result, group: SpaceGroup) -> FrequencyComparison:
     """SSCHA frequencies of the result, the corrected ones for the reference."""
     stars, weights = _stars(group)
-    by_q = {tuple(np.round(one["q"], 8)): one for one in result["frequencies_THz"]}
+    by_q = {tuple(np.round(one.q, 8)): one for one in result.frequencies_THz}
     entries = []
     for q in stars:
         found = by_q[tuple(np.round(_q(group, q), 8))]
-        columns = (np.array(found[key]) for key in ("corrected", "model", "stderr"))
+        columns = (found.values(key) for key in ("corrected", "model", "stderr"))
         entries.append(FrequencyEntry(_q(group, q), *columns))
     return FrequencyComparison(tuple(entries), weights)
 

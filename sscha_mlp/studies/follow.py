@@ -7,7 +7,7 @@ energies are compared.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.distortions import Distortion, distortions
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.observer import Observer, watched_by
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.tables import ShownContent, Table
@@ -135,7 +136,7 @@ def follow_hessian(
     result = None
     if relax:
         settings = following_settings(parent, chosen, place / f"{chosen.name}.vasp")
-        result = run(settings, place / chosen.name, observer=observer)
+        result = Result.of(run(settings, place / chosen.name, observer=observer))
     content = _content(parent, candidates, result)
     write_json_atomic(parent.place.path / "follow.json", content)
     return FollowResult(content)
@@ -209,14 +210,14 @@ def _poscar(candidate: Candidate) -> str:
 
 
 def _content(
-    parent: FinishedRun, candidates: Sequence[Candidate], result: Mapping[str, Any] | None
+    parent: FinishedRun, candidates: Sequence[Candidate], result: Result | None
 ) -> dict[str, Any]:
     """What ``follow.json`` holds."""
     first = candidates[0].distortion
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "temperature_K": parent.settings.temperature,
-        "space_group": parent.result.get("space_group", ""),
+        "space_group": parent.result.space_group or "",
         "unstable_THz": first.frequency_thz,
         "modes": first.dimension,
         "candidates": [
@@ -241,30 +242,28 @@ def _content(
     return content
 
 
-def _comparison(
-    parent: FinishedRun, chosen: Candidate, result: Mapping[str, Any]
-) -> dict[str, Any]:
+def _comparison(parent: FinishedRun, chosen: Candidate, result: Result) -> dict[str, Any]:
     """Gibbs energies of the distorted and the undistorted crystal, and what they say."""
     difference = gibbs(result) - gibbs(parent.result)
-    stderr = float(np.hypot(_stderr(result), _stderr(parent.result)))
+    stderr = float(np.hypot(result.free_energy.stderr, parent.result.free_energy.stderr))
     path = parent.place.path / "follow" / chosen.name
     symbol, number = _group_of(load_state(path / "states" / "final.npz").crystal)
     back = number == _group_of(load_state(parent.place.state("final")).crystal)[1]
     return {
         "run": f"follow/{chosen.name}",
         "final_space_group": symbol,
-        "certified": bool(result["converged"]),
+        "certified": result.converged,
         "gibbs_difference_eV_per_atom": {"value": difference, "stderr": stderr},
         "returned": back,
         "statement": statement(
-            str(parent.result.get("space_group", "")),
+            parent.result.space_group or "",
             symbol,
             difference,
             stderr,
             temperature=parent.settings.temperature,
             back=back,
-            certified=bool(result["converged"]),
-            same_modes=_modes(result) == _modes(parent.result),
+            certified=result.converged,
+            same_modes=result.n_atoms_of_supercell == parent.result.n_atoms_of_supercell,
         ),
     }
 
@@ -317,20 +316,10 @@ def statement(
     return verdict
 
 
-def gibbs(result: Mapping[str, Any]) -> float:
+def gibbs(result: Result) -> float:
     """Return ``F + P V`` of a result at its target pressure, eV/atom."""
-    volume = result["volume_A3_per_atom"]["value"]
-    pressure = result["pressure_target_GPa"] * units.GPA
-    return float(result["free_energy_eV_per_atom"]["corrected"] + pressure * volume)
-
-
-def _stderr(result: Mapping[str, Any]) -> float:
-    return float(result["free_energy_eV_per_atom"]["stderr"])
-
-
-def _modes(result: Mapping[str, Any]) -> int:
-    """Number of atoms in the supercell: three times as many modes."""
-    return int(np.prod(result["supercell"])) * int(result["n_atoms"])
+    work = result.pressure_target_GPa * units.GPA * result.volume.value
+    return float(result.free_energy.corrected + work)
 
 
 def _group_of(crystal: Crystal) -> tuple[str, int]:

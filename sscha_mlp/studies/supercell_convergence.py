@@ -8,7 +8,7 @@ from typing import Any, Final
 from sscha_mlp.campaign.continuation import settings_from
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.run_files.finished_run import FinishedRun, new_labels
+from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.mode_levels import Level, levels_of
 from sscha_mlp.run_files.settings import RunSettings, merge
 from sscha_mlp.tables import Shown, Table
@@ -103,20 +103,18 @@ class SizeRow(Shown):
     def of(cls, run: FinishedRun) -> "SizeRow":
         """Return the row of a finished run."""
         result = run.result
-        n1, n2, n3 = (int(v) for v in result["supercell"])
-        volume, energy = result["volume_A3_per_atom"], result["free_energy_eV_per_atom"]
-        labels = result["labels"]
+        volume, energy = result.volume, result.free_energy
         return cls(
             str(run.place.path),
-            (n1, n2, n3),
-            n1 * n2 * n3 * int(result["n_atoms"]),
-            float(result["temperature_K"]),
-            float(result["pressure_target_GPa"]),
-            bool(result["converged"]),
-            (float(volume["value"]), float(volume["stderr"])),
-            (float(energy["corrected"]), float(energy["stderr"])),
-            new_labels(labels),
-            float(result["timings_s"]["total"]),
+            run.settings.supercell,
+            result.n_atoms_of_supercell,
+            result.temperature_K,
+            result.pressure_target_GPa,
+            result.converged,
+            (volume.value, volume.stderr),
+            (energy.corrected, energy.stderr),
+            result.labels.n_new,
+            result.timings_s.get("total", 0.0),
             levels_of(result),
         )
 
@@ -207,10 +205,9 @@ def size_rows(directory: str | Path) -> SizeRows:
 
 def _before(run: FinishedRun) -> FinishedRun | None:
     """Return the run that a run started from, where it can still be read."""
-    path = run.result.get("origin", {}).get("path")
-    if path is None:
+    if run.result.origin is None:
         return None
     try:
-        return FinishedRun.read(path)
+        return FinishedRun.read(run.result.origin.path)
     except InputError:
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.result import Frequencies, Result
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.tables import Shown, Table, few
@@ -242,7 +243,7 @@ def run_phonons(
     points: list[PathPoint] = []
     if result is not None:
         table = None if known is None else known_frequencies(Path(known), result)
-        entries = _entries(states, result["frequencies_THz"], table)
+        entries = _entries(states, result.frequencies_THz, table)
         group = find_space_group(last.supercell).restricted(settings.symmetry)
         points = _points(path, group, entries, polar=charges is not None)
     found = _evaluate(states, path, size, smearing=smearing, born=charges, settings=settings)
@@ -288,19 +289,19 @@ def _errors_at_gamma(entries: Sequence["_Entry"]) -> FloatArray | None:
     return next((one.stderr for one in entries if not any(one.q)), None)
 
 
-def _title(result: Mapping[str, Any] | None, state: DynamicalMatrix, settings: RunSettings) -> str:
+def _title(result: Result | None, state: DynamicalMatrix, settings: RunSettings) -> str:
     formula = reduced_formula(state.crystal.to_ase().get_chemical_formula())
     cells = cells_name(state.supercell.size)
     if result is None:
         return f"{formula}, {cells}, harmonic start"
     return (
-        f"{formula} {result.get('space_group', '')}, {cells}, "
-        f"{settings.temperature:g} K{settings.nuclei.remark}, {result['pressure_target_GPa']:g} GPa"
+        f"{formula} {result.space_group or ''}, {cells}, "
+        f"{settings.temperature:g} K{settings.nuclei.remark}, {result.pressure_target_GPa:g} GPa"
     )
 
 
 def _states(
-    place: RunDirectory, result: Mapping[str, Any] | None
+    place: RunDirectory, result: Result | None
 ) -> tuple[dict[str, DynamicalMatrix], list[str]]:
     """The states that there are, by name, and what has to be said about them."""
     notes: list[str] = []
@@ -310,7 +311,7 @@ def _states(
         return states, notes
     states["model"] = load_state(place.state("model"))
     final = load_state(place.state("final"))
-    if _is_of_result(final, result["frequencies_THz"]):
+    if _is_of_result(final, result.frequencies_THz):
         states["corrected"] = final
     else:
         notes.append(
@@ -338,11 +339,11 @@ def _harmonic(place: RunDirectory, notes: list[str]) -> DynamicalMatrix:
     return load_state(lifted)
 
 
-def _is_of_result(state: DynamicalMatrix, entries: Sequence[Mapping[str, Any]]) -> bool:
+def _is_of_result(state: DynamicalMatrix, entries: Sequence[Frequencies]) -> bool:
     """Whether the frequencies of a state are the corrected ones of the result."""
     found = state.frequencies_at_qpoints() / units.THZ
     return all(
-        np.abs(found[_place(state, entry["q"])] - entry["corrected"]).max() < SAME_THZ
+        np.abs(found[_place(state, entry.q)] - entry.values("corrected")).max() < SAME_THZ
         for entry in entries
     )
 
@@ -404,7 +405,7 @@ class _Entry:
 
 def _entries(
     states: Mapping[str, DynamicalMatrix],
-    found: Sequence[Mapping[str, Any]],
+    found: Sequence[Frequencies],
     known: Sequence[Sequence[float]] | None,
 ) -> list[_Entry]:
     """Frequencies of the result, the harmonic ones of the same polarisation beside them."""
@@ -412,14 +413,13 @@ def _entries(
     harmonic = matched_frequencies(last, states["harmonic"]) / units.THZ
     entries = []
     for number, entry in enumerate(found):
-        q1, q2, q3 = (float(one) for one in entry["q"])
         entries.append(
             _Entry(
-                q=(q1, q2, q3),
-                harmonic=harmonic[_place(last, entry["q"])],
-                model=np.array(entry["model"]),
-                corrected=np.array(entry["corrected"]),
-                stderr=np.array(entry["stderr"]),
+                q=entry.q,
+                harmonic=harmonic[_place(last, entry.q)],
+                model=entry.values("model"),
+                corrected=entry.values("corrected"),
+                stderr=entry.values("stderr"),
                 known=None if known is None else np.array(known[number]),
             )
         )

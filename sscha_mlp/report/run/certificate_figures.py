@@ -1,7 +1,7 @@
 """Figures of the certificate: the shifts that the reference makes, against what was allowed."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,6 +23,7 @@ from sscha_mlp.report.page.style import (
 )
 from sscha_mlp.report.run.data import CertificateRow, ReportData
 from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.validation.certificate import Certificate, Shift
 
 SHIFTS: Final = (
@@ -122,11 +123,12 @@ def worst_mode(data: ReportData) -> str:
     limits = (data.settings.get("certificate") or {}).get("tolerances") or {}
     absolute, relative = limits.get("frequency_thz"), limits.get("frequency_relative")
     modes = [
-        (there - here, max(absolute, relative * abs(here)), str(q_name(row["q"])), number, here)
-        for row in (data.result.get("frequencies_THz") or [] if absolute and relative else [])
+        (there - here, max(absolute, relative * abs(here)), q_name(row.q), number, here)
+        for row in (data.result.frequencies_THz if absolute and relative else ())
         for number, (here, there) in enumerate(
-            zip(row["model"], row.get("corrected") or [], strict=False), start=1
+            zip(row.model, row.corrected or (), strict=False), start=1
         )
+        if np.isfinite(there - here)
     ]
     if not modes:
         return ""
@@ -195,28 +197,27 @@ def certificate_rows(rows: Sequence[CertificateRow]) -> list[list[str]]:
     ]
 
 
-def budget_rows(result: Mapping[str, Any]) -> list[list[str]]:
+def budget_rows(result: Result) -> list[list[str]]:
     """Return the parts of free energy and pressure with their errors, where the result has them.
 
     Parameters
     ----------
     result
-        Mapping of result.json.
+        Of the run.
     """
-    names = {
-        "Helmholtz free energy (eV/atom)": "free_energy_eV_per_atom",
-        "Pressure (GPa)": "pressure_GPa",
+    found = {
+        "Helmholtz free energy (eV/atom)": result.free_energy_eV_per_atom,
+        "Pressure (GPa)": result.pressure_GPa,
     }
-    found = {name: result.get(key) or {} for name, key in names.items()}
     return [
         [
             name,
-            with_error(value["model"], value["model_stderr"]),
-            with_error(value["correction"], value["correction_stderr"], sign=True),
-            with_error(value["corrected"], value["stderr"]),
+            with_error(value.model, value.model_stderr),
+            with_error(value.correction, value.correction_stderr, sign=True),
+            with_error(value.corrected, value.stderr),
         ]
         for name, value in found.items()
-        if "model_stderr" in value and "correction_stderr" in value
+        if value is not None and value.model_stderr is not None
     ]
 
 

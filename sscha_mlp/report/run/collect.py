@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -33,12 +33,15 @@ from sscha_mlp.run_files.records.fields import Record
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.models import FitRecord, ValidationRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import LabelCounts, ModelUsed, Result
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.status import Standing, State
 from sscha_mlp.validation.metrics import ValidationSet
 
-_N_UNCERTAIN = 24
+_USES: Final = ("train", "test", "check")
+
+_N_UNCERTAIN: Final = 24
 """Configurations of a population whose uncertainty the loop looks at."""
 
 
@@ -198,31 +201,30 @@ def _asked(settings: RunSettings) -> tuple[tuple[str, str], ...]:
 
 def _result_so_far(
     settings: RunSettings, place: RunDirectory, journal: Journal, steps: list[Step]
-) -> dict[str, Any]:
+) -> Result:
     """Return what can be said of a run without a result, and why it failed if it did."""
     standing = Standing.read(place.path)
     fits, start = journal.all(FitRecord), journal.find(StartRecord)
-    labels = [_label_row(batch, step, len(fits)) for batch, step in _of(steps, BatchRecord)]
-    counts = {use: sum(getattr(row, use) for row in labels) for use in ("train", "test", "check")}
-    model = {"kind": settings.model, **({"sha256": fits[-1].sha256} if fits else {})}
-    return {
-        "converged": False,
-        "stop_reason": standing.reason if standing.state is State.FAILED else "",
-        "temperature_K": settings.temperature,
-        "nuclei": str(settings.nuclei),
-        "pressure_target_GPa": settings.pressure,
-        "supercell": list(settings.supercell),
-        "formula": None if start is None else start.formula,
-        "space_group": None if start is None else start.space_group,
-        "validation": [one.errors for one in journal.all(ValidationRecord)],
-        "labels": {**counts, "total": sum(counts.values())},
-        "retrains": max(len(fits) - 1, 0),
-        "populations": len(journal.all(PopulationRecord)),
-        "model": model,
-        "timings_s": timings(journal),
-        "versions": versions(),
-        "seed": settings.seed,
-    }
+    rows = [_label_row(batch, step, len(fits)) for batch, step in _of(steps, BatchRecord)]
+    train, test, check = (sum(getattr(row, use) for row in rows) for use in _USES)
+    return Result(
+        converged=False,
+        stop_reason=standing.reason if standing.state is State.FAILED else "",
+        temperature_K=settings.temperature,
+        nuclei=str(settings.nuclei),
+        pressure_target_GPa=settings.pressure,
+        supercell=settings.supercell,
+        formula=None if start is None else start.formula,
+        space_group=None if start is None else start.space_group,
+        validation=tuple(one.errors for one in journal.all(ValidationRecord)),
+        labels=LabelCounts(train, test, check, train + test + check),
+        retrains=max(len(fits) - 1, 0),
+        populations=len(journal.all(PopulationRecord)),
+        model=ModelUsed(kind=settings.model, sha256=fits[-1].sha256 if fits else None),
+        timings_s=timings(journal),
+        versions=versions(),
+        seed=settings.seed,
+    )
 
 
 def _populations(steps: list[Step]) -> Iterator[PopulationRow]:

@@ -1,7 +1,7 @@
 """What a run cost: labels, time, what the model was unsure of, and what went wrong."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,13 +18,12 @@ from sscha_mlp.report.page.layout import (
 )
 from sscha_mlp.report.page.style import CYCLE, GREY, INK, MARGIN, PALE, TEXT_WIDTH
 from sscha_mlp.report.run.data import ReportData, UncertaintyRow, labels_in_words
-from sscha_mlp.run_files.finished_run import new_labels
 
 _STAGES: Final = ("start", "label", "fit", "validate", "evaluate", "minimise", "certificate")
 _STAGE_COLOURS: Final = (*CYCLE, INK)
 
 
-def draw_timings(axes: Axes, timings: Mapping[str, Any]) -> None:
+def draw_timings(axes: Axes, timings: Mapping[str, float]) -> None:
     """Draw the time of the whole job as one bar, stage by stage."""
     total = float(timings.get("total") or 0.0)
     unit, seconds = _time_unit(total)
@@ -77,7 +76,7 @@ def _draw_cost(flow: Flow, data: ReportData) -> None:
     """Say what the reference was called for, and draw the time."""
     flow.pairs(_calls(data), size=8.8, label_width=40.0)
     flow.skip(3.0)
-    timings = data.result.get("timings_s") or {}
+    timings = data.result.timings_s
     if timings.get("total"):
         flow.heading("Time")
         axes = add_axes_mm(flow.figure, MARGIN, flow.top + 10.0, TEXT_WIDTH, 10.0)
@@ -93,11 +92,10 @@ def _draw_cost(flow: Flow, data: ReportData) -> None:
 
 
 def _calls(data: ReportData) -> list[tuple[str, str]]:
-    labels = data.result.get("labels") or {}
-    seconds: Any = (data.result.get("timings_s") or {}).get("label")
-    rows = [("Labels", labels_in_words(labels, data.result.get("origin")))]
-    new = new_labels(labels)
-    if is_number(seconds) and new:
+    labels, seconds = data.result.labels, data.result.timings_s.get("label")
+    rows = [("Labels", labels_in_words(labels, data.result.origin))]
+    new = labels.n_new
+    if seconds is not None and new:
         each = duration(seconds / new)
         rows.append(("Time of the labels", f"{duration(seconds)}, {each} each"))
     failed = sum(row.failed for row in data.labels)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from sscha_mlp.errors import InputError
 from sscha_mlp.report.phonons.data import Phonons
-from sscha_mlp.run_files.finished_run import new_labels
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.labels import BatchName
 from sscha_mlp.run_files.records.models import FitRecord, ValidationRecord
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.run_files.records.result import LabelCounts, Result, StartedFrom
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.validation.metrics import ValidationSet
 
@@ -176,7 +176,7 @@ class ReportData:
     name
         Name of the run, in the running head.
     result
-        The mapping of result.json; what is missing is shown as a dash.
+        Its result, or what there is so far; what is missing is shown as a dash.
     settings
         Resolved settings, nested mappings allowed.
     asked
@@ -216,7 +216,7 @@ class ReportData:
     """
 
     name: str
-    result: Mapping[str, Any]
+    result: Result
     settings: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     asked: tuple[tuple[str, str], ...] = ()
     populations: tuple[PopulationRow, ...] = ()
@@ -243,33 +243,21 @@ class ReportData:
         object.__setattr__(self, "asked", tuple((str(a), str(b)) for a, b in self.asked))
 
 
-def taken_over_labels(labels: Mapping[str, Any]) -> int:
-    """Return how many of the labels of a result come from the run it started from.
-
-    Parameters
-    ----------
-    labels
-        The entry of ``result.json``.
-    """
-    return int(labels.get("total", 0)) - new_labels(labels)
-
-
-def labels_in_words(labels: Mapping[str, Any], origin: Mapping[str, Any] | None = None) -> str:
+def labels_in_words(labels: LabelCounts, origin: StartedFrom | None = None) -> str:
     """Return what a run took in labels, those taken over told apart.
 
     Parameters
     ----------
     labels
-        The entry of ``result.json``.
+        Of its result.
     origin
-        The entry of ``result.json`` on the run that this one started from.
+        The run that it started from.
     """
-    uses = ", ".join(f"{labels[use]} {use}" for use in ("train", "test", "check") if use in labels)
-    total = labels.get("total", "no")
-    if origin:
+    total = "no" if labels.total is None else labels.total
+    if origin is not None:
         return (
-            f"{new_labels(labels)} new, {taken_over_labels(labels)} taken over from "
-            f"{origin.get('path', '')}; in use {total} ({uses})"
+            f"{labels.n_new} new, {labels.n_taken_over} taken over from {origin.path}; in use "
+            f"{total} ({labels.uses})"
         )
-    start = f", and {labels['start']} calls for the start" if "start" in labels else ""
-    return f"{total} ({uses}){start}" if uses else f"{total}{start}"
+    start = "" if labels.start is None else f", and {labels.start} calls for the start"
+    return f"{total} ({labels.uses}){start}" if labels.uses else f"{total}{start}"

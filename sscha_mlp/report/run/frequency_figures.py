@@ -15,6 +15,7 @@ from sscha_mlp.digits import DASH, fixed, is_number
 from sscha_mlp.quantities import QUANTITIES, q_name
 from sscha_mlp.report.page.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.page.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
+from sscha_mlp.run_files.records.result import Frequencies
 
 FREQUENCY_COLUMNS: Final = (
     Column("q", 38.0, "left"),
@@ -50,18 +51,18 @@ class _Modes:
     names: list[str]
 
 
-def _modes(entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]] | None) -> _Modes:
+def _modes(entries: Sequence[Frequencies], known: Sequence[Sequence[float]] | None) -> _Modes:
     places: list[float] = []
     centres, names = [], []
     start = 0.0
     for entry in entries:
-        size = len(entry["model"])
+        size = entry.n_modes
         places.extend(start + index for index in range(size))
         centres.append(start + 0.5 * (size - 1))
-        names.append(q_name(entry["q"]))
+        names.append(q_name(entry.q))
         start += size + 1.5
     flat = {
-        key: np.array([value for entry in entries for value in mode_values(entry, key)])
+        key: np.concatenate([entry.values(key) for entry in entries])
         for key in ("model", "corrected", "stderr")
     }
     direct = np.full(len(places), np.nan)
@@ -70,13 +71,6 @@ def _modes(entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]
         if values.size == direct.size:
             direct = values
     return _Modes(np.array(places), known=direct, centres=centres, names=names, **flat)
-
-
-def mode_values(entry: Mapping[str, Any], key: str) -> list[float]:
-    """Return one value for each mode of an entry, NaN where the result has none."""
-    n_modes = len(entry["model"])
-    values = entry.get(key)
-    return [math.nan] * n_modes if values is None else [_number(value) for value in values]
 
 
 def _number(value: Any) -> float:
@@ -150,7 +144,7 @@ def _draw_corrections(
 
 def draw_frequencies(
     figure: Figure,
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Frequencies],
     *,
     left: float,
     top: float,
@@ -209,7 +203,7 @@ def _numbers(names: Sequence[str], first: int) -> list[str]:
 
 
 def frequency_figure(
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Frequencies | Mapping[str, Any]],
     *,
     known: Sequence[Sequence[float]] | None = None,
     known_label: str = "direct",
@@ -234,7 +228,7 @@ def frequency_figure(
         figure = Figure(figsize=(TEXT_WIDTH * MM, height * MM))
         draw_frequencies(
             figure,
-            entries,
+            [Frequencies.of(one) for one in entries],
             left=0.0,
             top=7.0,
             known=known,
@@ -246,7 +240,7 @@ def frequency_figure(
 
 
 def frequency_rows(
-    entries: Sequence[Mapping[str, Any]], known: Sequence[Sequence[float]] | None = None
+    entries: Sequence[Frequencies], known: Sequence[Sequence[float]] | None = None
 ) -> tuple[list[list[str]], list[int]]:
     """Return the table of frequencies and the rows at which a new q point begins.
 
@@ -258,10 +252,10 @@ def frequency_rows(
     first = 0
     for place, entry in enumerate(entries, start=1):
         breaks.append(len(rows))
-        name = q_name(entry["q"])
+        name = q_name(entry.q)
         if len(entries) > MOST_NAMES and name != "Γ":
             name = f"{place}  {name}"
-        n_modes = len(entry["model"])
+        n_modes = entry.n_modes
         rows += _shared_rows([_frequency_cells(modes, first + n) for n in range(n_modes)], name)
         first += n_modes
     return rows, breaks[1:]
@@ -279,7 +273,7 @@ def _shared_rows(cells: Sequence[list[str]], name: str) -> list[list[str]]:
     return rows
 
 
-def split_entries(entries: Sequence[Mapping[str, Any]], *, most: int = 96) -> list[tuple[int, int]]:
+def split_entries(entries: Sequence[Frequencies], *, most: int = 96) -> list[tuple[int, int]]:
     """Return ranges of wave vectors that each fit into one figure.
 
     Parameters
@@ -292,10 +286,10 @@ def split_entries(entries: Sequence[Mapping[str, Any]], *, most: int = 96) -> li
     ranges: list[tuple[int, int]] = []
     start = count = 0
     for place, entry in enumerate(entries):
-        if place > start and count + len(entry["model"]) > most:
+        if place > start and count + entry.n_modes > most:
             ranges.append((start, place))
             start, count = place, 0
-        count += len(entry["model"])
+        count += entry.n_modes
     return [*ranges, (start, len(entries))]
 
 

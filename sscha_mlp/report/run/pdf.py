@@ -293,7 +293,7 @@ def _run_pages(data: ReportData) -> list[Figure]:
     flow = Flow(page)
     flow.heading("The relaxation", size=13.0)
     cell = str(data.settings.get("cell", "variable"))
-    target = data.result.get("pressure_target_GPa") if cell == "variable" else None
+    target = data.result.pressure_target_GPa if cell == "variable" else None
     flow.top = draw_run(
         page, data.populations, left=MARGIN, top=flow.top, pressure_target_GPa=target
     )
@@ -304,7 +304,7 @@ def _run_pages(data: ReportData) -> list[Figure]:
 
 
 def _frequency_pages(data: ReportData) -> list[Figure]:
-    entries = data.result.get("frequencies_THz")
+    entries = data.result.frequencies_THz
     if not entries:
         return []
     known = data.reference_frequencies_THz
@@ -324,7 +324,7 @@ def _frequency_pages(data: ReportData) -> list[Figure]:
 
 def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
     """Draw the frequencies, so many wave vectors in each figure that they can be told apart."""
-    entries = data.result["frequencies_THz"]
+    entries = data.result.frequencies_THz
     known = data.reference_frequencies_THz
     parts = split_entries(entries)
     pages = [new_page()]

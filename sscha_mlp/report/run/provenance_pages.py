@@ -37,7 +37,7 @@ def provenance_pages(data: ReportData) -> list[Figure]:
     flow.pairs(data.provenance, size=8.5, label_width=36.0)
     flow.pairs(_model(data), size=8.5, label_width=36.0)
     flow.skip(2.0)
-    versions = data.result.get("versions") or {}
+    versions = data.result.versions
     if versions:
         text = ", ".join(f"{name} {version}" for name, version in versions.items())
         flow.pairs([("Versions", text)], size=8.5, label_width=36.0)
@@ -55,10 +55,14 @@ def provenance_pages(data: ReportData) -> list[Figure]:
 
 def _model(data: ReportData) -> list[tuple[str, str]]:
     """Return seed, kind, place and hash of the model."""
-    model = data.result.get("model") or {}
-    rows = [("Seed", str(data.result.get("seed", DASH)))]
-    names = {"kind": "Model", "path": "Model files", "sha256": "SHA-256 of the model"}
-    return rows + [(names[key], str(model[key])) for key in names if key in model]
+    model, seed = data.result.model, data.result.seed
+    rows = [
+        ("Seed", DASH if seed is None else str(seed)),
+        ("Model", model.kind),
+        ("Model files", model.path),
+        ("SHA-256 of the model", model.sha256),
+    ]
+    return [(name, value) for name, value in rows if value is not None]
 
 
 def _settings(data: ReportData) -> list[tuple[str, str]]:
@@ -68,8 +72,8 @@ def _settings(data: ReportData) -> list[tuple[str, str]]:
         (f"{_MARK if usual and usual.get(name) != value else ''}{name}", value)
         for name, value in flatten(data.settings)
     ]
-    model = data.result.get("model") or {}
-    return rows + [(f"model.{name}", value) for name, value in flatten(model.get("settings") or {})]
+    model = data.result.model.settings or {}
+    return rows + [(f"model.{name}", value) for name, value in flatten(model)]
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -24,6 +24,7 @@ from sscha_mlp.report.page.style import (
     VERMILION,
     style,
 )
+from sscha_mlp.report.run.cell_lengths import distinct_lengths
 from sscha_mlp.report.run.data import PopulationRow
 from sscha_mlp.run_files.records.population import MinimisationTrace, PopulationRecord
 from sscha_mlp.scha.relaxation import Population
@@ -35,8 +36,6 @@ _STEP: Final = TEXT_WIDTH - _PANEL
 _HEIGHT: Final = 43.0
 _ROW: Final = 13.5
 _MOST_NAMED: Final = 5
-_SAME_LENGTH: Final = 1.0e-6
-"""Lengths that differ by less, relatively, at every population are one."""
 _MOST_MARKED: Final = 30
 _COMPONENTS: Final = (
     ("xx", 0, 0),
@@ -280,30 +279,6 @@ def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
         _nothing(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     _frame(axes, progress, "Lattice vectors (Å)")
-
-
-def distinct_lengths(lengths: FloatArray) -> list[tuple[str, FloatArray]]:
-    """Return the curves of lattice vectors, those that are equal throughout as one.
-
-    Parameters
-    ----------
-    lengths
-        Of the lattice vectors at the end of each population, shape (n_populations, 3), Å.
-
-    Returns
-    -------
-    Names, such as ``|a| = |b|``, and values, shape (n_populations,).
-    """
-    found: list[tuple[str, FloatArray]] = []
-    for index, name in enumerate("abc"):
-        values = lengths[:, index]
-        for place, (names, other) in enumerate(found):
-            if np.allclose(values, other, rtol=_SAME_LENGTH, atol=0.0):
-                found[place] = (f"{names} = |{name}|", other)
-                break
-        else:
-            found.append((f"|{name}|", values))
-    return found
 
 
 def draw_pressure(axes: Axes, progress: Progress, *, target: float | None = None) -> None:

@@ -1,16 +1,14 @@
 """The first page of a report: question, verdict, answer, the phonons, and the cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from sscha_mlp.digits import (
     DASH,
     duration,
-    fixed,
     is_number,
     with_error,
     with_minus,
@@ -35,8 +33,8 @@ from sscha_mlp.report.page.style import (
 from sscha_mlp.report.phonons.figures import draw_phonons
 from sscha_mlp.report.run.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.run.data import ReportData, labels_in_words
-from sscha_mlp.report.run.frequency_figures import mode_values
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.answer import TRANSLATION_THZ, answer_rows
+from sscha_mlp.run_files.records.result import Frequencies, Result
 from sscha_mlp.validation.certificate import Shift
 
 LEFT_OUT: Final = (
@@ -56,9 +54,6 @@ LEFT_OUT: Final = (
 _MOST_MODES: Final = 36
 
 _LEFT_OUT_SIZE: Final = 7.6
-
-_TRANSLATION: Final = 1.0e-6
-"""Modes below this frequency are translations, THz."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,8 @@ class Verdict:
 
 def verdict_of(data: ReportData) -> Verdict:
     """Say what the run is worth: converged, and certified by its last check."""
-    if not data.result.get("converged", False):
-        return _not_converged(str(data.result.get("stop_reason") or ""))
+    if not data.result.converged:
+        return _not_converged(data.result.stop_reason)
     if not data.certificates:
         return Verdict(
             "NOT CHECKED", "No check against the reference was made; trust no digit yet.", False
@@ -125,7 +120,7 @@ def summary_page(data: ReportData, *, contents: str = "") -> Figure:
     figure = new_page()
     flow = Flow(figure, top=20.0)
     result = data.result
-    of = f" of {reduced_formula(result['formula'])}" if result.get("formula") else ""
+    of = f" of {reduced_formula(result.formula)}" if result.formula else ""
     flow.heading(f"Phonons{of} at {_conditions(result)}", size=17.0)
     flow.paragraph(
         " · ".join(part for part in (f"Report of the run {data.name}", data.date) if part),
@@ -153,25 +148,22 @@ def _answer_title(data: ReportData) -> str:
     if verdict_of(data).good:
         return "The answer"
     return (
-        "What there is so far"
-        if not data.result.get("stop_reason")
-        else "Numbers that are not certified"
+        "What there is so far" if not data.result.stop_reason else "Numbers that are not certified"
     )
 
 
-def _conditions(result: Mapping[str, Any]) -> str:
-    nuclei = Nuclei(result.get("nuclei", Nuclei.QUANTUM))
+def _conditions(result: Result) -> str:
     return (
-        f"{_given(result.get('temperature_K'))} K{nuclei.remark} and "
-        f"{_given(result.get('pressure_target_GPa'))} GPa"
+        f"{_given(result.temperature_K)} K{Nuclei(result.nuclei).remark} and "
+        f"{_given(result.pressure_target_GPa)} GPa"
     )
 
 
 def _question(data: ReportData) -> str:
     """Return what was asked, as a question, and the means in a sentence."""
     result = data.result
-    crystal = reduced_formula(result.get("formula") or "") or "the crystal"
-    group = f" ({result['space_group']})" if result.get("space_group") else ""
+    crystal = reduced_formula(result.formula or "") or "the crystal"
+    group = f" ({result.space_group})" if result.space_group else ""
     wanted = "volume" if data.settings.get("cell", "variable") == "variable" else "pressure"
     question = (
         f"What are the {wanted}, the free energy and the phonon frequencies of {crystal}{group} at "
@@ -185,27 +177,25 @@ def _of_reference(data: ReportData) -> str:
     return f", as the reference {reference} has them" if reference else ""
 
 
-def _cells(result: Mapping[str, Any]) -> str:
-    supercell = result.get("supercell")
-    if not supercell:
+def _cells(result: Result) -> str:
+    if result.supercell is None:
         return "unknown size"
-    atoms: Any = result.get("n_atoms")
-    return cells_name(supercell, int(atoms) if is_number(atoms) else None, each=True)
+    return cells_name(result.supercell, result.n_atoms, each=True)
 
 
 def _means(data: ReportData) -> str:
     """Return how it was asked: where the run began, its ensembles, its model and its seed."""
-    model = str((data.result.get("model") or {}).get("kind", "")).upper()
+    model, seed = (data.result.model.kind or "").upper(), data.result.seed
     parts = [f"{name.lower()}: {value}" for name, value in data.asked if name != "Reference"]
     parts += [f"model: {model}"] if model else []
-    parts += [f"seed: {data.result['seed']}"] if "seed" in data.result else []
+    parts += [] if seed is None else [f"seed: {seed}"]
     return "; " + "; ".join(parts) if parts else ""
 
 
 def _draw_cover(flow: Flow, data: ReportData) -> None:
     """Draw the phonons in the room that the rest of the page leaves, or list their frequencies."""
     if data.phonons is None:
-        _write_frequencies(flow, data.result.get("frequencies_THz") or ())
+        _write_frequencies(flow, data.result.frequencies_THz)
         return
     caption = _cover_caption(data)
     text = " ".join(LEFT_OUT)
@@ -246,7 +236,7 @@ def _cover_caption(data: ReportData) -> str:
 
 def _causes(data: ReportData) -> str:
     """Return what changes the frequencies from those of the harmonic crystal at rest."""
-    nuclei = Nuclei(data.result.get("nuclei") or Nuclei.QUANTUM)
+    nuclei = Nuclei(data.result.nuclei)
     causes = ["temperature", "zero-point motion"] if nuclei is Nuclei.QUANTUM else ["temperature"]
     if data.settings.get("cell", "variable") == "variable":
         causes.append("the change of the cell")
@@ -287,114 +277,47 @@ def _write_answer(flow: Flow, data: ReportData) -> None:
         Column("Correction", 36.0),
         Column("Result ± standard error", 48.0),
     )
-    rows = [
-        _answer_row("Helmholtz free energy (eV/atom)", data.result.get("free_energy_eV_per_atom")),
-        _answer_row("Pressure (GPa)", data.result.get("pressure_GPa")),
-        *_cell_rows(data.result),
-        *_extreme_rows(data.result.get("frequencies_THz") or ()),
-    ]
+    rows = [[one.name, one.model, one.correction, one.result] for one in answer_rows(data.result)]
     flow.table(columns, rows, size=8.8)
 
 
-def _answer_row(name: str, value: Mapping[str, Any] | None) -> list[str]:
-    if not value:
-        return [name, DASH, DASH, DASH]
-    stderr = value.get("stderr")
-    corrected = with_error(value.get("corrected"), stderr, fallback=4)
-    decimals = 4 if corrected == DASH else len(corrected.partition(" ±")[0].partition(".")[2])
-    return [
-        name,
-        fixed(value.get("model"), decimals),
-        fixed(value.get("correction"), decimals, sign=True),
-        corrected,
-    ]
-
-
-def _cell_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    volume = result.get("volume_A3_per_atom") or {}
-    text = with_error(volume.get("value"), volume.get("stderr"))
-    rows = [["Volume (Å³/atom)", "", "", text]]
-    rows += [[name, "", "", value] for name, value in conventional_lattice(result)]
-    if result.get("cell_A") is not None and len(rows) == 1:
-        cell = np.asarray(result["cell_A"], dtype=float)
-        lengths = ", ".join(fixed(one, 4) for one in np.linalg.norm(cell, axis=1))
-        rows.append(["Primitive lattice vectors, lengths (Å)", "", "", lengths])
-    return rows
-
-
-def _extreme_rows(entries: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """Return the lowest frequency that is not a translation, and the highest."""
-    modes = [
-        (corrected, model, stderr, q_name(entry["q"]))
-        for entry in entries
-        for corrected, model, stderr in zip(
-            mode_values(entry, "corrected"),
-            mode_values(entry, "model"),
-            mode_values(entry, "stderr"),
-            strict=True,
-        )
-        if is_number(corrected) and abs(model) > 1.0e-2
-    ]
-    if not modes:
-        return [["Frequencies (THz)", DASH, DASH, DASH]]
-    rows = []
-    for name, mode in (("Softest", min(modes, key=_first)), ("Hardest", max(modes, key=_first))):
-        corrected, model, stderr, q = mode
-        row = {
-            "model": model,
-            "correction": corrected - model,
-            "corrected": corrected,
-            "stderr": stderr,
-        }
-        rows.append(_answer_row(f"{name} mode, q = {q} (THz)", row))
-    return rows
-
-
-def _first(mode: tuple[float, float, float, str]) -> float:
-    return mode[0]
-
-
-def _write_frequencies(flow: Flow, entries: Sequence[Mapping[str, Any]]) -> None:
+def _write_frequencies(flow: Flow, entries: Sequence[Frequencies]) -> None:
     """Write all corrected frequencies, if the first page has room for them."""
     rows = [
         (
-            f"q = {q_name(entry['q'])}",
+            f"q = {q_name(entry.q)}",
             ",  ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in _distinct_modes(entry)),
         )
         for entry in entries
     ]
-    if not rows or sum(len(entry["model"]) for entry in entries) > _MOST_MODES:
+    if not rows or sum(entry.n_modes for entry in entries) > _MOST_MODES:
         return
     flow.heading("Frequencies, corrected ± standard error (THz)")
     flow.pairs(rows, label_width=24.0)
     flow.skip(3.0)
 
 
-def _distinct_modes(entry: Mapping[str, Any]) -> list[str]:
+def _distinct_modes(entry: Frequencies) -> list[str]:
     """Return the frequencies of a wave vector, degenerate ones once; without translations."""
     found: dict[str, int] = {}
-    for model, corrected, stderr in zip(
-        mode_values(entry, "model"),
-        mode_values(entry, "corrected"),
-        mode_values(entry, "stderr"),
-        strict=True,
-    ):
-        if is_number(model) and abs(model) < _TRANSLATION:
+    for mode in entry.modes:
+        if abs(mode.model) < TRANSLATION_THZ:
             continue
-        text = with_error(corrected, stderr)
+        text = with_error(mode.corrected, mode.stderr)
         found[text] = found.get(text, 0) + 1
     return [f"{text} (×{count})" if count > 1 else text for text, count in found.items()]
 
 
 def _cost(data: ReportData) -> list[tuple[str, str]]:
-    labels = data.result.get("labels") or {}
-    timings = data.result.get("timings_s") or {}
+    result = data.result
+    populations = DASH if result.populations is None else result.populations
+    refits = DASH if result.retrains is None else result.retrains
     return [
-        ("Reference labels", labels_in_words(labels, data.result.get("origin"))),
+        ("Reference labels", labels_in_words(result.labels, result.origin)),
         (
             "Work and time",
-            f"populations: {data.result.get('populations', DASH)}; refits: "
-            f"{data.result.get('retrains', DASH)}; time: {duration(timings.get('total'))}",
+            f"populations: {populations}; refits: {refits}; time: "
+            f"{duration(result.timings_s.get('total'))}",
         ),
     ]
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from sscha_mlp.digits import DASH, fixed, is_number, significant
+from sscha_mlp.digits import DASH, fixed, significant
 from sscha_mlp.report.page.layout import (
     Column,
     Flow,
@@ -132,11 +132,11 @@ def _start_facts(start: StartRecord, data: ReportData) -> list[tuple[str, str]]:
 
 
 def _expansion(start: StartRecord, data: ReportData) -> str:
-    final: Any = (data.result.get("volume_A3_per_atom") or {}).get("value")
-    first = start.volume_A3_per_atom
-    if not is_number(final) or not first > 0.0:
+    final, first = data.result.volume_A3_per_atom, start.volume_A3_per_atom
+    if final is None or not first > 0.0:
         return ""
-    return f"; the last one is {fixed(100.0 * (final / first - 1.0), 2, sign=True)} % from it"
+    change = 100.0 * (final.value / first - 1.0)
+    return f"; the last one is {fixed(change, 2, sign=True)} % from it"
 
 
 def _start_caption(data: ReportData) -> str:

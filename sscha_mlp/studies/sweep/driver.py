@@ -23,7 +23,6 @@ from sscha_mlp.parallel.settings import HERE
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.finished_run import new_labels
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.studies.hessian import hessian_of_run
@@ -79,7 +78,7 @@ class _Runner:
             if self.afterwards is not None:
                 self.stage("report", settings)
                 self.afterwards(directory)
-        if not place.read_result()["converged"]:
+        if not place.read_result().converged:
             return
         n_workers = settings.workers or 1
         if task.response_configs and not place.response.is_file():
@@ -296,14 +295,14 @@ class _Sweeping:
     def start_of(self, point: PlannedPoint) -> PlannedPoint | None:
         """Nearest point on the way that is certified, else the nearest that is finished."""
         finished = [one for one in point.ancestors() if self.place(one).result.is_file()]
-        certified = [one for one in finished if self.place(one).read_result()["converged"]]
+        certified = [one for one in finished if self.place(one).read_result().converged]
         return next(iter([*certified, *finished]), None)
 
     @property
     def spent(self) -> int:
         """Labels of all finished points."""
         return sum(
-            new_labels(self.place(one).read_result()["labels"])
+            self.place(one).read_result().labels.n_new
             for one in self.points
             if self.place(one).result.is_file()
         )
@@ -354,12 +353,12 @@ class _Sweeping:
     def tell(self, point: PlannedPoint) -> None:
         """Say how a point ended."""
         result = self.place(point).read_result()
-        volume, labels = result["volume_A3_per_atom"], result["labels"]
-        word = "certified" if result["converged"] else "NOT certified"
+        volume = result.volume_A3_per_atom
+        word = "certified" if result.converged else "NOT certified"
+        size = "" if volume is None else f"V {volume.value:.4f} ± {volume.stderr:.4f} Å³/atom, "
         self.observer.note(
-            f"{_in_words(point.temperature, point.pressure)}: {word}, V {volume['value']:.4f} ± "
-            f"{volume['stderr']:.4f} Å³/atom, {new_labels(labels)} new labels, "
-            f"{result['retrains']} refits"
+            f"{_in_words(point.temperature, point.pressure)}: {word}, {size}"
+            f"{result.labels.n_new} new labels, {result.retrains} refits"
         )
 
     def write(self) -> Sweep:

@@ -1,6 +1,5 @@
 """Where each point of a sweep stands, from the files of its directory alone."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,10 +116,8 @@ def _answer(found: Standing) -> tuple[_Value, _Value]:
     if not found.place.result.is_file():
         return None, None
     result = found.place.read_result()
-    volume, energy = result["volume_A3_per_atom"], result["free_energy_eV_per_atom"]
-    return _pair(volume, "value"), _pair(energy, "corrected")
-
-
-def _pair(value: Mapping[str, Any], name: str) -> _Value:
-    number, error = value.get(name), value.get("stderr")
-    return None if number is None or error is None else (float(number), float(error))
+    volume, energy = result.volume_A3_per_atom, result.free_energy_eV_per_atom
+    return (
+        None if volume is None else (volume.value, volume.stderr),
+        None if energy is None else (energy.corrected, energy.stderr),
+    )
