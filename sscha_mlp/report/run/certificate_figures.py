@@ -121,7 +121,9 @@ def worst_mode(data: ReportData) -> str:
     Empty where there is no result, or no tolerance in the settings.
     """
     limits = (data.settings.get("certificate") or {}).get("tolerances") or {}
-    absolute, relative = limits.get("frequency_thz"), limits.get("frequency_relative")
+    absolute, relative = (
+        float(limits.get(name) or 0.0) for name in ("frequency_thz", "frequency_relative")
+    )
     modes = [
         (there - here, max(absolute, relative * abs(here)), q_name(row.q), number, here)
         for row in (data.result.frequencies_THz if absolute and relative else ())
