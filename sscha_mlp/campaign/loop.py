@@ -19,6 +19,7 @@ from sscha_mlp.campaign.active_learning import Chooser
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
+from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
     corrected_minimum,
     export,
@@ -29,6 +30,7 @@ from sscha_mlp.campaign.finalisation import (
 from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -89,8 +91,8 @@ def run(
     place = RunDirectory(Path(directory))
     if not place.has_begun:
         check_input(settings)
-    settings = place.prepare(settings)
-    with place.locked(), open_run(settings, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer) as context:
+        require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
@@ -290,6 +292,8 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
+        if potential.uncertainty_limit is not None:
+            cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
         if test:
@@ -303,7 +307,7 @@ class _Run:
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""
-        return make_alarm(self.context, potential, f"test-{self.at.fits - 1}")
+        return make_alarm(self.context, potential, self.at.fits - 1)
 
     def relax(
         self,
@@ -450,8 +454,8 @@ class _Run:
     def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
-        A cell whose check has failed stays where it was checked: what a model that is not to be
-        believed says of another volume is no answer.
+        A cell whose check has failed stays where it was checked: the model has been shown to be
+        wrong there, and its pressure at another volume cannot be trusted either.
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
