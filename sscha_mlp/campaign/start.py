@@ -41,6 +41,7 @@ from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
@@ -404,7 +405,10 @@ def relax_at_rest(
 
 def _tell_compression(context: Context, found: Compression) -> None:
     """Say what the reference's bulk modulus is, and whether its stress can be believed."""
-    error, allowed = found.stress_error, context.settings.certificate.tolerances.pressure_gpa
+    error = found.stress_error
+    allowed = context.settings.certificate.tolerances.for_crystal(
+        CrystalScale(found.bulk_modulus, np.inf, np.inf)
+    ).pressure_gpa
     context.observer.note(
         f"bulk modulus of the reference at rest {found.bulk_modulus:.1f} GPa; its stress agrees "
         f"with the derivative of its energy within {abs(error):.2g} GPa"

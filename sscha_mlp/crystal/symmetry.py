@@ -190,11 +190,11 @@ class SpaceGroup(Shown):
             Shape (..., n_primitive, 3), for example forces on the centroids.
         """
         n = 3 * self.supercell.primitive.n_atoms
-        flat = np.asarray(vectors).reshape(-1, n) @ self._vector_projector
+        flat = np.asarray(vectors).reshape(-1, n) @ self.vector_projector
         return np.asarray(flat.reshape(np.shape(vectors)))
 
     @cached_property
-    def _vector_projector(self) -> FloatArray:
+    def vector_projector(self) -> FloatArray:
         """Projector on the vectors that the group allows, shape (3 n_primitive, 3 n_primitive)."""
         n_primitive = self.supercell.primitive.n_atoms
         own = np.arange(n_primitive)
@@ -206,7 +206,7 @@ class SpaceGroup(Shown):
     @cached_property
     def has_free_coordinates(self) -> bool:
         """Whether the group lets any atom move, be it with all others."""
-        return bool(np.abs(self._vector_projector).max() > 1.0e-10)
+        return bool(np.abs(self.vector_projector).max() > 1.0e-10)
 
     def symmetrise_force_constants(self, force_constants: NDArray[np.float64]) -> FloatArray:
         """Average compact force constants over the group.

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -344,13 +344,17 @@ def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
             known=None if known is None else known[start:stop],
             known_label=data.reference_label,
             numbered_from=start + 1 if len(entries) > MOST_NAMES else None,
-            **_frequency_tolerances(data.settings),
+            **_frequency_tolerances(data),
         )
     return pages, flow
 
 
-def _frequency_tolerances(settings: Mapping[str, Any]) -> dict[str, float]:
-    """Return the tolerances that the certificate was asked for, THz and part of a frequency."""
-    asked = (settings.get("certificate") or {}).get("tolerances") or {}
+def _frequency_tolerances(data: ReportData) -> dict[str, float]:
+    """Return the tolerances that the certificate had, THz and part of a frequency.
+
+    Results of an earlier version do not say them; their settings do.
+    """
+    asked = (data.settings.get("certificate") or {}).get("tolerances") or {}
+    had = (data.result.tolerances or {}).get("certificate") or asked
     names = {"tolerance_THz": "frequency_thz", "tolerance_relative": "frequency_relative"}
-    return {name: float(asked[key]) for name, key in names.items() if key in asked}
+    return {name: float(had[key]) for name, key in names.items() if key in had}
