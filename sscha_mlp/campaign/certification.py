@@ -17,10 +17,18 @@ from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
+from sscha_mlp.scha.cell_response import cell_response
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
 from sscha_mlp.validation.bounds import LEAST
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict, certify
+from sscha_mlp.validation.certificate import (
+    MIN_LABELS,
+    AllowedShifts,
+    Certificate,
+    Verdict,
+    certify,
+)
 from sscha_mlp.validation.correction import correct, left_out
 
 _MAX_BATCHES: Final = 3
@@ -88,14 +96,15 @@ def check_state(
     """
     plan = _Plan.of(context)
     looks = _looks_before(context, number)
+    tolerances = allowed_shifts(context, state, potential)
     wanted = min(context.settings.counts.n_check, budget)
     batches: list[Batch] = []
     spent = 0
-    seconds = 0.0
+    seconds, why = 0.0, ""
     while True:
         name = f"check-{number}-{len(batches)}"
         which = "more" if batches else "fresh"
-        text = f"check {number}: {wanted} {which} labels of the converged state"
+        text = f"check {number}: {wanted} {which} labels of the converged state{why}"
         begin_labels(context, text, [(name, wanted)])
         batches.append(label_batch(context, state, name, wanted))
         spent += wanted
@@ -106,7 +115,6 @@ def check_state(
         begin = time.perf_counter()
         look = looks + len(batches) if plan.by_need else 0
         reference, model = _both(context, state, potential, batches, least=plan.least)
-        tolerances = context.settings.certificate.tolerances
         certificate = certify(reference, model, context.group, tolerances, look=look)
         if plan.by_need:
             delta = reference.minus(model)
@@ -114,6 +122,7 @@ def check_state(
         seconds += time.perf_counter() - begin
         context.observer.note(f"check {number}: {certificate.reason}")
         wanted = min(_more_labels(certificate, plan.batch), budget - spent)
+        why = _why(certificate) if plan.by_need else ""
         if wanted < plan.batch or not going:
             break
     if not context.journal.has(CertificateRecord, number):
@@ -123,6 +132,13 @@ def check_state(
         context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
+
+
+def _why(certificate: Certificate) -> str:
+    """Say which quantity more labels are asked for, and how well it is known."""
+    name, worst = max(certificate.shifts.items(), key=lambda item: item[1].labels_factor)
+    part = worst.error / worst.tolerance
+    return f", for the {name}: its error is {part:.2g} of what is allowed"
 
 
 @dataclass(frozen=True)
@@ -210,3 +226,11 @@ def _with_left_out(
         return uncorrected
     rest = left_out(samples, delta, certificate, context.group, corrected)
     return replace(certificate, left_out=rest)
+
+
+def allowed_shifts(context: Context, state: DynamicalMatrix, potential: Potential) -> AllowedShifts:
+    """Return what the reference may shift in a state: tolerances that fit the crystal."""
+    settings = context.settings
+    response = cell_response(potential, state, context.group)
+    scale = CrystalScale.of(state, response.bulk_modulus, settings.temperature, settings.nuclei)
+    return settings.certificate.tolerances.for_crystal(scale)

@@ -1,12 +1,16 @@
 """What can be found wrong before anything is written or computed."""
 
+import math
 from pathlib import Path
 from typing import Final
 
 from sscha_mlp.campaign.continuation import check_origin
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.primitive import count_primitive_cells
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
 from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.parallel.memory import require_memory
 from sscha_mlp.potentials.registry import KINDS
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
@@ -14,6 +18,16 @@ from sscha_mlp.run_files.settings import AUTO, RunSettings
 from sscha_mlp.scha.cell import CellMode
 
 BUNDLED = "silicon.cif"
+
+_ENSEMBLES: Final = 8
+"""Arrays as large as the displacements of a population: forces, both in reciprocal space, copies.
+"""
+
+_CONSTANTS: Final = 10
+"""Arrays as large as the force constants that live at one time."""
+
+_OPERATIONS: Final = 96
+"""Integers for each atom: the permutations of the space group, and a copy."""
 
 VACUUM: Final = 8.0
 """A layer without atoms that is thicker than this (Å) is taken for vacuum."""
@@ -32,7 +46,8 @@ def read_input(settings: RunSettings) -> Crystal:
     StructureError
         If it cannot be used, or a mass is given for an element that it lacks.
     """
-    return read_structure(structure_file(settings)).with_masses(settings.masses)
+    crystal = read_structure(structure_file(settings), symmetrise=settings.symmetrise)
+    return crystal.with_masses(settings.masses)
 
 
 def check_input(settings: RunSettings) -> None:
@@ -63,6 +78,7 @@ def check_input(settings: RunSettings) -> None:
     if not settings.dyn:
         crystal = read_input(settings)
         reference.check_elements(crystal.to_ase())
+        check_size(settings, _n_atoms(settings, crystal))
         _check_slab(settings, crystal)
 
 
@@ -84,6 +100,45 @@ def _check_slab(settings: RunSettings, crystal: Crystal) -> None:
         "the in-plane lattice with your own code, then run at that lattice: --cell fixed "
         f"--supercell {' '.join(size)}."
     )
+
+
+def check_size(settings: RunSettings, n_primitive: int) -> None:
+    """Refuse a supercell or an ensemble that does not fit into memory, and one without modes.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    n_primitive
+        Atoms of the cell that is repeated.
+
+    Raises
+    ------
+    ConfigError
+        If the supercell has one atom.
+    InputError
+        If there is not enough memory.
+    """
+    n_atoms = n_primitive * math.prod(settings.supercell)
+    if n_atoms < 2:
+        raise ConfigError(
+            "A supercell of one atom has no vibrations: its three modes move the whole crystal. "
+            "Take a larger one, such as --supercell 2 2 2."
+        )
+    require_memory(
+        _ENSEMBLES * 8.0 * 3.0 * n_atoms * settings.configs
+        + _CONSTANTS * 8.0 * 9.0 * n_primitive * n_atoms
+        + _OPERATIONS * 8.0 * n_atoms,
+        f"{settings.configs} configurations of {n_atoms} atoms",
+        "take a smaller --supercell, or fewer --configs",
+    )
+
+
+def _n_atoms(settings: RunSettings, crystal: Crystal) -> int:
+    """Return the atoms of the cell that a run repeats."""
+    if not settings.start.primitive:
+        return crystal.n_atoms
+    return crystal.n_atoms // count_primitive_cells(crystal)
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:

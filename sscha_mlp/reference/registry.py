@@ -12,11 +12,12 @@ from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator, Calculator
 
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
+from sscha_mlp.parallel.outcome import describe_exception
 from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.prepared import suggestion
@@ -166,13 +167,16 @@ def reference_names() -> tuple[str, ...]:
     return tuple(BUILT_IN)
 
 
-def get_reference(spec: "str | Path | Reference") -> Reference:
+def get_reference(
+    spec: "str | Path | Reference | Calculator | Callable[..., Any]",
+) -> Reference:
     """Return the reference that a user asks for.
 
     Parameters
     ----------
     spec
-        A built-in name (see :func:`reference_names`); ``package.module:factory``, where the module
+        A function or class that makes an ASE calculator; a built-in name (see
+        :func:`reference_names`); ``package.module:factory``, where the module
         may lie in the current directory and the factory returns an ASE calculator; or a TOML file,
         one of the bundled ones if there is none of that name::
 
@@ -193,6 +197,8 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     """
     if isinstance(spec, Reference):
         return spec
+    if not isinstance(spec, str | Path):
+        return _of_object(spec)
     if isinstance(spec, Path) or spec.endswith(".toml"):
         path = find_table(spec)
         try:
@@ -203,6 +209,26 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     return _from_table(ReferenceTable(spec, place=Path.cwd()))
 
 
+def _of_object(spec: Any) -> Reference:
+    """Return the reference of a factory; a calculator itself cannot go to other processes."""
+    kind = type(spec).__name__
+    is_calculator = isinstance(spec, BaseCalculator) or hasattr(spec, "get_potential_energy")
+    if is_calculator and not isinstance(spec, type):
+        raise ConfigError(
+            f"A calculator object ({kind}) was given as the reference. Labels are computed in "
+            "several processes, and each makes a calculator of its own: give what makes it, "
+            f"sm.get_reference({kind}), sm.Reference.from_factory({kind}, parameter=value), or "
+            "the name 'module:function' of a function in a file."
+        )
+    name = getattr(spec, "__qualname__", "")
+    if not callable(spec) or "<" in name or not name:
+        raise ConfigError(
+            f"{spec!r} cannot be imported by other processes; give a function or class that is "
+            "defined at the top of a module, or its name 'module:function'."
+        )
+    return Reference.from_factory(spec)
+
+
 def _from_table(table: ReferenceTable) -> Reference:
     spec = table.spec
     if ":" in spec:
@@ -211,6 +237,12 @@ def _from_table(table: ReferenceTable) -> Reference:
         return _program(table)
     if spec in BUILT_IN:
         return _built_in(spec, table.all_parameters())
+    file = find_table(f"{spec}.toml")
+    if file.is_file():
+        raise ConfigError(
+            f"There is no reference {spec!r}, but a reference file of that name, {file}; write "
+            f"{spec}.toml."
+        )
     raise ConfigError(
         f"There is no reference {spec!r}.{suggestion(spec, (*BUILT_IN, *PROGRAMS))} "
         f"Valid: {', '.join(BUILT_IN)}, "
@@ -277,7 +309,7 @@ def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:
     except Exception as err:
         raise ConfigError(
             f"The reference {spec!r}: the module {module_name!r} cannot be imported "
-            f"({type(err).__name__}: {err}); looked in {places[0]} and the Python path."
+            f"({describe_exception(err)}); looked in {places[0]} and the Python path."
         ) from err
     if not callable(value):
         raise ConfigError(f"The reference {spec!r} is a {type(value).__name__}, not a function.")

@@ -21,7 +21,7 @@ class PlannedPoint:
     temperature, pressure
         K, GPa.
     generation
-        How many points it stands on.
+        How many points it continues from.
     parent
         The neighbour that it starts from; None for the first point of all.
     """
@@ -37,7 +37,7 @@ class PlannedPoint:
         return point_name(self.temperature, self.pressure)
 
     def ancestors(self) -> Iterator["PlannedPoint"]:
-        """The points that it stands on, the nearest first."""
+        """The points that it continues from, the nearest first."""
         one = self.parent
         while one is not None:
             yield one
@@ -118,6 +118,7 @@ def read_values(text: str, name: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             start, stop, step = (float(one) for one in text.split(":"))
+            _check_direction(text, name, start, stop, step)
             values = _range(start, stop, step)
         else:
             values = [float(one) for one in text.split(",")]
@@ -129,6 +130,15 @@ def read_values(text: str, name: str) -> tuple[float, ...]:
     if not values or len(values) > _MOST or not np.all(np.isfinite(values)):
         raise ConfigError(f"{name} {text!r} must be between 1 and {_MOST} finite numbers.")
     return tuple(sorted(set(values)))
+
+
+def _check_direction(text: str, name: str, start: float, stop: float, step: float) -> None:
+    """Refuse a range that descends, with the ascending one in its place."""
+    if stop < start and np.isfinite([start, stop, step]).all() and step != 0.0:
+        raise ConfigError(
+            f"{name} {text!r} descends; write it upwards: {name} {stop:g}:{start:g}:{abs(step):g} "
+            "(a sweep computes its points from the highest temperature down in either case)."
+        )
 
 
 def _range(start: float, stop: float, step: float) -> list[float]:
