@@ -3,7 +3,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN := .venv/bin
-STAMP := .venv/.installed
+COMMAND := .venv/.command
+TOOLS := .venv/.tools
+ENGINE := .venv/.engine
 NOTEBOOKS := $(wildcard notebooks/*.ipynb)
 
 # One thread in each process: the parallel part is the pool of worker processes.
@@ -18,15 +20,26 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-14s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: install
-install: $(STAMP) ## make .venv/ with everything, system packages included where this user may
+install: command $(TOOLS) engine ## make .venv/ with everything: the command first, what has to be compiled last
 
-$(STAMP): pyproject.toml scripts/find-python.sh scripts/install-system.sh scripts/make-venv.sh
-	@scripts/install-system.sh
-	@scripts/make-venv.sh
+.PHONY: command
+command: $(COMMAND) ## make .venv/ with the command alone: wheels, no compiler
+
+$(COMMAND): pyproject.toml scripts/find-python.sh scripts/install-system.sh scripts/install.sh
+	@scripts/install.sh command
 	@touch $@
 
+$(TOOLS): $(COMMAND)
+	@scripts/install.sh tools
+	@touch $@
+
+# Where they cannot be compiled a sentence says why, everything else works, and the next make tries again.
+.PHONY: engine
+engine: $(TOOLS)
+	@[ $(ENGINE) -nt $(TOOLS) ] || scripts/install.sh engine
+
 .PHONY: demo
-demo: install ## the main job: the bundled silicon at 2000 K, results in runs/demo
+demo: command ## the main job: the bundled silicon at 2000 K, results in runs/demo
 	$(BIN)/sscha-mlp relax --T 2000 --run-dir runs/demo
 
 .PHONY: test
@@ -46,14 +59,18 @@ test-qe: install ## one real label of Quantum ESPRESSO, which is installed first
 test-all: install ## every test but that of Quantum ESPRESSO
 	$(BIN)/python -m pytest -m "not qe"
 
+.PHONY: test-oldest
+test-oldest: $(TOOLS) ## a fast part of the tests with the oldest versions that pyproject.toml allows
+	@scripts/test-oldest.sh
+
 .PHONY: lint
-lint: install ## style, format and types
+lint: $(TOOLS) ## style, format and types
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 .PHONY: format
-format: install ## put the code into the house's format
+format: $(TOOLS) ## put the code into the house's format
 	$(BIN)/ruff check --fix-only
 	$(BIN)/ruff format
 
@@ -78,11 +95,11 @@ notebooks: install ## run the notebooks, two at a time, outputs in build/noteboo
 	printf '%s\n' $(NOTEBOOKS:notebooks/%=build/notebooks/%) | xargs -n 1 -P 2 $(BIN)/jupyter-execute --inplace --timeout=900
 
 .PHONY: docs
-docs: install ## build the documentation into site/; a warning is an error
+docs: $(TOOLS) ## build the documentation into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .PHONY: reference-pages
-reference-pages: install ## write the pages on command line, settings and Python from the code
+reference-pages: $(TOOLS) ## write the pages on command line, settings and Python from the code
 	$(BIN)/python docs/tools/reference_pages.py
 
 .PHONY: clean

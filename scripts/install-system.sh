@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Make sure that python-sscha and CellConstructor can be compiled: a Fortran and a C compiler, BLAS and
-# LAPACK, the headers of Python. What is missing is installed with apt where this user may do so;
-# elsewhere a sentence says what to install. Tests abilities, not package names: a compiler from a
-# module system or from conda is as good as Debian's.
+# Make sure that this system has what an installation needs:
+#   install-system.sh python     a Python with venv
+#   install-system.sh compilers  what compiles python-sscha and CellConstructor: a Fortran and a C compiler, BLAS and
+#                                LAPACK, the headers of Python
+# What is missing is installed with apt where this user may do so; elsewhere one sentence says what to install. Tests
+# abilities, not package names: a compiler from a module system or from conda is as good as Debian's.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
+what=$1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
@@ -21,30 +24,40 @@ blas_found() { # meson asks pkg-config first and then tries to link
     gfortran "$scratch/probe.f" -o "$scratch/probe" "-l$1" >/dev/null 2>&1
 }
 
-python_can() { "$python" -c "$1" >/dev/null 2>&1; }
+version_of() { "$1" -c 'import sys; print("python%d.%d" % sys.version_info[:2])'; }
 
-# Debian names of what is missing, into the array `missing`.
-look() {
-    missing=()
+look_for_python() {
+    local python
+    if ! python=$("$here/find-python.sh" 2>/dev/null); then
+        # A PYTHON that was asked for and does not serve is for find-python.sh to name.
+        [ -n "${PYTHON:-}" ] || missing+=(python3 python3-venv)
+        return
+    fi
+    "$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || missing+=("$(version_of "$python")-venv")
+}
+
+look_for_compilers() {
+    local python=.venv/bin/python
     command -v gfortran >/dev/null || missing+=(gfortran)
     c_compiles || missing+=(gcc libc6-dev)
     command -v pkg-config >/dev/null || missing+=(pkg-config)
     blas_found blas dgemm || missing+=(libopenblas-dev)
     blas_found lapack dsyev || missing+=(liblapack-dev)
-    if ! python=$("$here/find-python.sh" 2>/dev/null); then
-        missing+=(python3 python3-venv python3-dev)
-        return
-    fi
-    local version
-    version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
-    python_can 'import ensurepip, venv' || missing+=("$version-venv")
-    python_can 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' ||
-        missing+=("$version-dev")
+    "$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' >/dev/null 2>&1 ||
+        missing+=("$(version_of "$python")-dev")
 }
 
-say_what_to_install() {
-    echo "These are needed to compile python-sscha and CellConstructor, and are missing: ${missing[*]}" \
-        "(names of Debian's packages). $1" >&2
+# Debian names of what is missing, into the array `missing`.
+look() {
+    missing=()
+    "look_for_$what"
+}
+
+give_up() {
+    local purpose="to make .venv"
+    [ "$what" = compilers ] && purpose="to compile python-sscha and CellConstructor"
+    echo "missing $purpose: ${missing[*]} (Debian's names); $1" >&2
+    exit 1
 }
 
 look
@@ -55,24 +68,17 @@ if [ "$(id -u)" -eq 0 ]; then
 elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
     as_root=(sudo -n)
 else
-    say_what_to_install "Ask for 'sudo apt-get install ${missing[*]}', or load them from your module system, then run make again."
-    exit 1
+    give_up "ask for 'sudo apt-get install ${missing[*]}' or load them from your module system, then run make install again."
 fi
-if ! command -v apt-get >/dev/null; then
-    say_what_to_install "There is no apt-get here: install their counterparts with this system's package manager, then run make again."
-    exit 1
-fi
+command -v apt-get >/dev/null ||
+    give_up "there is no apt-get here: install them with this system's package manager, then run make install again."
 
-echo "Installing system packages: ${missing[*]}"
+echo "      with apt-get: ${missing[*]}"
 quietly=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300)
 install=("${as_root[@]}" "${quietly[@]}" install --no-install-recommends "${missing[@]}")
 if ! { "${as_root[@]}" "${quietly[@]}" update && "${install[@]}"; } >"$scratch/apt.log" 2>&1 </dev/null; then
-    tail -n 20 "$scratch/apt.log" >&2
-    say_what_to_install "apt-get could not install them (its last words are above): is there a network, and a package source?"
-    exit 1
+    give_up "apt-get could not install them ($(grep -E '^(E|W):' "$scratch/apt.log" | tail -n 1)): is there a network, and a package source?"
 fi
 look
-if [ ${#missing[@]} -ne 0 ]; then
-    say_what_to_install "apt-get installed its packages and they are still not found: is another compiler or pkg-config first on the PATH?"
-    exit 1
-fi
+[ ${#missing[@]} -eq 0 ] ||
+    give_up "apt-get installed them and they are still not found: is another compiler or pkg-config first on the PATH?"

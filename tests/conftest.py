@@ -1,5 +1,6 @@
 """What every test gets: one thread per process, a seeded generator, a run directory of its own."""
 
+import importlib.util
 import os
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -10,6 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to pass without the second engine where everything has to be tested."""
+    if os.environ.get("CI") and importlib.util.find_spec("sscha") is None:
+        pytest.exit("python-sscha is not installed, and with CI set no test may be left out", 1)
 
 
 @pytest.fixture

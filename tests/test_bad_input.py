@@ -3,6 +3,7 @@
 import os
 import resource
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.report.run.collect import report_data
+from sscha_mlp.scha import python_sscha
 
 
 def sentence(error: str, *words: str) -> str:
@@ -38,6 +40,17 @@ def sentence(error: str, *words: str) -> str:
 def n_labels(store: Path, reference: str) -> int:
     with LabelStore(store) as labels:
         return len(labels.get_all(get_reference(reference).identity))
+
+
+def test_the_second_engine_is_asked_for_where_it_is_not_installed(tmp_path, capsys, monkeypatch):
+    """Nothing else needs it: the same command without --engine runs (``finished_run``)."""
+    monkeypatch.setitem(sys.modules, "cellconstructor", None)
+    python_sscha.upstream.cache_clear()
+    arguments = [*relax_arguments(tmp_path, "emt"), "--engine", "python-sscha"]
+    assert run_command(arguments) == 2
+    words = ["cellconstructor", "pip install 'sscha-mlp[python-sscha]'", "--engine native"]
+    sentence(capsys.readouterr().err, "python-sscha is not installed here", *words)
+    assert not (tmp_path / "run").exists()
 
 
 # --- wrong input: status 2, and no directory is left behind --------------------------------

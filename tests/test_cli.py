@@ -1,6 +1,7 @@
 """The command line as a user meets it: help, screens, settings, verbs on files, exit statuses."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -533,3 +534,21 @@ def test_lines_do_not_take_brackets_for_markup():
     screen = StringIO()
     LineObserver(Console(file=screen, width=120)).note("the table [gap] and [/nonsense]")
     assert "the table [gap] and [/nonsense]" in screen.getvalue()
+
+
+def test_the_shell_completes_verbs_and_options(tmp_path):
+    """What `sscha-mlp --install-completion` puts into the shell calls this."""
+    found = {}
+    for typed in ("sscha-mlp re", "sscha-mlp relax --press"):
+        asked = {"COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+        done = subprocess.run(
+            [sys.executable, "-m", "sscha_mlp"],
+            env={**os.environ, **asked, "_SSCHA_MLP_COMPLETE": "complete_bash"},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[typed] = done.stdout.split()
+    assert {"relax", "report", "reference"} <= set(found["sscha-mlp re"])
+    assert "--pressure" in found["sscha-mlp relax --press"]

@@ -108,6 +108,7 @@ def test_a_complex_grid_has_the_same_hessian():
 )
 def test_python_sscha_has_the_same_hessian(name, fourth, capfd):
     """At the minimum of one ensemble, reweighted: what is left is its temperature constant."""
+    pytest.importorskip("sscha", reason="python-sscha is not installed")
     from sscha_mlp.scha import python_sscha
 
     case = crystals.CASES[name]()

@@ -176,6 +176,21 @@ def test_every_rule_has_been_seen_to_fail():
     assert {rule.__name__ for rule in house.RULES} == {rule for rule, *_ in BAD}
 
 
+def test_no_run_needs_the_second_engine_unless_it_asks_for_it(package):
+    adapter = house.ADAPTERS["sscha"]
+    users = {
+        module.name
+        for module in package.values()
+        for item in module.imports
+        if item.target.startswith(adapter) and module.name != adapter
+    }
+    assert users == {  # the check of --engine python-sscha, the engine itself, averages for tests
+        "sscha_mlp.campaign.input_checks",
+        "sscha_mlp.campaign.context",
+        "sscha_mlp.scha.python_sscha_averages",
+    }
+
+
 def test_importing_the_package_loads_nothing_heavy():
     loaded = fresh_python("import sscha_mlp, sys; print(*sys.modules)").split()
     assert house.HEAVY.isdisjoint(loaded)

@@ -29,7 +29,6 @@ from sscha_mlp.cli.sweep import sweep
 from sscha_mlp.cli.validate import validate
 
 app = Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},

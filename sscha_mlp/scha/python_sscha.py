@@ -278,9 +278,9 @@ def to_ensemble(
     InputError
         If the nuclei of the ensemble are not quantum.
     """
-    up = upstream()
     ours = samples.ensemble
     check_quantum(ours.nuclei)
+    up = upstream()
     supercell = ours.dynamical_matrix.supercell
     n_configs = ours.n_configs
     phonons = matched_phonons(ours.dynamical_matrix, group)
