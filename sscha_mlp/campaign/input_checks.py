@@ -1,5 +1,6 @@
 """What can be found wrong before anything is written or computed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -8,8 +9,9 @@ from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import KINDS
-from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.resources import bundled_file
+from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.settings import AUTO, RunSettings
 from sscha_mlp.scha.cell import CellMode
 
@@ -35,8 +37,45 @@ def read_input(settings: RunSettings) -> Crystal:
     return read_structure(structure_file(settings)).with_masses(settings.masses)
 
 
-def check_input(settings: RunSettings) -> None:
+@dataclass(frozen=True)
+class PreparedRun:
+    """A run whose input has been checked, and whose directory is made.
+
+    Parameters
+    ----------
+    settings
+        In force: a directory that an earlier version began keeps its cell.
+    place
+        Its directory.
+    reference
+        What labels.
+    """
+
+    settings: RunSettings
+    place: RunDirectory
+    reference: Reference
+
+
+def prepare_run(settings: RunSettings, directory: str | Path) -> PreparedRun:
+    """Check what is asked and make the directory, or check that it was made for this.
+
+    Raises
+    ------
+    InputError
+        If settings, structure or reference cannot be used, or the directory holds another run.
+    """
+    place = RunDirectory(Path(directory))
+    begun = place.has_begun
+    reference = get_reference(settings.reference) if begun else check_input(settings)
+    return PreparedRun(place.prepare(settings), place, reference)
+
+
+def check_input(settings: RunSettings) -> Reference:
     """Check that structure, reference, kind of model and engine exist and belong together.
+
+    Returns
+    -------
+    The reference.
 
     Raises
     ------
@@ -55,7 +94,7 @@ def check_input(settings: RunSettings) -> None:
     reference = get_reference(settings.reference)
     if settings.origin:
         check_origin(settings)
-        return
+        return reference
     if settings.dyn:
         dyn_paths(settings.dyn)
     if settings.dyn and settings.masses:
@@ -64,6 +103,7 @@ def check_input(settings: RunSettings) -> None:
         crystal = read_input(settings)
         reference.check_elements(crystal.to_ase())
         _check_slab(settings, crystal)
+    return reference
 
 
 def _check_slab(settings: RunSettings, crystal: Crystal) -> None:

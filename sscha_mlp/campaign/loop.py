@@ -28,7 +28,7 @@ from sscha_mlp.campaign.finalisation import (
 )
 from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
-from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_checks import PreparedRun, prepare_run
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -41,7 +41,7 @@ from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
@@ -86,11 +86,16 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
-    place = RunDirectory(Path(directory))
-    if not place.has_begun:
-        check_input(settings)
-    settings = place.prepare(settings)
-    with place.locked(), open_run(settings, place, observer) as context:
+    return go_on(prepare_run(settings, directory), observer=observer)
+
+
+def go_on(prepared: PreparedRun, *, observer: Observer | None = None) -> RunResult:
+    """Run to ``result.json`` what is prepared; parameters and errors as :func:`run` has them."""
+    place = prepared.place
+    with (
+        place.locked(),
+        open_run(prepared.settings, place, observer, reference=prepared.reference) as context,
+    ):
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
@@ -99,9 +104,20 @@ def run(
 
 @contextmanager
 def open_run(
-    settings: RunSettings, place: RunDirectory, observer: Observer | None
+    settings: RunSettings,
+    place: RunDirectory,
+    observer: Observer | None,
+    *,
+    reference: Reference | None = None,
 ) -> Iterator[Context]:
     """Open journal, label store and log of a run directory, which the caller holds.
+
+    Parameters
+    ----------
+    settings, place, observer
+        Of the run.
+    reference
+        What labels, where it has been made already.
 
     Raises
     ------
@@ -120,7 +136,7 @@ def open_run(
             directory=place,
             journal=Journal(place.journal),
             store=store,
-            reference=get_reference(settings.reference),
+            reference=reference or get_reference(settings.reference),
             observer=watched_by(observer),
             machines=machines,
             model_machines=model_machines,

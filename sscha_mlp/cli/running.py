@@ -71,7 +71,7 @@ def run_to_result(
     settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
 ) -> "Result":
     """Return the result of a finished run, or run to it and write the report."""
-    from sscha_mlp.campaign.input_checks import check_input
+    from sscha_mlp.campaign.input_checks import prepare_run
     from sscha_mlp.cli.screen import make_observer, quiet_logging
     from sscha_mlp.run_files.directory import RunDirectory
 
@@ -81,16 +81,14 @@ def run_to_result(
         if not place.report.is_file():
             write_report(directory)
         return place.read_result()
-    if not place.has_begun:
-        check_input(settings)
-    settings = place.prepare(settings)
+    prepared = prepare_run(settings, directory)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
-        from sscha_mlp.campaign.loop import run
+        from sscha_mlp.campaign.loop import go_on
         from sscha_mlp.campaign.start import cell_size
 
-        observer.begin(settings, directory, cell_size(settings, place))
-        run(settings, directory, observer=observer)
+        observer.begin(prepared.settings, directory, cell_size(prepared.settings, place))
+        go_on(prepared, observer=observer)
         observer.stage("report")
         write_report(directory)
     return place.read_result()
