@@ -3,10 +3,13 @@
     python benchmarks/label_store.py [--labels 100000] [--atoms 64]
 
 The labels are written in bulk.  An insert is one durable transaction; lookups are by exact
-content, by content in another order and place, and of what is not there.
+content, by content in another order and place, and of what is not there.  Then several processes
+insert at once, each as fast as it can: the time of an insert is that of all before it in the queue,
+and most of it is the disk's, which is asked once for each label.
 """
 
 import argparse
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -99,16 +102,39 @@ def measure(n_labels: int, n_atoms: int, directory: Path) -> dict[str, float]:
     return result
 
 
+def write_beside_others(path: Path, number: int, n_atoms: int, count: int) -> list[float]:
+    """Insert labels in one of several processes; returns the time of each, s."""
+    first = 10**7 * (number + 1)
+    frames = list(configurations(n_atoms, range(first, first + count)))
+    label = some_label(len(frames[0]))
+    with LabelStore(path) as store:
+        return timed(lambda atoms: store.put(atoms, IDENTITY, label), frames)
+
+
+def measure_writers(path: Path, n_writers: int, n_atoms: int, count: int = 100) -> dict[str, float]:
+    """Insert from several processes at once; times in ms."""
+    with multiprocessing.get_context("spawn").Pool(n_writers) as pool:
+        tasks = [(path, number, n_atoms, count) for number in range(n_writers)]
+        times = [one for part in pool.starmap(write_beside_others, tasks) for one in part]
+    name = f"durable insert, {n_writers} writers"
+    return {name: median_ms(times), f"{name}, slowest": 1000.0 * max(times)}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--labels", type=int, nargs="+", default=[1000, 10000])
     parser.add_argument("--atoms", type=int, default=64)
+    parser.add_argument("--writers", type=int, default=4)
     given = parser.parse_args(arguments)
     columns = []
     for n_labels in given.labels:
         with tempfile.TemporaryDirectory() as directory:
-            columns.append(measure(n_labels, given.atoms, Path(directory)))
+            place = Path(directory)
+            column = measure(n_labels, given.atoms, place)
+            columns.append(
+                column | measure_writers(place / "labels.db", given.writers, given.atoms)
+            )
     print(f"Label store, {given.atoms} atoms, ms\n")
     print(f"{'labels in the store':<32}" + "".join(f"{n:>12}" for n in given.labels))
     for name in columns[0]:

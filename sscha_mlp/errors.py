@@ -5,6 +5,32 @@ Every message says what was wrong, where, and the way out.  The command line tur
 :class:`SschaMlpError` into exit status 1.
 """
 
+from unicodedata import category
+
+
+def printable(text: str) -> str:
+    r"""Return a text in which a terminal finds no commands.
+
+    Texts of files and of other people's exceptions may hold escape sequences; what cannot be
+    printed stands as Python writes it, such as ``\x1b``.
+    """
+    return "".join(
+        one if one.isprintable() or category(one) == "Zs" else ascii(one)[1:-1] for one in text
+    )
+
+
+def one_line(text: str) -> str:
+    """Return a text on one line, printable, with single spaces."""
+    return printable(" ".join(text.split()))
+
+
+def message_of(err: BaseException) -> str:
+    """Return the text of an exception, also of one that cannot be turned into text."""
+    try:
+        return str(err)
+    except Exception as second:  # noqa: BLE001 - whatever a foreign __str__ raises
+        return f"(without a text: its __str__ raises {type(second).__name__})"
+
 
 def cause_of(err: Exception) -> str:
     """Return why a file could not be read, without the path that errors of the system repeat.
@@ -14,7 +40,7 @@ def cause_of(err: Exception) -> str:
     err
         What opening or parsing the file raised.
     """
-    return str((isinstance(err, OSError) and err.strerror) or err)
+    return (isinstance(err, OSError) and err.strerror) or message_of(err)
 
 
 class SschaMlpError(Exception):

@@ -3,23 +3,36 @@
 Importing quippy turns NumPy's ``ComplexWarning`` into an error for the whole process, on which
 other codes then die; the filters are put back as they were.  A quippy potential computes forces
 when it is asked for energies and starts again when it is asked for stresses; here one call
-computes all three.
+computes all three.  QUIP changes the working directory of the whole process while it reads a
+parameter file, so that it finds the files of sparse points beside it; another thread then resolves
+relative paths in the wrong place.  Here the file is read by Python, and QUIP gets its text with
+absolute names.
 """
 
 import contextlib
 import os
+import re
 import sys
+import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Final
 
 from ase.calculators.calculator import Calculator
 
 from sscha_mlp.errors import InputError, ModelError
+from sscha_mlp.parallel.signals import signals_held
 
 _LOCK = threading.Lock()
+
+_SPARSE_FILE: Final = re.compile(r'(?<=sparseX_filename=")(?!/)')
+"""Where a relative name of a file of sparse points begins."""
+
+_PLAIN_PATH: Final = re.compile(r"[\w/.+=@,:-]+", re.ASCII)
+"""Paths that an XML attribute holds as they are, and that f90wrap can pass on."""
 
 
 def import_quippy() -> ModuleType:
@@ -30,7 +43,7 @@ def import_quippy() -> ModuleType:
     InputError
         If quippy is not installed or cannot be loaded.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), signals_held():
         try:
             import quippy
             import quippy.potential
@@ -74,19 +87,38 @@ def quippy_potential(
     if param_filename is not None and not Path(param_filename).is_file():
         raise ModelError(f"The potential file {param_filename} does not exist.")
     quippy = import_quippy()
-    filename = None if param_filename is None else str(param_filename)
+    source = param_filename or args
     try:
-        with _silence():
+        with _text_for_quip(param_filename, param_str) as text, _silence():
             potential: Calculator = quippy.potential.Potential(
-                args, param_str=param_str, param_filename=filename, calc_args=calc_args
+                args, param_str=text, calc_args=calc_args
             )
-    except (RuntimeError, ValueError, UnicodeDecodeError) as err:
-        where = f"in {filename} " if filename else ""
+    except (OSError, RuntimeError, ValueError, TypeError) as err:
         raise ModelError(
-            f"QUIP cannot read the parameters {where}of {args!r}: {' '.join(str(err).split())}"
+            f"QUIP cannot read the parameters of {source}: {' '.join(str(err).split())}"
         ) from err
     potential.set_default_properties(["energy", "forces", "stress"])
     return potential
+
+
+@contextlib.contextmanager
+def _text_for_quip(file: str | Path | None, text: str | None) -> Iterator[str]:
+    """Return parameters as text in which the files of sparse points have absolute names.
+
+    A path that QUIP could not read gets a plain one for the time being: a symbolic link to it.
+    """
+    if file is None:
+        yield text or ""
+        return
+    place = Path(file).resolve().parent
+    content = Path(file).read_text(encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        if not _PLAIN_PATH.fullmatch(str(place)):
+            links = stack.enter_context(tempfile.TemporaryDirectory(prefix="sscha-mlp-"))
+            link = Path(links) / "model"
+            link.symlink_to(place, target_is_directory=True)
+            place = link
+        yield _SPARSE_FILE.sub(lambda _: f"{place}/", content)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """Bad inputs by the hundred: good files of every kind, and what may become of them."""
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -551,6 +552,66 @@ def damaged_runs(good: Good, rng: np.random.Generator) -> Iterator[Case]:
     yield from _damaged(good.place / "run", shown, 12, rng)
 
 
+PRECIOUS = "three years of work\n"
+"""A file outside the run directory, to which a link in it may point."""
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "removed": lambda file: file.unlink(),
+    "empty": lambda file: file.write_bytes(b""),
+    "cut in half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "zeros": lambda file: file.write_bytes(bytes(file.stat().st_size)),
+    "of another kind": lambda file: file.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
+    "a directory": lambda file: (file.unlink(), file.mkdir()),
+    "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),
+    "a link to nothing": lambda file: (file.unlink(), file.symlink_to(file.parent / "nothing")),
+    "a link to itself": lambda file: (file.unlink(), file.symlink_to(file)),
+    "a link to a file of ours": lambda file: (
+        file.unlink(),
+        file.symlink_to(file.parents[1] / "precious"),
+    ),
+}
+"""What may become of one file of a run directory that was copied, moved or sent."""
+
+
+def replaced_files(good: Good, rng: np.random.Generator) -> Iterator[Case]:
+    """Runs one of whose files is something else, as verbs that read or go on meet them."""
+    del rng  # there is nothing random in it
+    run = good.place / "run"
+    shown: tuple[tuple[str, ...], ...] = (
+        ("status", "run", "--json"),
+        ("relax", "--config", "run/run.toml", "--run-dir", "run", "--json"),
+        ("relax", "--from", "run", "--T", "300", "--run-dir", "next", "--max-labels", "1"),
+        ("labels", "run/labels.db", "counts"),
+    )
+    names = ("run.toml", "journal.jsonl", "result.json", "labels.db", "log.txt", ".lock")
+    for name in names:
+        for fault, spoil in FAULTS.items():
+            for words in shown:
+                reads = name == "labels.db" if words[0] == "labels" else name != "labels.db"
+                anew = words[0] == "relax" and name == "result.json" and words[1] == "--config"
+                if reads and not anew:  # a result that is missing would be computed
+                    yield Case(
+                        words,
+                        f"{words[0]} {words[1]}: {name} is {fault}",
+                        _replaced(run, name, spoil),
+                        _precious,
+                    )
+
+
+def _replaced(run: Path, name: str, spoil: Callable[[Path], object]) -> Callable[[Path], object]:
+    def prepare(place: Path) -> None:
+        shutil.copytree(run, place / "run")
+        (place / "precious").write_text(PRECIOUS)
+        (place / "run" / name).touch()
+        spoil(place / "run" / name)
+
+    return prepare
+
+
+def _precious(place: Path) -> None:
+    assert (place / "precious").read_text() == PRECIOUS
+
+
 def damaged_reports(good: Good, rng: np.random.Generator) -> Iterator[Case]:
     """The same for ``report``, which takes seconds; states and validation sets too."""
     run, words = good.place / "run", ("report", "run")
@@ -687,4 +748,5 @@ KINDS: dict[str, Callable[[Good, np.random.Generator], Iterator[Case]]] = {
     "runs": damaged_runs,
     "reports": damaged_reports,
     "stores": damaged_stores,
+    "files": replaced_files,
 }

@@ -28,6 +28,7 @@ configs = 40
 max_labels = 60
 workers = 1
 model = "{model}"
+labels = "{labels}"
 
 [start]
 fmax = 0.01
@@ -86,6 +87,7 @@ def write_settings(
     explore_configs: int = 20,
     alarm_ratio: float = 1e3,
     break_grade: float = 1e30,
+    labels: str = "need",
 ) -> Path:
     path = directory / "tiny.toml"
     path.write_text(
@@ -94,6 +96,7 @@ def write_settings(
             explore_configs=explore_configs,
             alarm_ratio=alarm_ratio,
             break_grade=break_grade,
+            labels=labels,
         )
     )
     return path

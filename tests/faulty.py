@@ -11,6 +11,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
+from ase.units import Bohr, GPa, Hartree, Rydberg
 
 COUNT_FILE = "SSCHA_MLP_TEST_COUNT_FILE"
 """Environment variable: file to which :func:`counting` adds one line for each call."""
@@ -67,6 +68,14 @@ def dying_factory() -> Callable[[object], object]:
     os._exit(7)
 
 
+class MuteError(Exception):
+    """An exception that has no text."""
+
+    def __str__(self) -> str:
+        """Fail as well."""
+        raise AttributeError("no text")
+
+
 class Faulty(Calculator):
     """EMT that fails on the configurations whose atoms carry a tag."""
 
@@ -87,6 +96,12 @@ class Faulty(Calculator):
             time.sleep(600.0)
         if tag == 3:
             os._exit(9)
+        if tag == 7:
+            os._exit(0)
+        if tag == 8:
+            raise MuteError
+        if tag == 9:
+            raise RuntimeError("\x1b[2J\x1b[31mall is well\x9b0m")
         inner = self.atoms.copy()
         inner.calc = EMT()
         self.results = {
@@ -105,6 +120,48 @@ class Faulty(Calculator):
 def faulty() -> Calculator:
     """Make the faulty calculator."""
     return Faulty()
+
+
+class Leaving(EMT):
+    """EMT that ends its process as if all were well."""
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        """Leave."""
+        os._exit(0)
+
+
+def leaving() -> Calculator:
+    """Make the calculator that leaves."""
+    return Leaving()
+
+
+class OtherUnits(EMT):
+    """EMT whose results are multiplied by factors."""
+
+    def __init__(self, energy: float = 1.0, forces: float = 1.0, stress: float = 1.0) -> None:
+        super().__init__()
+        self.factors = {"energy": energy, "free_energy": energy, "forces": forces, "stress": stress}
+
+    def calculate(self, *args: object, **kwargs: object) -> None:
+        """Compute, and change the units."""
+        super().calculate(*args, **kwargs)
+        for name, factor in self.factors.items():
+            self.results[name] = self.results[name] * factor
+
+
+def scaled(**factors: float) -> Calculator:
+    """Make EMT whose results are multiplied by factors."""
+    return OtherUnits(**factors)
+
+
+def hartree_and_rydberg() -> Calculator:
+    """Make EMT with energies in Hartree, forces in Ry/bohr and a stress in Ry/bohr³."""
+    return OtherUnits(1 / Hartree, Bohr / Rydberg, Bohr**3 / Rydberg)
+
+
+def stress_in_gpa() -> Calculator:
+    """Make EMT with a stress in GPa."""
+    return OtherUnits(stress=1 / GPa)
 
 
 class Counting(EMT):

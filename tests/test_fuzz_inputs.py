@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bad_inputs import CANARY, KINDS, Case, Good, make_good
+from bad_inputs import CANARY, KINDS, PRECIOUS, Case, Good, make_good
 from house import read_house
 from watch import Hang, Seen, watched
 
@@ -38,13 +38,21 @@ def complaints(case: Case, seen: Seen, place: Path) -> Iterator[str]:
         yield f"started {seen.programs}"
     if seen.unpickled:
         yield f"unpickled {seen.unpickled}"
-    if list(place.rglob(CANARY)):
-        yield "a shell has run"
+    yield from traces(place)
     if seen.status == 0:
         try:
             case.check(place)
         except Exception as err:  # noqa: BLE001 - whatever a wrong output leads to
             yield f"wrong output: {type(err).__name__}: {err}"
+
+
+def traces(place: Path) -> Iterator[str]:
+    """Say what was done to files that are not those of the answer."""
+    if list(place.rglob(CANARY)):
+        yield "a shell has run"
+    precious = place / "precious"
+    if precious.is_file() and precious.read_text() != PRECIOUS:
+        yield "wrote through a link"
 
 
 def must_explain(seen: Seen) -> bool:

@@ -19,6 +19,7 @@ from ase.calculators.emt import EMT
 from sscha_mlp.data import extxyz
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.errors import ConfigError, FitError, InputError, ModelError
+from sscha_mlp.parallel.memory import available
 from sscha_mlp.potentials import registry
 from sscha_mlp.potentials.gap import GapPotential, GapSettings, memory
 from sscha_mlp.potentials.gap import command as gap_command
@@ -270,14 +271,14 @@ def test_memory_of_the_machine_and_of_its_control_group(tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal: 99 kB\nMemAvailable:    2000000 kB\n")
     group = tmp_path / "cgroup"
     group.mkdir()
-    assert memory.available(tmp_path, group) == 2.048e9
+    assert available(tmp_path, group) == 2.048e9
     (group / "memory.max").write_text("1000000000\n")
     (group / "memory.current").write_text("700000000\n")
     (group / "memory.stat").write_text("active_file 5\ninactive_file 100000000\n")
-    assert memory.available(tmp_path, group) == 4.0e8
+    assert available(tmp_path, group) == 4.0e8
     (group / "memory.max").write_text("max\n")
-    assert memory.available(tmp_path, group) == 2.048e9
-    assert memory.available(tmp_path / "none", tmp_path / "none") is None
+    assert available(tmp_path, group) == 2.048e9
+    assert available(tmp_path / "none", tmp_path / "none") is None
     assert memory.parse_peak("PEAK  73 MB") == 7.3e7
     assert memory.parse_peak("Peak1 73 MB") is None
 

@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import subprocess
 import sys
 
@@ -91,11 +93,15 @@ def test_a_journal_opened_for_reading_is_left_as_it_is(journal, path):
 
 
 def test_a_journal_that_cannot_be_written_says_so(journal, path):
-    """A directory in its place stands for a full disk: the call that fails is the same."""
-    path.unlink()
-    path.mkdir()
-    with pytest.raises(SschaMlpError, match=r"cannot be written .* free some space"):
-        journal.record("fit/2", {})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size, limits[1]))
+    try:
+        with pytest.raises(SschaMlpError, match=r"cannot be written .* free some space"):
+            journal.record("fit/2", {})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
     assert "fit/2" not in journal
 
 

@@ -1,5 +1,8 @@
 """The MTP engine: derivatives, symmetry, a second code, and what happens at the edges."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -8,9 +11,16 @@ from mtp_models import GERMANIUM, SILICON, in_motep, random_mtp, rattled
 from scipy.spatial.transform import Rotation
 
 from sscha_mlp.errors import ModelError
+from sscha_mlp.potentials.mtp import derivatives, kernels
 from sscha_mlp.potentials.mtp.engine import Engine
 
 STEP = 1.0e-4
+
+
+def test_what_is_compiled_from_two_files_is_compiled_again_when_either_changes():
+    """Numba looks at the file of the outermost function alone."""
+    text = Path(kernels.__file__).read_bytes()
+    assert hashlib.sha256(text).hexdigest().startswith(derivatives.KERNELS)
 
 
 def energy(engine: Engine, atoms: Atoms) -> float:

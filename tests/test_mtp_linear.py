@@ -8,7 +8,7 @@ from mtp_models import GERMANIUM, SILICON, random_mtp, rattled
 
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.potentials.mtp.engine import Engine
-from sscha_mlp.potentials.mtp.fitting import first_parameters
+from sscha_mlp.potentials.mtp.initial import first_parameters
 from sscha_mlp.potentials.mtp.linear import RIDGES, least_squares, ridge_regression, score, triangle
 from sscha_mlp.potentials.mtp.regression import Rows, regress
 from sscha_mlp.potentials.mtp.settings import MtpSettings

@@ -10,7 +10,8 @@ from mtp_models import GERMANIUM, SILICON, random_mtp, rattled
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.errors import InputError
 from sscha_mlp.potentials.mtp.engine import Engine
-from sscha_mlp.potentials.mtp.fitting import first_parameters, fit
+from sscha_mlp.potentials.mtp.fitting import fit
+from sscha_mlp.potentials.mtp.initial import first_parameters
 from sscha_mlp.potentials.mtp.refine import (
     Stop,
     carried_over,

@@ -33,7 +33,7 @@ def journal(run) -> dict:
 def learnt(tmp_path_factory):
     """A run whose model is stopped by its grade: its limit is one that nothing new can keep."""
     directory = tmp_path_factory.mktemp("learnt")
-    write_settings(directory, model="mtp", break_grade=0.5)
+    write_settings(directory, model="mtp", break_grade=0.5, labels="fixed")
     write_copper(directory)
     return directory / "run", finish(directory)
 
@@ -61,7 +61,7 @@ def test_where_the_grade_breaks_the_run_labels_and_goes_on(learnt):
 
 def test_nothing_is_fitted_again_without_new_labels(tmp_path):
     """The budget ends while the model is still stopped: the run goes on with the model it has."""
-    config = write_settings(tmp_path, model="mtp", break_grade=0.5)
+    config = write_settings(tmp_path, model="mtp", break_grade=0.5, labels="fixed")
     config.write_text(config.read_text().replace("max_labels = 60", "max_labels = 24"))
     write_copper(tmp_path)
     result = finish(tmp_path)
@@ -129,7 +129,9 @@ def test_auto_compares_both_kinds_and_says_which(tmp_path):
 @pytest.mark.slow
 def test_the_same_run_in_two_sittings_gives_the_same(tmp_path):
     """The second sitting finds labels and fits of the first, and ends where one sitting does."""
-    arguments = relax_arguments(tmp_path, reference="cheap:diary", model="mtp", break_grade=5.0)
+    arguments = relax_arguments(
+        tmp_path, reference="cheap:diary", model="mtp", break_grade=5.0, labels="fixed"
+    )
     diary = tmp_path / "diary"
     done = sscha_mlp([*arguments, "--quiet"], **{DIARY: diary})
     assert done.returncode == 0, done.stderr

@@ -275,7 +275,7 @@ def test_quippy_computes_all_at_once():
 def test_bad_quip_parameters(tmp_path: Path):
     with pytest.raises(ModelError, match="does not exist"):
         quippy_potential("IP GAP", param_filename=tmp_path / "GAP.xml")
-    with pytest.raises(ModelError, match="QUIP cannot read the parameters of 'IP Tersoff'"):
+    with pytest.raises(ModelError, match="QUIP cannot read the parameters of IP Tersoff"):
         quippy_potential("IP Tersoff", param_str="<nonsense/>")
     with pytest.raises(InputError, match="either as text or as a file"):
         quippy_potential("IP Tersoff")

@@ -10,7 +10,7 @@ from ase.io import write
 
 from sscha_mlp.cli import run_command
 from sscha_mlp.errors import InputError
-from sscha_mlp.reference import Reference
+from sscha_mlp.reference import LabelStore, Reference, get_reference
 from sscha_mlp.reference.check import CheckSettings, check_reference
 from sscha_mlp.units import GPA
 
@@ -121,6 +121,8 @@ def check(tmp_path, *arguments: str) -> int:
     """Run the command on one cell of copper."""
     write(tmp_path / "copper.cif", bulk("Cu"))
     cell = ["--structure", str(tmp_path / "copper.cif"), "--supercell", "2", "1", "1"]
+    if "--store" not in arguments:
+        arguments = (*arguments, "--store", str(tmp_path / "labels.db"))
     return run_command(["reference", "check", *cell, "--workers", "1", "--quiet", *arguments])
 
 
@@ -136,6 +138,28 @@ def test_the_command_prints_what_it_found(tmp_path, capsys):
         "50 labels",
     ):
         assert text in shown
+
+
+def test_labels_of_a_check_are_kept_and_found_again(tmp_path, capsys):
+    """A check that was interrupted goes on; nothing is paid for twice."""
+    store = tmp_path / "labels.db"
+    assert check(tmp_path, "--reference", "emt", "--json", "--store", str(store)) == 0
+    first = json.loads(capsys.readouterr().out)
+    with LabelStore(store) as kept:
+        assert len(kept.get_all(get_reference("emt").identity)) == 11
+    assert check(tmp_path, "--reference", "emt", "--json", "--store", str(store)) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["differences"] == first["differences"]
+    assert again["seconds_per_label"] is None and again["job"]["seconds"] is None
+
+
+def test_the_cell_of_a_check_is_that_of_a_run(tmp_path, capsys):
+    """A conventional cell of four atoms is one primitive cell: 2x2x2 of it are 8 atoms."""
+    bulk("Cu", a=3.6, cubic=True).write(tmp_path / "cubic.vasp", format="vasp")
+    arguments = ["reference", "check", "--reference", "emt", "--json"]
+    arguments += ["--structure", str(tmp_path / "cubic.vasp")]
+    assert run_command([*arguments, "--store", str(tmp_path / "labels.db")]) == 0
+    assert json.loads(capsys.readouterr().out)["n_atoms"] == 8
 
 
 def test_the_command_writes_json(tmp_path, capsys):

@@ -91,11 +91,11 @@ def check_state(
     wanted = min(context.settings.counts.n_check, budget)
     batches: list[Batch] = []
     spent = 0
-    seconds = 0.0
+    seconds, why = 0.0, ""
     while True:
         name = f"check-{number}-{len(batches)}"
         which = "more" if batches else "fresh"
-        text = f"check {number}: {wanted} {which} labels of the converged state"
+        text = f"check {number}: {wanted} {which} labels of the converged state{why}"
         begin_labels(context, text, [(name, wanted)])
         batches.append(label_batch(context, state, name, wanted))
         spent += wanted
@@ -114,6 +114,7 @@ def check_state(
         seconds += time.perf_counter() - begin
         context.observer.note(f"check {number}: {certificate.reason}")
         wanted = min(_more_labels(certificate, plan.batch), budget - spent)
+        why = _why(certificate) if plan.by_need else ""
         if wanted < plan.batch or not going:
             break
     if not context.journal.has(CertificateRecord, number):
@@ -123,6 +124,13 @@ def check_state(
         context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
+
+
+def _why(certificate: Certificate) -> str:
+    """Say which quantity more labels are asked for, and how well it is known."""
+    name, worst = max(certificate.shifts.items(), key=lambda item: item[1].labels_factor)
+    part = worst.error / worst.tolerance
+    return f", for the {name}: its error is {part:.2g} of what is allowed"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ class Context:
     model_machines
         Where populations are evaluated with the model.
     generation
-        How many finished runs this one stands on; set when one of them is taken over.
+        How many finished runs this one continues from; set when one of them is taken over.
     group
         Space group of the start, kept throughout; set by the start stage.
     coming
@@ -90,8 +90,8 @@ class Context:
     def rng(self, *names: str | int) -> np.random.Generator:
         """Random generator of one purpose: the same for a resumed run, apart from all others.
 
-        A run that stands on another one draws other numbers than that one did: a check must not
-        repeat, in another state, the configurations that a model has learnt from.
+        A run that continues from another one draws other numbers than that one did: a check must
+        not repeat, in another state, the configurations that a model has learnt from.
         """
         if self.generation:
             names = (*names, "generation", self.generation)

@@ -18,9 +18,11 @@ from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.properties.interpolation import interpolate
+from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
+from sscha_mlp.run_files.reference_identity import require_same_reference
 from sscha_mlp.run_files.settings import AUTO, RunSettings
 
 _OWN: Final = (
@@ -66,6 +68,7 @@ def check_origin(settings: RunSettings) -> None:
             f"The run in {run.place.path} has the reference {run.settings.reference!r}, not "
             f"{settings.reference!r}: its labels would be mixed with others. Use its reference."
         )
+    require_same_reference(run.place, get_reference(settings.reference))
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,8 @@ _CLEAR_LEAD: Final = 0.25
 
 _WARM_LABELS: Final = 60
 _WARM_PART: Final = 0.6
-"""A refit begins with the model before if that has learnt from as many labels, and this part."""
+"""A refit starts from the previous model if that model was fitted to at least this many labels, and
+to at least this part of the present training set."""
 
 _FEW: Final = 48
 """Up to so many configurations, an MTP is compared on four folds instead of two."""

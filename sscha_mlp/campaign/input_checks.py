@@ -1,21 +1,32 @@
 """What can be found wrong before anything is written or computed."""
 
-from dataclasses import dataclass
+import math
 from pathlib import Path
 from typing import Final
 
 from sscha_mlp.campaign.continuation import check_origin
+from sscha_mlp.crystal.primitive import count_primitive_cells
 from sscha_mlp.crystal.structure import Crystal, read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
 from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.parallel.memory import require_memory
 from sscha_mlp.potentials.registry import KINDS
-from sscha_mlp.reference.registry import Reference, get_reference
+from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
-from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.settings import AUTO, RunSettings
 from sscha_mlp.scha.cell import CellMode
 
 BUNDLED = "silicon.cif"
+
+_ENSEMBLES: Final = 8
+"""Arrays as large as the displacements of a population: forces, both in reciprocal space, copies.
+"""
+
+_CONSTANTS: Final = 10
+"""Arrays as large as the force constants that live at one time."""
+
+_OPERATIONS: Final = 96
+"""Integers for each atom: the permutations of the space group, and a copy."""
 
 VACUUM: Final = 8.0
 """A layer without atoms that is thicker than this (Å) is taken for vacuum."""
@@ -37,45 +48,8 @@ def read_input(settings: RunSettings) -> Crystal:
     return read_structure(structure_file(settings)).with_masses(settings.masses)
 
 
-@dataclass(frozen=True)
-class PreparedRun:
-    """A run whose input has been checked, and whose directory is made.
-
-    Parameters
-    ----------
-    settings
-        In force: a directory that an earlier version began keeps its cell.
-    place
-        Its directory.
-    reference
-        What labels.
-    """
-
-    settings: RunSettings
-    place: RunDirectory
-    reference: Reference
-
-
-def prepare_run(settings: RunSettings, directory: str | Path) -> PreparedRun:
-    """Check what is asked and make the directory, or check that it was made for this.
-
-    Raises
-    ------
-    InputError
-        If settings, structure or reference cannot be used, or the directory holds another run.
-    """
-    place = RunDirectory(Path(directory))
-    begun = place.has_begun
-    reference = get_reference(settings.reference) if begun else check_input(settings)
-    return PreparedRun(place.prepare(settings), place, reference)
-
-
-def check_input(settings: RunSettings) -> Reference:
+def check_input(settings: RunSettings) -> None:
     """Check that structure, reference, kind of model and engine exist and belong together.
-
-    Returns
-    -------
-    The reference.
 
     Raises
     ------
@@ -94,7 +68,7 @@ def check_input(settings: RunSettings) -> Reference:
     reference = get_reference(settings.reference)
     if settings.origin:
         check_origin(settings)
-        return reference
+        return
     if settings.dyn:
         dyn_paths(settings.dyn)
     if settings.dyn and settings.masses:
@@ -102,8 +76,8 @@ def check_input(settings: RunSettings) -> Reference:
     if not settings.dyn:
         crystal = read_input(settings)
         reference.check_elements(crystal.to_ase())
+        check_size(settings, _n_atoms(settings, crystal))
         _check_slab(settings, crystal)
-    return reference
 
 
 def _check_slab(settings: RunSettings, crystal: Crystal) -> None:
@@ -124,6 +98,45 @@ def _check_slab(settings: RunSettings, crystal: Crystal) -> None:
         "the in-plane lattice with your own code, then run at that lattice: --cell fixed "
         f"--supercell {' '.join(size)}."
     )
+
+
+def check_size(settings: RunSettings, n_primitive: int) -> None:
+    """Refuse a supercell or an ensemble that does not fit into memory, and one without modes.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    n_primitive
+        Atoms of the cell that is repeated.
+
+    Raises
+    ------
+    ConfigError
+        If the supercell has one atom.
+    InputError
+        If there is not enough memory.
+    """
+    n_atoms = n_primitive * math.prod(settings.supercell)
+    if n_atoms < 2:
+        raise ConfigError(
+            "A supercell of one atom has no vibrations: its three modes move the whole crystal. "
+            "Take a larger one, such as --supercell 2 2 2."
+        )
+    require_memory(
+        _ENSEMBLES * 8.0 * 3.0 * n_atoms * settings.configs
+        + _CONSTANTS * 8.0 * 9.0 * n_primitive * n_atoms
+        + _OPERATIONS * 8.0 * n_atoms,
+        f"{settings.configs} configurations of {n_atoms} atoms",
+        "take a smaller --supercell, or fewer --configs",
+    )
+
+
+def _n_atoms(settings: RunSettings, crystal: Crystal) -> int:
+    """Return the atoms of the cell that a run repeats."""
+    if not settings.start.primitive:
+        return crystal.n_atoms
+    return crystal.n_atoms // count_primitive_cells(crystal)
 
 
 def _check_masses_of_dyn(settings: RunSettings) -> None:

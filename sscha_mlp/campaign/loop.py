@@ -19,6 +19,7 @@ from sscha_mlp.campaign.active_learning import Chooser
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
+from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
     corrected_minimum,
     export,
@@ -28,7 +29,8 @@ from sscha_mlp.campaign.finalisation import (
 )
 from sscha_mlp.campaign.first_labels import label_first
 from sscha_mlp.campaign.fitting import fit_model, has_learnt_all, load_model, validate
-from sscha_mlp.campaign.input_checks import PreparedRun, prepare_run
+from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
@@ -41,7 +43,7 @@ from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.registry import Reference, get_reference
+from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
@@ -86,16 +88,11 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
-    return go_on(prepare_run(settings, directory), observer=observer)
-
-
-def go_on(prepared: PreparedRun, *, observer: Observer | None = None) -> RunResult:
-    """Run to ``result.json`` what is prepared; parameters and errors as :func:`run` has them."""
-    place = prepared.place
-    with (
-        place.locked(),
-        open_run(prepared.settings, place, observer, reference=prepared.reference) as context,
-    ):
+    place = RunDirectory(Path(directory))
+    if not place.has_begun:
+        check_input(settings)
+    with place.held(settings) as held, open_run(held, place, observer) as context:
+        require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
@@ -104,20 +101,9 @@ def go_on(prepared: PreparedRun, *, observer: Observer | None = None) -> RunResu
 
 @contextmanager
 def open_run(
-    settings: RunSettings,
-    place: RunDirectory,
-    observer: Observer | None,
-    *,
-    reference: Reference | None = None,
+    settings: RunSettings, place: RunDirectory, observer: Observer | None
 ) -> Iterator[Context]:
     """Open journal, label store and log of a run directory, which the caller holds.
-
-    Parameters
-    ----------
-    settings, place, observer
-        Of the run.
-    reference
-        What labels, where it has been made already.
 
     Raises
     ------
@@ -136,7 +122,7 @@ def open_run(
             directory=place,
             journal=Journal(place.journal),
             store=store,
-            reference=reference or get_reference(settings.reference),
+            reference=get_reference(settings.reference),
             observer=watched_by(observer),
             machines=machines,
             model_machines=model_machines,
@@ -306,6 +292,8 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
+        if potential.uncertainty_limit is not None:
+            cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
         if test:
@@ -319,7 +307,7 @@ class _Run:
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""
-        return make_alarm(self.context, potential, f"test-{self.at.fits - 1}")
+        return make_alarm(self.context, potential, self.at.fits - 1)
 
     def relax(
         self,
@@ -466,8 +454,8 @@ class _Run:
     def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
         """Correct the state, move its cell to where the corrected stress is on target, write.
 
-        A cell whose check has failed stays where it was checked: what a model that is not to be
-        believed says of another volume is no answer.
+        A cell whose check has failed stays where it was checked: the model has been shown to be
+        wrong there, and its pressure at another volume cannot be trusted either.
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED

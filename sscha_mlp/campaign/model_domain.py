@@ -12,7 +12,7 @@ from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.run_files.records.models import ValidationRecord
+from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
@@ -20,6 +20,9 @@ from sscha_mlp.scha.influence import influence
 from sscha_mlp.validation.certificate import CertificateTolerances
 
 _N_SAMPLED: Final = 24
+
+_BEYOND_HELD_OUT: Final = 3.0
+"""A grade may be this many times that of labels which were held out and predicted well."""
 
 _PART: Final = 0.25
 """Part of a tolerance that configurations beyond the limit may contribute to the answer."""
@@ -170,22 +173,28 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1.0e3 else f"{value:.0f}"
 
 
-def make_alarm(context: Context, potential: Potential, validation: str) -> Alarm:
+def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     """Return the alarm for a model: absolute where its kind knows a limit, else by a validation.
+
+    The grade of a model of few labels is large everywhere.  Where held-out labels of grades beyond
+    the limit predict an answer inside its tolerances, the limit is above theirs.
 
     Parameters
     ----------
-    validation
-        Key of the validation of this model on the test set.
+    number
+        Of the model.
     """
     training, name = context.settings.training, potential.uncertainty_name
     known = compression_of(context.journal.get(StartRecord))
     if potential.uncertainty_limit is not None:
-        weight = None
+        weight, limit = None, training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
             weight = Weight(context.group, context.settings.certificate.tolerances)
-        return Alarm(training.break_grade, training.break_fraction, name, known, weight)
-    found = context.journal.find(ValidationRecord, validation)
+            judged = context.journal.find(CrossFitRecord, number)
+            if judged is not None and judged.passed and judged.grade is not None:
+                limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
+        return Alarm(limit, training.break_fraction, name, known, weight)
+    found = context.journal.find(ValidationRecord, f"test-{number}")
     usual = None if found is None else found.median_uncertainty
-    limit = None if usual is None else training.alarm_ratio * usual
-    return Alarm(limit, None, name, known)
+    beyond = None if usual is None else training.alarm_ratio * usual
+    return Alarm(beyond, None, name, known)

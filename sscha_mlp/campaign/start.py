@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
-from sscha_mlp.campaign.bulk_modulus_check import Compression, compressed, compression
+from sscha_mlp.campaign.bulk_modulus_check import STEP, Compression, compressed, compression
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import starting_states
 from sscha_mlp.campaign.harmonic_forces import forces_of
 from sscha_mlp.campaign.input_checks import read_input, structure_file
+from sscha_mlp.campaign.input_identity import input_row
 from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
@@ -26,6 +28,7 @@ from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import InputError, ReferenceFailedError, StructureError
 from sscha_mlp.quantities import atoms_name
 from sscha_mlp.reference.calculator import LabelCalculator
+from sscha_mlp.reference.derivatives import SecondDifferences, second_differences
 from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
@@ -35,6 +38,9 @@ from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import pressure_of
 
 _MAX_STEPS = 200
+
+_MOVED = 1.0e-3
+"""Atoms that symmetry moves by less, Å, keep the energy of the relaxed crystal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +181,7 @@ def _compute(context: Context, state_file: Path) -> StartRecord:
         formula=state.crystal.to_ase().get_chemical_formula(),
         frequencies_THz=harmonic,
         modes_changed=changed,
+        **input_row(settings, context.reference),
     )
 
 
@@ -191,7 +198,8 @@ def _from_structure(context: Context) -> _Found:
         [*moved, *still, *volumes], "finite displacements", step="start", guard=False
     )
     state = displaced.force_constants(forces_of(done)[: len(moved)])
-    labels = [one for one in done.labels if one is not None][len(moved) :]
+    every = [one for one in done.labels if one is not None]
+    labels = every[len(moved) :]
     if still:
         at_rest = labels.pop(0)
         rest = replace(
@@ -200,7 +208,30 @@ def _from_structure(context: Context) -> _Found:
             pressure=pressure_of(at_rest.stress),
         )
     found = compression(rest.pressure, labels, supercell.crystal.volume) if volumes else None
+    differences = second_differences(
+        rest.energy * supercell.n_atoms if rest.is_symmetric else float("nan"),
+        every[: len(moved)],
+        [one.positions - supercell.crystal.positions for one in moved[::2]],
+        labels,
+        STEP * supercell.crystal.volume,
+    )
+    differences.require(context.reference.name, supercell.n_atoms)
+    _tell_differences(context, differences)
     return _Found(state, state, group, rest.energy, rest.calls + len(done.labels), found)
+
+
+def _tell_differences(context: Context, found: SecondDifferences) -> None:
+    """Say how second differences of the energy agree with forces and stress."""
+    parts = [
+        f"{ratio:.3f} of what its {name}"
+        for ratio, name in ((found.forces, "forces say"), (found.stress, "stress says"))
+        if ratio is not None
+    ]
+    if parts:
+        warning = "warning: " if found.doubtful else ""
+        context.observer.note(
+            f"{warning}second differences of the reference's energy are {' and '.join(parts)}"
+        )
 
 
 def _volumes(settings: RunSettings, supercell: Supercell) -> list[Atoms]:
@@ -242,6 +273,8 @@ class _Rest:
     energy: float = float("nan")
     pressure: float = float("nan")
     calls: int = 0
+    is_symmetric: bool = True
+    """Whether the energy is that of this crystal, and not of one that symmetry has moved."""
 
 
 def _as_given(context: Context) -> _Rest:
@@ -315,7 +348,10 @@ def _relaxed(context: Context) -> _Rest:
             "not near a minimum. Check that structure and reference belong together."
         )
     pressure = pressure_of(atoms.get_stress(voigt=False))
-    return _Rest(symmetrise_structure(relaxed), energy, pressure, calculator.n_calls)
+    rest = symmetrise_structure(relaxed)
+    moved = np.abs(rest.positions - relaxed.positions).max()
+    stretched = np.abs(rest.cell - relaxed.cell).max()
+    return _Rest(rest, energy, pressure, calculator.n_calls, max(moved, stretched) < _MOVED)
 
 
 def relax_at_rest(

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from sscha_mlp.cli.arguments import split_sizes
-from sscha_mlp.cli.failures import INTERRUPTED, Terminated, explain, sigterm_interrupts
+from sscha_mlp.cli.failures import INTERRUPTED, Terminated, explain, signals_interrupt
+from sscha_mlp.cli.streams import fitting_streams
 
 __all__ = ["main", "run_command"]
 
@@ -36,14 +37,21 @@ def run_command(arguments: Sequence[str]) -> int:
     -------
     The exit status.
     """
-    from sscha_mlp.cli.app import app
+    with fitting_streams(as_json="--json" in arguments):
+        return _run(arguments)
 
+
+def _run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         words = split_sizes(arguments) or ["--help"]
-        with sigterm_interrupts():
+        with signals_interrupt():
+            from sscha_mlp.cli.app import app
+
             outcome = app(words, prog_name="sscha-mlp", standalone_mode=False)
         status = outcome if isinstance(outcome, int) else 0
     except (Exception, KeyboardInterrupt, Terminated) as err:  # noqa: BLE001 - the one place that ends a run
         return explain(err, debug=debug, verb=next(iter(arguments), ""))
-    return explain(KeyboardInterrupt(), debug=False) if status == INTERRUPTED else status
+    if status == INTERRUPTED:
+        return explain(KeyboardInterrupt(), debug=False, verb=next(iter(arguments), ""))
+    return status

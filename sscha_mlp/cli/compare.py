@@ -46,6 +46,7 @@ def compare(
     Needs some labels of the reference, says how many, and keeps them in the label store of the run.
     """
     del debug  # read by the command line itself
+    from sscha_mlp.cli.running import say_what_runs
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.data.files import make_directory
     from sscha_mlp.report.compare.files import comparison_json, write_comparison
@@ -53,6 +54,8 @@ def compare(
 
     if out is not None:
         make_directory(out)
+    if not (quiet or as_json):
+        say_what_runs(run_directory)
     with make_observer(quiet=quiet) as observer:
         found = compare_run(
             run_directory,

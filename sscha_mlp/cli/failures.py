@@ -10,9 +10,17 @@ import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Final
 
-from sscha_mlp.errors import InputError, SschaMlpError, WaitingForLabelsError
+from sscha_mlp.data.files import open_own
+from sscha_mlp.errors import (
+    InputError,
+    SschaMlpError,
+    WaitingForLabelsError,
+    message_of,
+    one_line,
+)
 
 FAILED: Final = 1
 """Exit status of a run that failed, or that ended without a certificate."""
@@ -30,6 +38,9 @@ _WRONG_PLACES: Final = frozenset(
     }
 )
 """Errors of the system that another path avoids."""
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""Errors of the system where a disk is full or fails; some come without the name of a file."""
 
 _NO_NUMBER: Final = re.compile(r"Input should be a valid (number|integer)\b.*")
 """What the parser of the command line says of a text in the place of a number."""
@@ -55,6 +66,15 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 """Exit status after SIGTERM, which a batch system sends at the end of its time."""
 
+_LATER: Final = 0.05
+"""Seconds after which a signal that came during an import comes again."""
+
+_GOING_ON: Final = frozenset({"relax", "sweep", "supercell", "compare", "label", "reference"})
+"""Verbs that keep what is finished, and go on from there."""
+
+_KEPT: Final = "What is finished is kept, and the same command goes on from there."
+_NOTHING_WRITTEN: Final = "What was there before is unchanged; the same command begins anew."
+
 _KINDS: Final = {WAITING: "waiting", INTERRUPTED: "interrupted", TERMINATED: "ended by SIGTERM"}
 """What a sentence begins with where nothing went wrong, by exit status."""
 
@@ -64,24 +84,46 @@ class Terminated(SystemExit):
 
 
 @contextlib.contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before."""
+def signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before.
+
+    It and Ctrl-C wait until a module is imported: packages swallow the exception, or turn it into
+    another one.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     own = os.getpid()
 
-    def end(number: int, _: object) -> None:
-        if os.getpid() == own:
+    def end(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif _is_importing(frame):  # what an import makes of exceptions is up to the package
+            threading.Timer(_LATER, os.kill, [own, number]).start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
             raise Terminated(TERMINATED)
-        signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGTERM, end)
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        numbers.append(signal.SIGINT)
+    before = [(number, signal.signal(number, end)) for number in numbers]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether our command line imports a module where a signal came."""
+    while frame is not None and frame.f_globals.get("__name__") != "sscha_mlp.cli":
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
@@ -108,7 +150,7 @@ def explain(err: BaseException, *, debug: bool, verb: str = "") -> int:
 
 def say(sentence: str, *, kind: str = "error") -> None:
     """Print one sentence on standard error: in a box on a terminal, as one line elsewhere."""
-    text = " ".join(sentence.split())
+    text = one_line(sentence)
     if sys.stderr.isatty():
         _print_box(text, kind)
     else:
@@ -150,21 +192,25 @@ def split_way_out(text: str) -> tuple[str, str]:
 
 def _sentence(err: BaseException, *, debug: bool, verb: str) -> tuple[str, int]:
     if isinstance(err, KeyboardInterrupt | Terminated) or type(err).__name__ == "Abort":
-        text = "What is finished is kept, and the same command goes on from there."
-        return text, TERMINATED if isinstance(err, Terminated) else INTERRUPTED
+        status = TERMINATED if isinstance(err, Terminated) else INTERRUPTED
+        return _KEPT if verb in _GOING_ON else _NOTHING_WRITTEN, status
+    text = message_of(err)
     if isinstance(err, WaitingForLabelsError):
-        return str(err), WAITING
+        return text, WAITING
     if isinstance(err, InputError):
-        return str(err), WRONG_INPUT
+        return text, WRONG_INPUT
     if isinstance(err, SschaMlpError):
-        return str(err), FAILED
+        return text, FAILED
     if _is_usage(err):
         return _usage(err, verb), WRONG_INPUT
     if isinstance(err, OSError) and isinstance(err.filename, str | bytes):
         return _of_a_file(err)
+    if isinstance(err, OSError) and err.errno in _NO_ROOM:
+        kept = f"{_KEPT[0].lower()}{_KEPT[1:]}"
+        return f"A file cannot be written: {err.strerror}. Free some space; {kept}", FAILED
     notes = "".join(f" {note}" for note in getattr(err, "__notes__", ()))
     hint = "" if debug else " Run the same command with --debug to see where."
-    return f"unexpected {type(err).__name__}: {err}.{notes}{hint}", FAILED
+    return f"unexpected {type(err).__name__}: {text}.{notes}{hint}", FAILED
 
 
 def _of_a_file(err: OSError) -> tuple[str, int]:
@@ -198,7 +244,7 @@ def kept_in_log(log: Path) -> Iterator[None]:
     except SschaMlpError:
         raise
     except Exception as err:
-        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+        with contextlib.suppress(OSError, InputError), open_own(log, append=True) as stream:
             traceback.print_exception(err, file=stream)
             err.add_note(f"The traceback is in {log}.")
         raise

@@ -11,12 +11,13 @@ from typer import Argument, Exit, Option
 
 from sscha_mlp.cli import options
 from sscha_mlp.cli.failures import FAILED
+from sscha_mlp.errors import printable
 
 if TYPE_CHECKING:
     from sscha_mlp.reference.inspection import Record, Selection, Verified
     from sscha_mlp.reference.store import LabelStore
 
-_ACTIONS: Final = ("list", "counts", "show", "export", "verify", "release")
+_ACTIONS: Final = ("list", "counts", "show", "export", "backup", "verify", "release")
 _SHOWN: Final = 20
 _WIDTH: Final = 79
 
@@ -26,9 +27,9 @@ def labels(
     action: Annotated[
         str,
         Argument(
-            metavar="[list|counts|show|export|verify|release]",
-            help="list rows, counts of each reference, show one row, export to a file, verify "
-            "every row, or release rows from quarantine.",
+            metavar="[list|counts|show|export|backup|verify|release]",
+            help="list rows, counts of each reference, show one row, export to a file, backup all "
+            "to one new file, verify every row, or release rows from quarantine.",
         ),
     ] = "list",
     rows: Annotated[
@@ -52,7 +53,8 @@ def labels(
     ] = None,
     until: Annotated[str | None, Option("--until", help="Stored before or at this date.")] = None,
     out: Annotated[
-        Path | None, Option("--out", help="For export: .xyz, .cfg or another format.")
+        Path | None,
+        Option("--out", help="For export: .xyz, .cfg or another format; for backup: a new .db."),
     ] = None,
     n_shown: Annotated[int, Option("-n", help="For list: the last so many rows; 0 for all.")] = (
         _SHOWN
@@ -60,7 +62,7 @@ def labels(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """List, count, show, export or verify the labels of a store.
+    """List, count, show, export, back up or verify the labels of a store.
 
     Verify ends with status 1 when a row is damaged; failures, duplicates and rows in quarantine
     are named but are no damage.
@@ -84,6 +86,8 @@ def labels(
             _rows(opened, action, rows or [], as_json=as_json)
         elif action == "verify":
             _verify(opened, as_json=as_json)
+        elif action == "backup":
+            _back_up(opened, out)
         else:
             _selected(opened, action, selection, out, (n_shown, as_json))
 
@@ -173,6 +177,16 @@ def _export(store: "LabelStore", found: "Sequence[Record]", out: Path | None) ->
     )
 
 
+def _back_up(store: "LabelStore", out: Path | None) -> None:
+    from sscha_mlp.cli.screen import note
+    from sscha_mlp.errors import InputError
+
+    if out is None:
+        raise InputError("Name the file to write with --out, such as backup.db.")
+    store.back_up(out)
+    note(f"all of {store.path}: {out}")
+
+
 def _verify(store: "LabelStore", *, as_json: bool) -> None:
     from sscha_mlp.reference.inspection import verify
 
@@ -258,4 +272,5 @@ def _print_verified(result: "Verified") -> None:
 
 
 def _cut(line: str) -> str:
+    line = printable(line)
     return line if len(line) <= _WIDTH else line[: _WIDTH - 1] + "…"

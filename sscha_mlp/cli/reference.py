@@ -53,37 +53,46 @@ def check(
     ] = 0.0,
     seed: options.Seed = 0,
     workers: options.Workers = 0,
+    store: Annotated[
+        Path,
+        Option("--store", help="Label store: the same command finds there what is computed."),
+    ] = Path("labels.db"),
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
     """Label a displaced supercell; compare forces and stress with differences of the energy.
 
-    Eleven labels.  The exit status is 0 if all agree and 1 if not.
+    Eleven labels, in the cell that relax takes: the primitive one of the structure, repeated.
+    They are kept in --store. The exit status is 0 if all agree and 1 if not.
     """
     del debug  # read by the command line itself
     import json
 
     from sscha_mlp.cli.screen import make_observer
+    from sscha_mlp.crystal.primitive import primitive_cell
     from sscha_mlp.crystal.structure import read_structure
     from sscha_mlp.crystal.supercell import Supercell
     from sscha_mlp.errors import InputError
     from sscha_mlp.reference.check import CheckSettings, check_reference
     from sscha_mlp.reference.registry import get_reference
+    from sscha_mlp.reference.store import LabelStore
     from sscha_mlp.resources import bundled_file
 
     if labels < 1 or time_limit < 0:
         raise InputError("--labels must be at least 1, and --time-limit not negative.")
     settings = CheckSettings(displacement, step, strain, force_tolerance, stress_tolerance, seed)
     calculator = get_reference(name or "tersoff")
-    primitive = read_structure(structure or bundled_file("silicon.cif"))
+    primitive = primitive_cell(read_structure(structure or bundled_file("silicon.cif")))
     atoms = Supercell(primitive, supercell or (2, 2, 2)).crystal.to_ase()
     n_workers = options.count_workers(workers)
-    with make_observer(quiet=quiet or as_json) as observer:
+    calculator.check_elements(atoms)
+    with make_observer(quiet=quiet or as_json) as observer, LabelStore(store) as kept:
         found = check_reference(
             calculator,
             atoms,
             settings,
+            store=kept,
             n_workers=n_workers,
             time_limit=time_limit or None,
             progress=lambda done, total: observer.progress("labels", done, total),
@@ -179,10 +188,13 @@ def _print(found: "ReferenceCheck", values: dict[str, Any]) -> None:
         )
     print()
     job = values["job"]
-    print(
-        f"{values['seconds_per_label']:.1f} s for a label; {job['labels']} labels and the start on "
-        f"{job['workers']} workers: about {_duration(job['seconds'])}"
-    )
+    if job["seconds"] is None:
+        print("all labels were in the store: their time is not known")
+    else:
+        print(
+            f"{values['seconds_per_label']:.1f} s for a label; {job['labels']} labels and the "
+            f"start on {job['workers']} workers: about {_duration(job['seconds'])}"
+        )
     _print_verdict(found)
 
 

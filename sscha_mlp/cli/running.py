@@ -71,27 +71,57 @@ def run_to_result(
     settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
 ) -> "Result":
     """Return the result of a finished run, or run to it and write the report."""
-    from sscha_mlp.campaign.input_checks import prepare_run
+    from sscha_mlp.campaign.input_checks import check_input
+    from sscha_mlp.campaign.input_identity import require_same_input_of
     from sscha_mlp.cli.screen import make_observer, quiet_logging
     from sscha_mlp.run_files.directory import RunDirectory
 
     place = RunDirectory(directory)
     if place.result.is_file():
-        place.prepare(settings)
+        settings = place.check(settings)
+        place.require_own_result(settings, place.read_result())
+        require_same_input_of(settings, place)
         if not place.report.is_file():
             write_report(directory)
         return place.read_result()
-    prepared = prepare_run(settings, directory)
+    if settings.origin and not quiet:
+        say_what_runs(settings.origin)
+    if not place.has_begun:
+        check_input(settings)
+    settings = place.check(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
-        from sscha_mlp.campaign.loop import go_on
+        from sscha_mlp.campaign.loop import run
         from sscha_mlp.campaign.start import cell_size
 
-        observer.begin(prepared.settings, directory, cell_size(prepared.settings, place))
-        go_on(prepared, observer=observer)
+        observer.begin(settings, directory, cell_size(settings, place))
+        run(settings, directory, observer=observer)
         observer.stage("report")
         write_report(directory)
     return place.read_result()
+
+
+def say_what_runs(directory: str | Path) -> None:
+    """Say which code the reference of a run is, before it is imported: it may be somebody else's.
+
+    Parameters
+    ----------
+    directory
+        Of the run whose settings name the reference.
+    """
+    from sscha_mlp.cli.screen import note
+    from sscha_mlp.errors import InputError
+    from sscha_mlp.reference.table import find_table, read_table
+    from sscha_mlp.run_files.directory import RunDirectory
+
+    spec = RunDirectory(Path(directory)).settings().reference
+    if spec.endswith(".toml"):
+        try:
+            spec = read_table(find_table(spec)).spec
+        except InputError:  # said where it is read
+            return
+    if ":" in spec:
+        note(f"the reference of {directory} is the code {spec}, which runs now as you")
 
 
 def write_report(directory: Path) -> None:

@@ -20,6 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sscha_mlp.errors import printable
 from sscha_mlp.run_files.observer import ProgressLines
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class LineObserver(ScreenObserver):
 
     def print(self, text: str) -> None:
         """Print a line with markup; a terminal breaks it below its first word, a file does not."""
+        text = printable(text)
         if not self.console.is_terminal:
             self.console.print(text, highlight=False, soft_wrap=True)
             return
@@ -170,7 +172,7 @@ class BarObserver(LineObserver):
         """Move the bar; another task gets a new one."""
         if self.task is None or self.shown != (what, total) or done == 0:
             self._drop()
-            self.task = self.bars.add_task(escape(what), total=total or None)
+            self.task = self.bars.add_task(escape(printable(what)), total=total or None)
             self.shown = (what, total)
         self.bars.update(self.task, completed=done)
         if total and done >= total:
@@ -224,4 +226,4 @@ def make_observer(*, quiet: bool) -> ScreenObserver:
 def note(text: str) -> None:
     """Print one line about what was done on standard error."""
     console = error_console()
-    console.print(text, highlight=False, markup=False, soft_wrap=not console.is_terminal)
+    console.print(printable(text), highlight=False, markup=False, soft_wrap=not console.is_terminal)

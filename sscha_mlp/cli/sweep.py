@@ -59,10 +59,12 @@ def sweep(
         int,
         Option(
             "--check-labels",
-            help="Labels of the first look of each certificate after that of the first point.",
+            help="Labels of the first look of each certificate after that of the first point. "
+            "\\[default: 4, and 12 where the numbers of labels are fixed]",
+            show_default=False,
             rich_help_panel=options.TUNING,
         ),
-    ] = 12,
+    ] = 0,
     response: Annotated[
         int,
         Option(
@@ -99,7 +101,7 @@ def sweep(
         Option(
             "--points",
             metavar="WHERE",
-            help="Where points are computed that do not stand on each other: processes:2, "
+            help="Where independent points are computed: processes:2, "
             "dask-local:2, or as for --executor. \\[default: one after the other]",
             rich_help_panel=options.TUNING,
         ),

@@ -1,11 +1,13 @@
 """Files that are either complete or not there."""
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from sscha_mlp.errors import InputError, SschaMlpError
 
@@ -30,6 +32,47 @@ def write_atomic(path: str | Path, content: str | bytes) -> None:
             f"{path} cannot be written ({err.strerror or err}); "
             "free some space or check the permissions. What was there before is unchanged."
         ) from err
+
+
+def open_own(path: Path, *, append: bool = False) -> TextIO:
+    """Open a file of ours to read and write it, or to append to it, and make it if needed.
+
+    Nothing is cut off.  What lies there under this name must be a plain file: through a symbolic
+    link we would write into a file of somebody else, and a named pipe would wait for ever.
+
+    Parameters
+    ----------
+    path
+        The file, for text in UTF-8.
+    append
+        Whether everything is written at its end.
+
+    Raises
+    ------
+    InputError
+        If something else has this name.
+    OSError
+        If it cannot be opened.
+    """
+    flags = os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags |= os.O_WRONLY | os.O_APPEND if append else os.O_RDWR
+    try:
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as err:
+        if err.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_plain(path) from err
+        raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _not_plain(path)
+    return os.fdopen(descriptor, "a" if append else "r+", encoding="utf-8")
+
+
+def _not_plain(path: Path) -> InputError:
+    return InputError(
+        f"{path} is no plain file (a symbolic link, a directory or a pipe has its name), and is "
+        "left as it is; remove it."
+    )
 
 
 def make_directory(path: str | Path) -> Path:

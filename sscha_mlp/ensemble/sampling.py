@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from ase import Atoms
@@ -17,10 +18,14 @@ from sscha_mlp.crystal.structure import FloatArray, read_only
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_moving
 from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.parallel.memory import require_memory
 from sscha_mlp.tables import Shown, Table, span
 
 MINIMUM_DISTANCE_RATIO: float = 0.5
 """A configuration is unphysical when two atoms are closer than this part of the shortest bond."""
+
+_COPIES: Final = 4
+"""Arrays as large as the displacements that live at one time."""
 
 _MAX_REJECTED_PART: float = 0.5
 
@@ -182,6 +187,17 @@ def sample(
     RelaxationError
         If a mode is unstable, or most configurations are unphysical.
     """
+    n_atoms = dynamical_matrix.supercell.n_atoms
+    require_memory(
+        _COPIES * 8.0 * 3.0 * n_atoms * n_configs,
+        f"{n_configs} configurations of {n_atoms} atoms",
+        "draw fewer, or take a smaller supercell",
+    )
+    if n_atoms < 2:
+        raise InputError(
+            "A supercell of one atom has no vibrations: its three modes move the whole crystal. "
+            "Take a larger supercell."
+        )
     gaussian = Gaussian(dynamical_matrix, temperature, as_nuclei(nuclei))
     check_moving(float(dynamical_matrix.modes.frequencies.max()), temperature, gaussian.nuclei)
     step = 2 if antithetic else 1
@@ -230,10 +246,17 @@ def _normal_numbers(
     if sampler is Sampler.RANDOM:
         while True:
             yield rng.standard_normal((n_draws, n_modes))
+    if n_modes > qmc.Sobol.MAXDIM:
+        raise InputError(
+            f"A Sobol sequence has at most {qmc.Sobol.MAXDIM} dimensions, and the supercell has "
+            f"{n_modes} modes; draw random numbers instead."
+        )
     engine = qmc.Sobol(n_modes, scramble=True, rng=rng)
+    power = max(1, int(np.ceil(np.log2(n_draws))))
+    block = engine.random_base2(power)  # the balanced beginning of the sequence
     while True:
-        uniform = engine.random_base2(max(1, int(np.ceil(np.log2(n_draws)))))
-        yield special.ndtri(np.clip(uniform, 1.0e-12, 1 - 1.0e-12))
+        yield special.ndtri(np.clip(block, 1.0e-12, 1 - 1.0e-12))
+        block = engine.random(2**power)
 
 
 def _are_physical(

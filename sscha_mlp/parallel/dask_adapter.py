@@ -179,7 +179,7 @@ def _open_cluster(settings: ExecutorSettings, n_workers: int) -> Any:
         arguments = {**_LOCAL_DEFAULTS, "n_workers": n_workers, **settings.cluster}
     else:
         cluster = getattr(_import("dask_jobqueue"), _QUEUE_CLASSES[settings.kind])
-        arguments = {"scheduler_options": {"dashboard_address": ":0"}, **settings.cluster}
+        arguments = {"scheduler_options": {"dashboard_address": "127.0.0.1:0"}, **settings.cluster}
         _require_command(settings.kind, cluster.job_cls.submit_command)
         arguments["job_cls"] = _noting_refusals(cluster.job_cls)
     try:

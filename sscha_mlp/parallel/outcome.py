@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Generic, Protocol, Self, TypeVar
 
-from sscha_mlp.errors import SschaMlpError
+from sscha_mlp.errors import SschaMlpError, message_of, one_line
 
 TaskT_contra = TypeVar("TaskT_contra", contravariant=True)
 ResultT = TypeVar("ResultT")
@@ -116,7 +116,7 @@ class Executor(Protocol[TaskT_contra, ResultT]):
 
 def describe_exception(error: BaseException) -> str:
     """Return an exception as one line: the bare message for the package's own errors."""
-    text = " ".join(str(error).split())
+    text = one_line(message_of(error))
     if not isinstance(error, SschaMlpError):
         name = type(error).__name__
         text = f"{name}: {text}" if text else name

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import IO, Any, Final, Generic, TypeVar
+from typing import IO, Any, Final, Generic, NoReturn, TypeVar
 
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.parallel.outcome import (
@@ -171,11 +171,14 @@ class WorkerPool(Closing, Generic[TaskT, ResultT]):
     ) -> Iterator[tuple[int, Done[ResultT] | Failed]]:
         if self._function is None:
             try:
-                self._function = self._factory()
-            except Exception as err:
+                with _no_silent_end():
+                    self._function = self._factory()
+            except (Exception, SystemExit) as err:
                 raise WorkerStartError(describe_exception(err)) from err
         for index, task in source:
-            yield index, _apply(self._function, task)
+            with _no_silent_end():
+                outcome = _apply(self._function, task)
+            yield index, outcome
 
     def _run_in_workers(
         self, source: Iterator[tuple[int, TaskT]]
@@ -410,6 +413,31 @@ def _apply(function: Callable[[TaskT], ResultT], task: TaskT) -> Done[ResultT] |
         seconds = time.perf_counter() - start
         return Failed(describe_exception(err), seconds, isinstance(err, ConnectionError))
     return Done(value, time.perf_counter() - start)
+
+
+class LeavingError(SystemExit):
+    """A task wanted to end the process that it shares with us."""
+
+
+@contextlib.contextmanager
+def _no_silent_end() -> Iterator[None]:
+    """Let ``os._exit`` raise in this process: a task would end all of it without a word.
+
+    A program in C or Fortran that ends the process can only be met in a process of its own.
+    """
+    leave = os._exit
+    own = os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != own:  # a child that was forked here may leave
+            leave(status)
+        raise LeavingError(f"the task ends its process with os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    finally:
+        os._exit = leave
 
 
 def _worker_main(descriptor: int) -> None:

@@ -71,13 +71,13 @@ def fit(
     """
     return _module(kind).fit(  # type: ignore[no-any-return]
         train,
-        directory=Path(directory),
+        directory=Path(directory).absolute(),
         settings=settings,
         seed=seed,
         n_workers=n_workers,
         memory_limit=memory_limit,
         progress=progress,
-        start=start,
+        start=None if start is None else start.absolute(),
     )
 
 
@@ -100,7 +100,7 @@ def load(directory: Path | str, *, n_workers: int = 1) -> Potential:
         raise ModelError(
             f"{marker} is damaged or unreadable ({err!r}): remove it and fit again."
         ) from err
-    return _module(str(kind)).load(Path(directory), n_workers=n_workers)  # type: ignore[no-any-return]
+    return _module(str(kind)).load(Path(directory).absolute(), n_workers=n_workers)  # type: ignore[no-any-return]
 
 
 def presets(kind: str, atoms: Atoms) -> dict[str, dict[str, Any]]:

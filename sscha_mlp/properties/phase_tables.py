@@ -260,21 +260,28 @@ class PhaseComparison(Shown):
         At each point of either where the other is known, by pressure and temperature.
     lines
         Isobars, then isotherms, that both have over a range.
+    withheld
+        Why the differences do not say which structure is stable; empty where they do.
     """
 
     a: Phase
     b: Phase
     differences: tuple[PhaseDifference, ...]
     lines: tuple[PhaseLine, ...]
+    withheld: str = ""
 
     @property
     def crossings(self) -> tuple[Crossing, ...]:
-        """All crossings, those of isobars first."""
+        """All crossings, those of isobars first; none where nothing can be said."""
+        if self.withheld:
+            return ()
         return tuple(one for line in self.lines for one in line.crossings)
 
     @property
     def statements(self) -> tuple[str, ...]:
         """The result in sentences: one for each line, or for each point where there is none."""
+        if self.withheld:
+            return (self.withheld,)
         if self.lines:
             return tuple(line.statement for line in self.lines)
         return tuple(_of_point(self.a, self.b, one) for one in self.differences)

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import InputError, ReferenceFailedError
-from sscha_mlp.reference.label import Progress, label
+from sscha_mlp.reference.label import LabelReport, Progress, label
 from sscha_mlp.reference.registry import Reference
+from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.units import GPA
 
 START_LABELS: Final = 9
@@ -141,24 +142,26 @@ class ReferenceCheck:
     differences
         The comparisons with differences of the energy.
     n_labels
-        Labels computed.
+        Labels that it took, those found in a store included.
     seconds_per_label
-        Average time of one, s.
+        Average time of one that was computed now, s; None where all were in the store.
     """
 
     atoms: Atoms
     label: Label
     differences: tuple[Difference, ...]
     n_labels: int
-    seconds_per_label: float
+    seconds_per_label: float | None
 
     @property
     def passed(self) -> bool:
         """Whether every comparison passed."""
         return all(one.passed for one in self.differences)
 
-    def seconds_for(self, n_labels: int, n_workers: int) -> float:
+    def seconds_for(self, n_labels: int, n_workers: int) -> float | None:
         """Return the estimated time of a job, s; the labels of the start come one by one.
+
+        None where the time of a label is not known.
 
         Parameters
         ----------
@@ -167,6 +170,8 @@ class ReferenceCheck:
         n_workers
             Processes that label side by side.
         """
+        if self.seconds_per_label is None:
+            return None
         rounds = START_LABELS + -(-n_labels // n_workers)
         return rounds * self.seconds_per_label
 
@@ -176,6 +181,7 @@ def check_reference(
     supercell: Atoms,
     settings: CheckSettings | None = None,
     *,
+    store: LabelStore | None = None,
     n_workers: int = 1,
     time_limit: float | None = None,
     isolate: bool | None = True,
@@ -194,6 +200,8 @@ def check_reference(
         The supercell without displacements; not changed.
     settings
         Step lengths and tolerances.
+    store
+        Where labels are found and kept; without it nothing is kept.
     n_workers
         Number of processes.
     time_limit
@@ -216,10 +224,11 @@ def check_reference(
     atoms.positions += settings.displacement * rng.standard_normal(atoms.positions.shape)
     total = 1 + 2 * (_N_DIRECTIONS + len(_STRAINS))
 
-    def compute(frames: Sequence[Atoms], before: int) -> tuple[list[Label], float]:
+    def compute(frames: Sequence[Atoms], before: int) -> tuple[list[Label], LabelReport]:
         report = label(
             frames,
             reference,
+            store=store,
             n_workers=n_workers,
             time_limit=time_limit,
             isolate=isolate,
@@ -229,13 +238,17 @@ def check_reference(
         if report.failures:
             reason = report.failures[0].reason
             raise ReferenceFailedError(f"The reference {reference.name!r} failed: {reason}")
-        return [one for one in report.labels if one is not None], report.seconds_computing
+        return [one for one in report.labels if one is not None], report
 
     (middle,), first = compute([atoms], 0)
     directions = _directions(middle, rng)
     ends, rest = compute(_ends(atoms, directions, settings), 1)
     differences = _differences(atoms, middle, directions, ends, settings)
-    return ReferenceCheck(atoms, middle, differences, total, (first + rest) / total)
+    computed = first.n_computed + rest.n_computed
+    seconds = first.seconds_computing + rest.seconds_computing
+    return ReferenceCheck(
+        atoms, middle, differences, total, seconds / computed if computed else None
+    )
 
 
 def _ends(

@@ -198,12 +198,15 @@ class WorkPairs:
         Work of the stress on the way from the cell of j to that of i, shape (n, n), eV.
     displacements
         From the median positions, in the mean cell, shape (n, 3 n_atoms), Å.
+    forces
+        On these displacements, shape (n, 3 n_atoms), eV/Å.
     """
 
     energies: FloatArray
     force_work: FloatArray
     stress_work: FloatArray
     displacements: FloatArray
+    forces: FloatArray
 
     @classmethod
     def of(cls, configurations: Sequence[Atoms], labels: Sequence[Label]) -> "WorkPairs":
@@ -224,9 +227,7 @@ class WorkPairs:
         # Forces on scaled coordinates, dE = -(f cell^T) . ds, hold for any cell.
         pull = np.einsum("nai,nki->nak", forces, cells).reshape(len(cells), -1)
         flat = scaled.reshape(len(cells), -1)
-        own = np.einsum("ij,ij->i", pull, flat)
-        cross = pull @ flat.T
-        force_work = -0.5 * (own[:, None] - own[None, :] + cross.T - cross)
+        force_work = trapezoidal_work(pull, flat)
         stress_work = _stress_work(cells, stresses)
         mean = cells.mean(axis=0)
         moved = (scaled - np.median(scaled, axis=0)) @ mean
@@ -236,7 +237,25 @@ class WorkPairs:
             force_work,
             stress_work,
             moved.reshape(len(cells), -1),
+            (pull.reshape(scaled.shape) @ np.linalg.inv(mean).T).reshape(len(cells), -1),
         )
+
+
+def trapezoidal_work(forces: FloatArray, places: FloatArray) -> FloatArray:
+    """Return -1/2 (f_i + f_j) . (x_i - x_j): the work from j to i with the sign of the energy.
+
+    Parameters
+    ----------
+    forces, places
+        Of each configuration, shape (n, 3 n_atoms).
+
+    Returns
+    -------
+    Shape (n, n).
+    """
+    own = np.einsum("ij,ij->i", forces, places)
+    cross = forces @ places.T
+    return np.asarray(-0.5 * (own[:, None] - own[None, :] + cross.T - cross))
 
 
 def _stress_work(cells: FloatArray, stresses: FloatArray) -> FloatArray:

@@ -373,6 +373,8 @@ class _Task:
             raise self.hopeless()
         if self.guard:
             self.judge()
+        if self.store is not None and self.computed:
+            self.store.fold_in()
         labels = tuple(self.labels.get(key) for key in self.keys)
         failures = tuple(
             LabelFailure(i, self.reasons[key])

@@ -17,6 +17,7 @@ from ase.calculators.calculator import Calculator
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
+from sscha_mlp.parallel.outcome import describe_exception
 from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.prepared import suggestion
@@ -277,7 +278,7 @@ def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:
     except Exception as err:
         raise ConfigError(
             f"The reference {spec!r}: the module {module_name!r} cannot be imported "
-            f"({type(err).__name__}: {err}); looked in {places[0]} and the Python path."
+            f"({describe_exception(err)}); looked in {places[0]} and the Python path."
         ) from err
     if not callable(value):
         raise ConfigError(f"The reference {spec!r} is a {type(value).__name__}, not a function.")

@@ -10,8 +10,9 @@ A label is found by the exact content first, and then by content up to the order
 the origin and periodic wrapping (:mod:`sscha_mlp.data.matching`); its forces are put in order.
 
 The database is in write-ahead mode, where a durable insert costs one synchronisation of the disk,
-and SQLite's own locks serialise several writers.  All of them must run on one machine.  While a
-store is open, or after a crash, the newest labels are in ``labels.db-wal``: copy both files.
+and writers take turns.  All of them must run on one machine.  While a store is open, or after a
+kill, the labels of the last second may be in ``labels.db-wal`` alone: copy ``labels.db-wal`` and
+``labels.db-shm`` with it, or take :meth:`LabelStore.back_up`.
 """
 
 import sqlite3
@@ -96,15 +97,16 @@ class LabelStore:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()
         if not self.path.exists():
             database.create(self.path, _TITLE)
-        database.read(self.path, lambda db: db.count())
+        database.read(self.path, lambda db: db.metadata)
         self._index()
         # As long as this connection is open, closing another one does not fold the write-ahead
         # log into the database, which takes longer than an insert.
-        anchor = sqlite3.connect(self.path, check_same_thread=False)
-        anchor.execute("SELECT COUNT(*) FROM systems").fetchall()
+        with database.explained(self.path, "read", InputError):
+            anchor = sqlite3.connect(self.path, check_same_thread=False)
+            anchor.execute("SELECT id FROM systems LIMIT 1").fetchall()
         self._close = weakref.finalize(self, anchor.close)
 
     def __enter__(self) -> Self:
@@ -116,6 +118,22 @@ class LabelStore:
     def close(self) -> None:
         """Fold everything into the one file; the store stays usable, with slower inserts."""
         self._close()
+
+    def fold_in(self) -> None:
+        """Put the newest rows into the one file: whoever copies it has all of them then."""
+        database.fold_in(self.path)
+
+    def back_up(self, target: str | Path) -> None:
+        """Write all rows to one new file, also while others write to the store.
+
+        Raises
+        ------
+        InputError
+            If there is something of that name.
+        SschaMlpError
+            If it cannot be written.
+        """
+        database.back_up(self.path, Path(target).absolute())
 
     # --- looking up -----------------------------------------------------------------------
 

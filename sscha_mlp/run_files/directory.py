@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.files import open_own, write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
@@ -25,6 +25,10 @@ class RunDirectory:
     """
 
     path: Path
+
+    def __post_init__(self) -> None:
+        """Make the path absolute: a calculator may change the working directory."""
+        object.__setattr__(self, "path", self.path.absolute())
 
     @property
     def settings_file(self) -> Path:
@@ -137,7 +141,7 @@ class RunDirectory:
                 f"The files of {self.path} do not hold what a run writes "
                 f"({type(err).__name__}: {err}): one of journal.jsonl, result.json and states/ is "
                 "damaged, or from another version. Take copies that are whole, or run again in "
-                "another directory (labels.db can be copied there)."
+                "another directory (--label-store finds its labels)."
             ) from err
 
     def settings(self) -> RunSettings:
@@ -165,8 +169,8 @@ class RunDirectory:
         """Whether a step is finished; before that other settings lose nothing."""
         return self.journal.is_file() and self.journal.stat().st_size > 0
 
-    def prepare(self, settings: RunSettings) -> RunSettings:
-        """Make the directory for these settings, or check that it was made for them.
+    def check(self, settings: RunSettings) -> RunSettings:
+        """Make the directory, and check that it is free or was begun with these settings.
 
         Returns
         -------
@@ -177,6 +181,8 @@ class RunDirectory:
         ------
         ConfigError
             If it holds a run with other settings; the message lists the differences.
+        InputError
+            If it cannot be made.
         """
         try:
             for place in (self.path, self.dyn, self.path / "validation", self.path / "models"):
@@ -187,10 +193,62 @@ class RunDirectory:
                 "with --run-dir."
             ) from err
         if not self.settings_file.exists() or not (self.has_begun or self.is_locked()):
-            if self.has_begun:
-                raise ConfigError(f"{self.path} holds a journal without run.toml; use another one.")
-            write_atomic(self.settings_file, format_toml(settings.to_mapping()))
             return settings
+        return self._compared(settings)
+
+    @contextmanager
+    def held(self, settings: RunSettings) -> Iterator[RunSettings]:
+        """Hold the directory for a run with these settings, and write them where it begins.
+
+        The settings are written by who has the lock: of two runs that begin at once in one
+        directory, the one that goes on is the one that the file tells of.
+
+        Yields
+        ------
+        The settings in force, see :meth:`check`.
+
+        Raises
+        ------
+        ConfigError
+            If the directory holds a run with other settings.
+        InputError
+            If it cannot be made.
+        SschaMlpError
+            If another run holds it.
+        """
+        self.check(settings)
+        with self.locked():
+            if self.has_begun:
+                if not self.settings_file.exists():
+                    raise ConfigError(
+                        f"{self.path} holds a journal without run.toml; use another one."
+                    )
+                settings = self._compared(settings)
+            else:
+                write_atomic(self.settings_file, format_toml(settings.to_mapping()))
+            yield settings
+
+    def prepare(self, settings: RunSettings) -> RunSettings:
+        """Make the directory for these settings, or check that it was made for them.
+
+        Returns
+        -------
+        The settings in force, see :meth:`check`.
+
+        Raises
+        ------
+        ConfigError
+            If it holds a run with other settings.
+        InputError
+            If it cannot be made.
+        SschaMlpError
+            If another run holds it.
+        """
+        with self.held(settings) as in_force:
+            return in_force
+
+    def _compared(self, settings: RunSettings) -> RunSettings:
+        """Return settings with the cell of the run that is here, if they are its settings."""
         # An earlier version may have written fewer settings: those are at their defaults.
         stored = self._stored()
         settings = _as_begun(stored, settings)
@@ -202,6 +260,38 @@ class RunDirectory:
                 f"{self._ways_on(settings)}"
             )
         return settings
+
+    def require_own_result(self, settings: RunSettings, result: Result) -> None:
+        """Refuse a result that is not of these settings: a file was exchanged, or two runs met.
+
+        Parameters
+        ----------
+        settings
+            What ``run.toml`` holds.
+        result
+            What ``result.json`` holds.
+
+        Raises
+        ------
+        InputError
+            If they are of two runs.
+        """
+        pairs = {
+            "temperature_K": (settings.temperature, result.temperature_K),
+            "pressure_target_GPa": (settings.pressure, result.pressure_target_GPa),
+            "supercell": (settings.supercell, result.supercell),
+            "seed": (settings.seed, result.seed),
+        }
+        other = [
+            f"{name}: {asked} and {found}"
+            for name, (asked, found) in pairs.items()
+            if found is not None and found == found and found != asked  # noqa: PLR0124 - not NaN
+        ]
+        if other:
+            raise InputError(
+                f"run.toml and result.json of {self.path} belong to different runs "
+                f"({'; '.join(other)}); take the files of one, or run again in another directory."
+            )
 
     def _ways_on(self, settings: RunSettings) -> str:
         """Say how a run with other settings begins from what there is.
@@ -221,6 +311,8 @@ class RunDirectory:
 
     def is_locked(self) -> bool:
         """Whether a run is working in the directory."""
+        if not (self.path / ".lock").is_file():
+            return False
         try:
             with (self.path / ".lock").open("r") as stream:
                 fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -239,7 +331,7 @@ class RunDirectory:
         SschaMlpError
             If another run holds it.
         """
-        with (self.path / ".lock").open("w") as stream:
+        with open_own(self.path / ".lock") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as err:

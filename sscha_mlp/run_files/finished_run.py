@@ -42,7 +42,8 @@ class FinishedRun:
         Raises
         ------
         InputError
-            If there is no run, it is not finished, or a file of it is damaged.
+            If there is no run, it is not finished, or a file of it is missing, damaged, or of
+            another run.
         """
         place = RunDirectory(Path(directory))
         settings = place.settings()
@@ -51,11 +52,18 @@ class FinishedRun:
                 f"The run in {place.path} is not finished: it has no result.json. Go on with it "
                 "by the same sscha-mlp relax command first."
             )
-        return cls(place, settings, place.read_result())
+        if not place.journal.is_file():
+            raise InputError(
+                f"The run in {place.path} has no journal.jsonl, which tells how it came to its "
+                "result; take a copy of the whole directory."
+            )
+        result = place.read_result()
+        place.require_own_result(settings, result)
+        return cls(place, settings, result)
 
     @property
     def generation(self) -> int:
-        """How many runs it stands on: 0 where it began with a structure."""
+        """How many runs it continues from: 0 where it began with a structure."""
         return self.result.generation
 
     @property

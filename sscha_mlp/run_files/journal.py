@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sscha_mlp.data.files import open_own
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.run_files.records.fields import Record
 
@@ -48,7 +49,7 @@ class Journal:
                 if kept + len(line) < len(content):
                     raise SschaMlpError(
                         f"The journal {self.path} is damaged at byte {kept}; restore it, or start "
-                        "again in another run directory (labels.db can be copied there)."
+                        "again in another run directory (--label-store finds its labels)."
                     ) from err
                 break
             if not line.endswith(b"\n"):
@@ -79,13 +80,15 @@ class Journal:
 
         Raises
         ------
+        InputError
+            If something else than a plain file has its name.
         SschaMlpError
             If it cannot be written, for example because the disk is full.
         """
         entry: dict[str, Any] = {"step": key, "seconds": round(seconds, 3), "payload": payload}
-        line = (json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        line = json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n"
         try:
-            with self.path.open("ab") as stream:
+            with open_own(self.path, append=True) as stream:
                 stream.write(line)
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -160,7 +163,7 @@ class Journal:
             raise SschaMlpError(
                 f"The journal {self.path} does not hold what a run writes at its step {key} "
                 f"({err}): it is damaged, or from another version. Take a copy that is whole, or "
-                "run again in another directory (labels.db can be copied there)."
+                "run again in another directory (--label-store finds its labels)."
             ) from err
 
     def write(self, record: _R, seconds: float = 0.0) -> _R:

@@ -7,12 +7,14 @@ observer, the lines of the log are shown on standard error, unless the script ha
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final, Protocol
 
+from sscha_mlp.data.files import open_own
 from sscha_mlp.digits import duration
+from sscha_mlp.errors import printable
 from sscha_mlp.run_files.records.population import PopulationRecord
 
 logger = logging.getLogger("sscha_mlp.campaign")
@@ -200,6 +202,15 @@ def watched_by(observer: Observer | None) -> Observer:
     return BothObservers(LogObserver(), observer)
 
 
+class _OneLine(logging.Formatter):
+    """Lines without commands for the terminal that may show them."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """Return the line of a record."""
+        record.message = printable(record.message)
+        return super().formatMessage(record)
+
+
 @contextmanager
 def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
     """Append the log of the package to a file.
@@ -210,13 +221,21 @@ def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
         The file.
     shown
         Whether its lines go to standard error as well, unless the program has a handler for them.
+
+    Raises
+    ------
+    InputError
+        If something else than a plain file has its name.
+    OSError
+        If it cannot be written.
     """
     package = logging.getLogger("sscha_mlp")
     handlers: list[logging.Handler] = []
     if shown and not package.hasHandlers():
         handlers.append(logging.StreamHandler())
-    file = logging.FileHandler(path, encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    stream = open_own(path, append=True)
+    file = logging.StreamHandler(stream)
+    file.setFormatter(_OneLine("%(asctime)s %(message)s"))
     handlers.append(file)
     package.setLevel(logging.INFO)
     for one in handlers:
@@ -227,3 +246,5 @@ def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
         for one in handlers:
             package.removeHandler(one)
             one.close()
+        with suppress(OSError):  # a disk that is full: what the run ends with is said elsewhere
+            stream.close()

@@ -11,13 +11,10 @@ over such that ``hbar omega`` and ``k T`` of the ensemble are ours to the last d
 
 import contextlib
 import io
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from enum import StrEnum
 from functools import lru_cache
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -31,6 +28,7 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.nuclei import check_quantum
 from sscha_mlp.errors import InputError, RelaxationError
+from sscha_mlp.parallel.signals import signals_held
 from sscha_mlp.scha.estimators import Samples, estimate
 from sscha_mlp.scha.minimiser import (
     Minimisation,
@@ -58,7 +56,7 @@ class TheirSymmetry(StrEnum):
 def upstream() -> SimpleNamespace:
     """Import both packages once, quietly, and return them as ``cc`` and ``sscha`` with ``units``.
 
-    Their ComplexWarnings are noise.
+    Their ComplexWarnings are noise.  They try imports with a bare ``except``.
 
     Raises
     ------
@@ -76,7 +74,7 @@ def upstream() -> SimpleNamespace:
 
 
 def _imported() -> SimpleNamespace:
-    with quiet():
+    with quiet(), signals_held():
         import cellconstructor
         import cellconstructor.Methods
         import cellconstructor.Phonons
@@ -114,16 +112,12 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def _scratch_directory() -> Iterator[None]:
-    """Run in an empty directory: on failure the minimiser drops files where it stands."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix="sscha-mlp-") as scratch:
-        os.chdir(scratch)
-        try:
-            yield
-        finally:
-            os.chdir(before)
+def _write_nothing(minimizer: Any) -> None:
+    """Keep a minimiser from writing ``error_dyn`` where the program stands when it gives up.
+
+    Its matrix is a new object in each run, and the same one throughout its steps.
+    """
+    minimizer.dyn.save_qe = lambda *_, **__: None
 
 
 # --- values ------------------------------------------------------------------------------------
@@ -345,7 +339,7 @@ def minimise(
     """
     supercell = samples.ensemble.dynamical_matrix.supercell
     steps: list[MinimisationStep] = []
-    with quiet(), _scratch_directory():
+    with quiet():
         ensemble, _ = to_ensemble(samples, group=group)
         minimizer = upstream().sscha.SchaMinimizer.SSCHA_Minimizer(ensemble)
         minimizer.neglect_symmetries = symmetry is None
@@ -367,7 +361,10 @@ def minimise(
         try:
             minimizer.init()
             minimizer.run(
-                verbose=0, custom_function_gradient=symmetriser, custom_function_post=note
+                verbose=0,
+                custom_function_pre=_write_nothing,
+                custom_function_gradient=symmetriser,
+                custom_function_post=note,
             )
         except (ValueError, AssertionError, np.linalg.LinAlgError) as err:
             raise RelaxationError(f"python-sscha's minimiser gave up: {err}") from err

@@ -41,6 +41,7 @@ from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.records.result import Result
+from sscha_mlp.run_files.reference_identity import require_same_reference
 from sscha_mlp.scha.cell import Evaluation
 from sscha_mlp.studies.compare_values import (
     Comparison,
@@ -156,6 +157,7 @@ def compare_run(
         settings = replace(settings, workers=n_workers)
     supercell = _structure(place)
     with place.locked(), open_run(settings, place, observer) as context:
+        require_same_reference(place, context.reference)
         plan = _plan(context, supercell, n_points if eos else 0, elastic=elastic)
         with load(run.model_directory, n_workers=context.n_model_workers) as potential:
             counts, labelled = _label(context, plan)

@@ -11,6 +11,7 @@ from sscha_mlp.errors import InputError
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.mode_levels import Level, levels_of
 from sscha_mlp.run_files.settings import RunSettings, merge
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.tables import Shown, Table
 
 CHECK_LABELS: Final = 14
@@ -43,7 +44,7 @@ def enlarged_settings(
         Repetitions of the primitive cell.
     given
         Settings to change, as :class:`RunSettings` has them.  Without others the budget is 60
-        labels, 14 of them for the first look of the certificate.
+        labels, 14 of them for the first look of the certificate where their numbers are fixed.
 
     Raises
     ------
@@ -56,7 +57,10 @@ def enlarged_settings(
             f"The run in {directory} has this supercell of {'×'.join(map(str, size))} cells "
             "already; ask for another one."
         )
-    few = {"max_labels": MAX_LABELS, "certificate": {"n_labels": CHECK_LABELS}}
+    few: dict[str, Any] = {"max_labels": MAX_LABELS}
+    policy = (given or {}).get("labels", base["labels"])
+    if policy == LabelPolicy.FIXED:
+        few["certificate"] = {"n_labels": CHECK_LABELS}
     asked = merge(merge(base, few), given or {})
     return RunSettings.from_mapping({**asked, "supercell": list(size)})
 
@@ -175,7 +179,7 @@ class SizeRows(tuple[SizeRow, ...], Shown):
 
 
 def size_rows(directory: str | Path) -> SizeRows:
-    """Collect a run and those that it stands on, at the same temperature and pressure.
+    """Collect a run and those that it continues from, at the same temperature and pressure.
 
     Parameters
     ----------

@@ -18,6 +18,7 @@ from ase import Atoms
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import FitError, InputError
+from sscha_mlp.parallel.memory import available
 from sscha_mlp.potentials.gap import memory, store
 from sscha_mlp.potentials.gap.command import (
     LOG_FILE,
@@ -165,7 +166,7 @@ def _only_labels(item: LabelledConfiguration) -> LabelledConfiguration:
 
 
 def _default_limit() -> float | None:
-    left = memory.available()
+    left = available()
     return None if left is None else 0.9 * left
 
 

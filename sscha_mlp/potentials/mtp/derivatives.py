@@ -11,7 +11,7 @@ taken in reverse.  For a radial coefficient they are the changes of the derivati
 energy, taken forward over reverse (Griewank and Walther, Evaluating Derivatives, SIAM 2008).
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -24,6 +24,10 @@ from sscha_mlp.potentials.mtp.kernels import (
     polynomials,
     span,
 )
+
+KERNELS: Final = "38faefa79033da17"
+"""Beginning of the SHA-256 of ``kernels.py``: numba compiles this file again only if it changes,
+and it has the functions of that file compiled in."""
 
 
 @compiled

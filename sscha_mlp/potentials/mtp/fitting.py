@@ -12,21 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from ase.data import atomic_numbers
-from matscipy.neighbours import neighbour_list
 from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import FitError, InputError
 from sscha_mlp.potentials.active_set import ActiveSet
-from sscha_mlp.potentials.mtp.enumeration import channel
+from sscha_mlp.potentials.mtp.course import COURSE_FILE, CourseFile
 from sscha_mlp.potentials.mtp.files import write_mtp
+from sscha_mlp.potentials.mtp.initial import n_polynomials
 from sscha_mlp.potentials.mtp.model import ACTIVE_FILE, MODEL_FILE, MtpPotential, load
 from sscha_mlp.potentials.mtp.parameters import Parameters
-from sscha_mlp.potentials.mtp.refine import Refinement, refine
-from sscha_mlp.potentials.mtp.regression import Regression, Rows, regress
+from sscha_mlp.potentials.mtp.regression import Regression, Rows
 from sscha_mlp.potentials.mtp.settings import MtpSettings
-from sscha_mlp.potentials.mtp.template import Template
+from sscha_mlp.potentials.mtp.solution import Solution, solve
 from sscha_mlp.potentials.record import ModelRecord, hash_files, is_finished, write_record
 from sscha_mlp.potentials.registry import MARKER
 from sscha_mlp.potentials.training import elements_of, fingerprint, require_labels, versions
@@ -34,11 +32,6 @@ from sscha_mlp.potentials.training import elements_of, fingerprint, require_labe
 FloatArray = NDArray[np.float64]
 
 _PACKAGES: Final = ("numba", "numpy", "matscipy", "ase")
-_LINEAR_PART: Final = 10
-"""Per cent of the progress that a linear fit is when there is a refinement too."""
-
-_NEAREST: Final = 0.5
-"""Å: atoms nearer than this are on top of each other."""
 
 
 def fit(
@@ -104,8 +97,9 @@ def fit(
         _require_memory(train, settings, memory_limit)
         job = _Job(train, settings, identity, seed, begin)
         rows = Rows(train, settings, each, n_workers)
-        found, refinement = _solve(rows, earlier, progress)
-        _keep(directory, found, refinement, job)
+        kept = CourseFile(directory / COURSE_FILE, identity)
+        _keep(directory, solve(rows, start=earlier, kept=kept, progress=progress), job)
+        kept.path.unlink(missing_ok=True)
     return load(directory, n_workers=n_workers)
 
 
@@ -129,29 +123,6 @@ def _named(earlier: Parameters | None) -> dict[str, str]:
     return {"start": digest.hexdigest()}
 
 
-def _solve(
-    rows: Rows, earlier: Parameters | None, progress: Callable[[int, int], None] | None
-) -> tuple[Regression, Refinement | None]:
-    """Solve for the coefficients; refine the radial functions and solve again if asked for."""
-    first = first_parameters(rows.train, rows.settings)
-    if rows.settings.refine_steps == 0:
-        return regress(first, rows, progress=_part(progress, 0, 100)), None
-    linear = regress(first, rows, progress=_part(progress, 0, _LINEAR_PART))
-    refinement = refine(
-        linear.parameters,
-        rows,
-        ridge=linear.fit.ridge,
-        start=earlier,
-        progress=_part(progress, _LINEAR_PART, 100 - _LINEAR_PART),
-    )
-    if refinement.accepted:
-        last = _part(progress, 100 - _LINEAR_PART, 100)
-        return regress(refinement.parameters, rows, progress=last), refinement
-    if progress is not None:
-        progress(100, 100)
-    return linear, refinement
-
-
 @dataclass(frozen=True, eq=False)
 class _Job:
     """What is fitted, what identifies it, and when it began."""
@@ -163,73 +134,6 @@ class _Job:
     start: float
 
 
-def first_parameters(train: Sequence[LabelledConfiguration], settings: MtpSettings) -> Parameters:
-    """Return template and radial functions for training data; the other coefficients are zero.
-
-    Radial function number mu is Chebyshev polynomial number mu: the basis is not contracted, and
-    nothing about it has to be found by a nonlinear fit.
-
-    Raises
-    ------
-    FitError
-        If the cutoff is not beyond the shortest distance, or atoms lie on top of each other.
-    """
-    species = sorted(atomic_numbers[symbol] for symbol in elements_of(train))
-    n = len(species)
-    template = settings.template(n)
-    return Parameters(
-        template=template,
-        species=tuple(species),
-        min_dist=settings.min_dist_ratio * shortest_distance(train, settings.cutoff),
-        max_dist=settings.cutoff,
-        radial_coeffs=_uncontracted(template, settings, n),
-        species_coeffs=np.zeros(n),
-        moment_coeffs=np.zeros(template.n_scalars),
-    )
-
-
-def _uncontracted(template: Template, settings: MtpSettings, n_species: int) -> FloatArray:
-    """One polynomial per radial function, for the species that it belongs to."""
-    n_neighbours, n_centres = settings.channels(n_species)
-    n_polynomials = _n_polynomials(template, settings, n_species)
-    shape = (n_species, n_species, template.n_radial, n_polynomials)
-    radial = np.zeros(shape)
-    for mu in range(template.n_radial):
-        order, neighbour, centre = channel(mu, n_neighbours, n_centres)
-        centres = slice(None) if n_centres == 1 else centre
-        neighbours = slice(None) if n_neighbours == 1 else neighbour
-        radial[centres, neighbours, mu, order] = 1.0
-    return radial
-
-
-def _n_polynomials(template: Template, settings: MtpSettings, n_species: int) -> int:
-    n_neighbours, n_centres = settings.channels(n_species)
-    return settings.polynomials(-(-template.n_radial // (n_neighbours * n_centres)))
-
-
-def shortest_distance(train: Sequence[LabelledConfiguration], cutoff: float) -> float:
-    """Shortest distance between two atoms of the training data, Å.
-
-    Raises
-    ------
-    FitError
-        If there is none within the cutoff, or atoms lie on top of each other.
-    """
-    found = [neighbour_list("d", item.atoms, cutoff).min(initial=np.inf) for item in train]
-    shortest = float(min(found))
-    if shortest == np.inf:
-        raise FitError(
-            f"No two atoms of the training data are within {cutoff:g} Å: raise the MTP setting "
-            "cutoff."
-        )
-    if shortest < _NEAREST:
-        raise FitError(
-            f"Training configuration {int(np.argmin(found))} has two atoms {shortest:.3g} Å apart: "
-            "leave it out."
-        )
-    return shortest
-
-
 def prepare(directory: Path) -> None:
     """Make the directory of a model, and remove what a killed fit left there."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -237,8 +141,9 @@ def prepare(directory: Path) -> None:
         (directory / name).unlink(missing_ok=True)
 
 
-def _keep(directory: Path, found: Regression, refinement: Refinement | None, job: _Job) -> None:
+def _keep(directory: Path, solution: Solution, job: _Job) -> None:
     """Write the potential, its active set, and the record, which makes the fit complete."""
+    found = solution.regression
     if not np.isfinite(found.fit.coefficients).all():
         raise FitError("The MTP fit gave coefficients that are not finite: check the labels.")
     write_mtp(directory / MODEL_FILE, found.parameters)
@@ -253,10 +158,7 @@ def _keep(directory: Path, found: Regression, refinement: Refinement | None, job
         fingerprint=job.identity,
         settings=job.settings.as_dict(),
         elements=elements_of(job.train),
-        details={
-            **_details(found, active, job),
-            **({} if refinement is None else {"refinement": refinement.as_dict()}),
-        },
+        details={**_details(found, active, job), **solution.details()},
     )
     write_record(directory, record)
 
@@ -305,20 +207,13 @@ def _require_memory(
     n_rows = sum(7 + 3 * len(item.atoms) for item in train)
     n_columns = template.n_scalars + 2
     if settings.refine_steps:  # the rows of two points, the derivatives
-        n_free = template.n_radial * _n_polynomials(template, settings, n_species)
+        n_free = template.n_radial * n_polynomials(template, settings, n_species)
         n_columns = 2 * (n_columns + n_free)
+    if settings.compare_linear:
+        n_columns = max(n_columns, settings.linear().template(n_species).n_scalars + 2)
     needed = 8.0 * n_rows * n_columns * 1.2
     if limit is not None and needed > limit:
         raise FitError(
             f"The MTP fit needs about {needed / 1e9:.2f} GB for {len(train)} configurations and "
             f"may take {limit / 1e9:.2f} GB: lower the MTP setting level, or train on fewer."
         )
-
-
-def _part(
-    progress: Callable[[int, int], None] | None, first: int, last: int
-) -> Callable[[int, int], None] | None:
-    """Return a progress callback whose whole is the part from `first` to `last` per cent."""
-    if progress is None:
-        return None
-    return lambda done, total: progress(first + (last - first) * done // total, 100)

@@ -24,7 +24,14 @@ _SOFTEST: Final = 0.1
 _REPULSION_WIDTH: Final = 0.2
 """The repulsion is switched on over this part of the shortest distance."""
 
-compiled: Any = njit(nogil=True, fastmath=True, cache=True, error_model="numpy")
+
+def compiled(function: Any) -> Any:
+    """Compile a loop; where no directory can be written, each process compiles it for itself."""
+    options = {"nogil": True, "fastmath": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # numba finds no place for its cache
+        return njit(**options)(function)
 
 
 @compiled

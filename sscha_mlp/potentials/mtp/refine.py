@@ -30,6 +30,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
+from sscha_mlp.potentials.mtp.course import Course, CourseFile, Point
 from sscha_mlp.potentials.mtp.engine import Prepared
 from sscha_mlp.potentials.mtp.linear import least_squares, ridge_regression, score, triangle
 from sscha_mlp.potentials.mtp.parameters import Parameters
@@ -52,9 +53,6 @@ _GAIN: Final = 1.0e-3
 
 _CONVERGED: Final = 1.0e-4
 """A step that promises to take less than this part off the square of the residual is not made."""
-
-_DAMPING: Final = 1.0e-2
-"""Of the first step, relative to the largest singular value squared of the projected Jacobian."""
 
 _LEAST_DAMPING: Final = 1.0e-10
 
@@ -129,6 +127,7 @@ def refine(
     *,
     ridge: float,
     start: Parameters | None = None,
+    kept: CourseFile | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Refinement:
     """Look for better radial functions than those of a linear fit.
@@ -147,6 +146,8 @@ def refine(
         An earlier potential.  The refinement begins with its radial functions if they are of the
         same template, species and cutoff, and predict the held-out data better than those of the
         linear fit do.
+    kept
+        Where each step is kept: a refinement that was killed goes on from the last one.
     progress
         Called with the number of steps done, and their limit.
     """
@@ -160,15 +161,14 @@ def refine(
     if earlier is not None:
         warm = projection.first(earlier)
         first = min(cold, warm, key=lambda point: point.held_out)
-    points, reason = _walk(projection, first, begin, progress)
-    best = min(points, key=lambda point: point.held_out)
-    accepted = best.held_out < cold.held_out
+    course, reason = _walk(projection, first, begin, kept, progress)
+    accepted = course.best.held_out < cold.held_out
     return Refinement(
-        best.parameters if accepted else linear,
+        course.best.parameters if accepted else linear,
         accepted,
         first is not cold,
-        tuple(point.residual for point in points),
-        tuple(point.held_out for point in points),
+        course.residuals,
+        course.held_out,
         cold.held_out,
         time.perf_counter() - begin,
         reason,
@@ -245,20 +245,6 @@ def jacobian(parameters: Parameters, rows: Rows, places: Sequence[int]) -> Float
 
 
 @dataclass(frozen=True, eq=False)
-class _Point:
-    """Radial functions with the linear coefficients that suit them best.
-
-    ``penalty`` holds the roots of the diagonal of D, ``residual`` is the root of F, and
-    ``held_out`` the residual of the configurations held out.
-    """
-
-    parameters: Parameters
-    penalty: FloatArray
-    residual: float
-    held_out: float
-
-
-@dataclass(frozen=True, eq=False)
 class _Model:
     """The projected problem near a point, in the singular vectors of its Jacobian."""
 
@@ -303,15 +289,15 @@ class _Projection:
         self._ridge = ridge
         self._neighbours: dict[tuple[int, ...], Prepared] = {}
 
-    def first(self, parameters: Parameters) -> _Point:
+    def first(self, parameters: Parameters) -> Point:
         """Return the point to begin at; the regularisation of those that follow is the same."""
         blocks = self._blocks(parameters, self._learnt)
         fit = ridge_regression(blocks, self._rows.prior(parameters), ridge=self._ridge)
         return self._solve(parameters, blocks, np.sqrt(fit.penalty))
 
-    def steps(self, point: _Point) -> Iterator[_Point]:
+    def steps(self, point: Point) -> Iterator[Point]:
         """Yield one point after the other, as long as the projected residual falls."""
-        damping = _DAMPING
+        damping = point.damping
         blocks = self._blocks(point.parameters, self._learnt)
         while True:
             model = self._linearise(point, blocks)
@@ -324,10 +310,10 @@ class _Projection:
             if found is None:
                 return
             damping = max(damping, _LEAST_DAMPING)
-            point = found
+            point = replace(found, damping=damping)
             yield point
 
-    def expected_seconds(self, point: _Point) -> float:
+    def expected_seconds(self, point: Point) -> float:
         """Return what a step takes, as far as one can say before the first."""
         self._radial_blocks(point.parameters, self._learnt[:1])  # loads the compiled loops
         loaded = time.perf_counter()
@@ -352,7 +338,7 @@ class _Projection:
             self._neighbours[key] = self._rows.prepared(parameters, places)
         return self._neighbours[key]
 
-    def _try(self, point: _Point, step: FloatArray) -> tuple[_Point | None, list[FloatArray]]:
+    def _try(self, point: Point, step: FloatArray) -> tuple[Point | None, list[FloatArray]]:
         """Return the point after a step, if the residual is smaller there, and its rows."""
         radial = np.array(point.parameters.radial_coeffs)
         radial[free_entries(point.parameters)] += step
@@ -363,7 +349,7 @@ class _Projection:
 
     def _solve(
         self, parameters: Parameters, blocks: list[FloatArray], penalty: FloatArray
-    ) -> _Point:
+    ) -> Point:
         """Solve for the linear coefficients."""
         n_species = len(parameters.species)
         ridge_rows = np.pad(np.diag(penalty), ((0, 0), (0, 1)))
@@ -376,9 +362,9 @@ class _Projection:
         )
         residual = float(np.linalg.norm(reduced[:, :-1] @ theta - reduced[:, -1]))
         held_out = score(self._blocks(parameters, self._held), theta)
-        return _Point(solved, penalty, residual, held_out)
+        return Point(solved, penalty, residual, held_out)
 
-    def _linearise(self, point: _Point, blocks: Sequence[FloatArray]) -> _Model:
+    def _linearise(self, point: Point, blocks: Sequence[FloatArray]) -> _Model:
         """Return the projected problem near a point."""
         slopes = self._radial_blocks(point.parameters, self._learnt)
         n_free, n_linear = slopes[0].shape[1], len(point.penalty)
@@ -401,36 +387,38 @@ def _change(kept: float) -> float:
 
 def _walk(
     projection: _Projection,
-    first: _Point,
+    first: Point,
     begin: float,
+    kept: CourseFile | None,
     progress: Callable[[int, int], None] | None,
-) -> tuple[list[_Point], Stop]:
-    """Make steps until there is a reason to stop; return all points, the first one included."""
+) -> tuple[Course, Stop]:
+    """Make steps until there is a reason to stop."""
     limits = projection.settings
-    points = [first]
-    steps = projection.steps(first)
+    course = (None if kept is None else kept.read(first)) or Course.begin(first)
+    steps = projection.steps(course.current)
     expected = projection.expected_seconds(first) if limits.refine_seconds else 0.0
-    while len(points) <= limits.refine_steps:
-        if points[-1].held_out <= limits.refine_until:
-            return points, Stop.ENOUGH
+    while course.n_steps < limits.refine_steps:
+        if _no_gain(course.held_out):
+            return course, Stop.VALIDATION
+        if course.held_out[-1] <= limits.refine_until:
+            return course, Stop.ENOUGH
         started = time.perf_counter()
         if limits.refine_seconds and started - begin + expected > limits.refine_seconds:
-            return points, Stop.TIME
+            return course, Stop.TIME
         point = next(steps, None)
         if point is None:
-            return points, Stop.CONVERGED
-        points.append(point)
-        expected = max(expected if len(points) > 2 else 0.0, time.perf_counter() - started)
+            return course, Stop.CONVERGED
+        course = course.then(point)
+        if kept is not None:
+            kept.write(course)
+        expected = max(expected if course.n_steps > 1 else 0.0, time.perf_counter() - started)
         if progress is not None:
-            progress(len(points) - 1, limits.refine_steps)
-        if _no_gain(points):
-            return points, Stop.VALIDATION
-    return points, Stop.STEPS
+            progress(course.n_steps, limits.refine_steps)
+    return course, Stop.VALIDATION if _no_gain(course.held_out) else Stop.STEPS
 
 
-def _no_gain(points: Sequence[_Point]) -> bool:
+def _no_gain(scores: Sequence[float]) -> bool:
     """Whether the last steps brought nothing on the held-out data."""
-    scores = [point.held_out for point in points]
     if len(scores) <= _PATIENCE:
         return False
     return min(scores[-_PATIENCE:]) >= (1.0 - _GAIN) * min(scores[:-_PATIENCE])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Self
 
 from sscha_mlp.errors import ConfigError
@@ -66,6 +66,9 @@ class MtpSettings:
     refine_seconds
         Time that these steps may take: none is begun that would not end in time, and the result
         depends on the speed of the machine.  0 for no limit.
+    compare_linear
+        With refinement: also fit the linear basis of the defaults with the same cutoff, and keep
+        it where it predicts the configurations held out better.
     grade
         Rows of the extrapolation grade: ``neighborhood`` (atoms) or ``configuration`` (their sum).
 
@@ -91,6 +94,7 @@ class MtpSettings:
     refine_steps: int = 0
     refine_until: float = 0.1
     refine_seconds: float = 0.0
+    compare_linear: bool = False
     grade: str = "neighborhood"
 
     def __post_init__(self) -> None:
@@ -112,8 +116,23 @@ class MtpSettings:
             )
         if self.ridge is not None:
             _require_number("ridge", self.ridge, 0.0)
+        if not isinstance(self.compare_linear, bool):
+            raise ConfigError(
+                f"MTP setting compare_linear = {self.compare_linear!r} must be true or false."
+            )
         for name, choices in {"grade": _GRADES, "species": _SPECIES}.items():
             require_choice("MTP", name, getattr(self, name), choices)
+
+    def linear(self) -> Self:
+        """Return the settings of a linear fit in the basis of the defaults, else the same."""
+        plain = type(self)()
+        basis = ("level", "radial_weight", "max_tensors", "species", "n_polynomials")
+        return replace(
+            self,
+            refine_steps=0,
+            compare_linear=False,
+            **{name: getattr(plain, name) for name in basis},
+        )
 
     def channels(self, n_species: int) -> tuple[int, int]:
         """Return the kinds of neighbours and of centres that radial functions distinguish."""

@@ -32,9 +32,9 @@ _ERRORS: Final = (
 )
 _BATCHES: Final = {
     "start": "the first ensemble",
-    "explore": "where a brief relaxation with the first models left what they knew",
+    "explore": "where the first models began to extrapolate during a short relaxation",
     "explored": "where it ended",
-    "round": "where the relaxation itself left what its model knew",
+    "round": "where the model began to extrapolate during the relaxation",
     "left": "where it had to end for that",
     "extra": "the state of a failed check",
     "rare": "what the model knew least of there (the others of these are drawn at random)",

@@ -151,7 +151,21 @@ def phases(a: str | Path, b: str | Path) -> Phases:
             "energies cannot be compared. Run both with the same --nuclei."
         )
     found = [phase_of(one, name) for one, name in zip(sweeps, names, strict=True)]
-    return Phases(compare_phases(found[0], found[1]), tuple(_notes(first, second, names)))
+    comparison = replace(compare_phases(found[0], found[1]), withheld=_withheld(first, second))
+    return Phases(comparison, tuple(_notes(first, second, names)))
+
+
+def _withheld(first: Sweep, second: Sweep) -> str:
+    """Say why two structures cannot be told apart: the modes that are counted differ."""
+    sizes = [one.n_atoms * int(np.prod(one.supercell)) for one in (first, second)]
+    if sizes[0] == sizes[1]:
+        return ""
+    return (
+        f"No verdict: the supercells have {sizes[0]} and {sizes[1]} atoms. The motion of each as a "
+        f"whole is in no free energy, which leaves out 3 of {3 * sizes[0]} and 3 of "
+        f"{3 * sizes[1]} modes, and so not the same of each atom. Run both in supercells of "
+        "equally many atoms."
+    )
 
 
 def _names(sweeps: Sequence[Sweep], paths: Sequence[Path]) -> tuple[str, str]:
@@ -171,13 +185,6 @@ def _notes(first: Sweep, second: Sweep, names: tuple[str, str]) -> list[str]:
         notes.append(
             f"The references have different names ({first.reference}, {second.reference}): the "
             "comparison means something only if they are the same calculation."
-        )
-    sizes = [one.n_atoms * int(np.prod(one.supercell)) for one in (first, second)]
-    if sizes[0] != sizes[1]:
-        notes.append(
-            f"The supercells have {sizes[0]} and {sizes[1]} atoms: the motion of each as a whole "
-            f"is in no free energy, which leaves out 3 of {3 * sizes[0]} and 3 of {3 * sizes[1]} "
-            "modes."
         )
     lost = [sum(not point.converged for point in one.points) for one in (first, second)]
     notes += [
@@ -259,7 +266,7 @@ def _figure_pages(comparison: PhaseComparison) -> list[Figure]:
         top = flow.top + 8.0
         axes = add_axes_mm(page, MARGIN + 18.0, top, *_PANEL)
         for number, line in enumerate(lines):
-            _draw_line(axes, line, comparison.differences, number)
+            _draw_line(axes, line, comparison, number)
         _finish(axes, axis)
         if axis is Axis.TEMPERATURE and len(comparison.crossings) > 1:
             _draw_boundary(page, top + _PANEL[1] + 20.0, comparison)
@@ -267,15 +274,13 @@ def _figure_pages(comparison: PhaseComparison) -> list[Figure]:
     return pages
 
 
-def _draw_line(
-    axes: Axes, line: PhaseLine, differences: Sequence[PhaseDifference], number: int
-) -> None:
+def _draw_line(axes: Axes, line: PhaseLine, comparison: PhaseComparison, number: int) -> None:
     colour, symbol = colour_of(number), marker(number)
     y, error = 1.0e3 * line.difference.value, 1.0e3 * line.difference.stderr
     axes.fill_between(line.x, y - error, y + error, color=colour, alpha=WASH, linewidth=0)
     axes.plot(line.x, y, **line_style(number))
     is_isobar = line.axis is Axis.TEMPERATURE
-    for one in differences:
+    for one in comparison.differences:
         kept = one.pressure if is_isobar else one.temperature
         place = one.temperature if is_isobar else one.pressure
         if abs(kept - line.at) > _TINY:
@@ -293,7 +298,7 @@ def _draw_line(
         )
     name = f"{line.at:g} {line.axis.other.unit}"
     axes.plot([], [], marker=symbol, label=name, **line_style(number))
-    for crossing in line.crossings:
+    for crossing in () if comparison.withheld else line.crossings:
         axes.errorbar(
             [crossing.place],
             [0.0],

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from sscha_mlp.potentials.choice import Score
 from sscha_mlp.run_files.records.fields import Record, Row, fields_of
+from sscha_mlp.validation.certificate import Shift
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,43 @@ class FitRecord(Record):
     @property
     def name(self) -> str:
         """Its number."""
+        return str(self.number)
+
+
+@dataclass(frozen=True)
+class CrossFitRecord(Record):
+    """What training labels that were held out predict of the answer with a model.
+
+    Parameters
+    ----------
+    number
+        Of the model.
+    passed
+        Whether the answer is inside its tolerances.
+    grade
+        Largest uncertainty of a label that was held out; None where the kind states none.
+    n_labels
+        How many were held out, each once.
+    reason
+        In words.
+    free_energy, stress, frequency
+        Worst shifts in meV/atom, GPa and THz; None where no fit was possible.
+    """
+
+    kind: ClassVar[str] = "crossfit"
+
+    number: int
+    passed: bool
+    grade: float | None = None
+    n_labels: int = 0
+    reason: str = ""
+    free_energy: Shift | None = None
+    stress: Shift | None = None
+    frequency: Shift | None = None
+
+    @property
+    def name(self) -> str:
+        """Number of the model."""
         return str(self.number)
 
 

@@ -55,6 +55,10 @@ class StartRecord(Record):
         None where the reference was not asked.
     formula
         Of the primitive cell.
+    reference_identity
+        With which reference it was computed, by content.
+    structure_sha256, structure_key
+        The file of the structure, and the crystal that it held.
     """
 
     kind: ClassVar[str] = "start"
@@ -68,6 +72,9 @@ class StartRecord(Record):
     energy_eV_per_atom: float | None = None
     compression: CompressionRecord | None = None
     formula: str | None = None
+    reference_identity: str | None = None
+    structure_sha256: str | None = None
+    structure_key: str | None = None
 
     @property
     def name(self) -> str:
@@ -90,7 +97,7 @@ class OriginRecord(Record):
     path
         Its directory.
     generation
-        How many finished runs this one stands on.
+        How many finished runs this one continues from.
     train, test, check
         Labels taken over, by what they served for there.
     fit

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sscha_mlp.campaign.input_checks import check_input
+from sscha_mlp.campaign.input_identity import require_same_input_of
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForLabelsError
@@ -25,6 +26,7 @@ from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.run_files.records.hessian import HessianRecord
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.studies.hessian import hessian_of_run
 from sscha_mlp.studies.response import read_response, response_of_run
 from sscha_mlp.studies.sweep.plan import PlannedPoint, plan_points
@@ -140,7 +142,7 @@ def run_sweep(
     directory
         Of the sweep; made if needed.  ``sweep.json`` is written after each generation of points.
     where
-        Where points are computed that do not stand on each other; one after the other in this
+        Where independent points are computed; one after the other in this
         process by default, and where labels are computed by hand.
     afterwards
         Called with the directory of each run that has finished; importable from a module.
@@ -161,6 +163,7 @@ def run_sweep(
         If the first point fails, or no point could be finished.
     """
     path = Path(directory)
+    settings = as_begun(settings, path)
     first = prepare(settings, path)
     points = plan_points(settings.temperatures, settings.pressures, first)
     here = ExecutorSettings(kind=HERE)
@@ -170,6 +173,20 @@ def run_sweep(
     runner = _Runner(afterwards, LogObserver() if observer is None else observer)
     with RunDirectory(path).locked(), logged_to(log, shown=observer is None), machines:
         return _Sweeping(settings, path, points, machines, runner).go()
+
+
+def as_begun(settings: SweepSettings, path: Path) -> SweepSettings:
+    """Return settings that keep fixed numbers of labels in a sweep that was begun with them.
+
+    Versions without this choice wrote nothing of it.
+    """
+    file = path / "sweep.toml"
+    if not file.is_file():
+        return settings
+    policy = read_toml(file).get("run", {}).get("labels", LabelPolicy.FIXED)
+    if policy != LabelPolicy.FIXED:
+        return settings
+    return replace(settings, run={**settings.run, "labels": LabelPolicy.FIXED})
 
 
 def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
@@ -191,12 +208,15 @@ def prepare(settings: SweepSettings, path: Path) -> tuple[float, float]:
     if file.is_file():
         stored = read_toml(file)
         # What an earlier version did not write is at its default.
-        changed = differences(replace(settings, run=stored.get("run", {})).run, settings.run)
+        run = {"labels": LabelPolicy.FIXED, **stored.get("run", {})}
+        changed = differences(replace(settings, run=run).run, settings.run)
         if changed:
             raise ConfigError(
                 f"{path} holds a sweep with other settings ({'; '.join(changed)}). Use the same "
                 "settings to go on, or another --run-dir."
             )
+        for journal in sorted((path / "points").glob("*/journal.jsonl")):
+            require_same_input_of(settings.shared(*first), RunDirectory(journal.parent))
         earlier = stored.get("first", first)
         if earlier[0] in settings.temperatures and earlier[1] in settings.pressures:
             first = (float(earlier[0]), float(earlier[1]))
@@ -266,16 +286,16 @@ class _Sweeping:
         """What the run of a point has of its own; None where the budget or a start is missing."""
         changes: dict[str, Any] = {"label_store": str((self.path / "labels.db").resolve())}
         if point.parent is None:
-            reserved = self.settings.check_labels * (len(self.points) - 1)
+            reserved = self.settings.first_look * (len(self.points) - 1)
             return {**changes, "max_labels": self.settings.budget - reserved}
         start = self.start_of(point)
         if start is None:
             self.failed[point.name] = "no point that it could start from is finished"
             return None
         later = sum(one.generation > point.generation for one in self.points)
-        room = self.settings.budget - self.spent - self.settings.check_labels * later
+        room = self.settings.budget - self.spent - self.settings.first_look * later
         share = room // n_beside
-        if share < self.settings.check_labels:
+        if share < self.settings.first_look:
             self.failed[point.name] = (
                 f"the budget of {self.settings.budget} labels is used; the same command with a "
                 "larger --max-labels goes on"
@@ -287,8 +307,17 @@ class _Sweeping:
             "structure": "",
             "dyn": "",
             "max_labels": share,
-            "certificate": {"n_labels": self.settings.check_labels},
+            **self.of_check,
         }
+
+    @property
+    def of_check(self) -> dict[str, Any]:
+        """The certificates after that of the first point, where they are not as in any run."""
+        settings = self.settings
+        by_need = settings.shared(*settings.first).labels is LabelPolicy.NEED
+        if by_need and not settings.check_labels:
+            return {}
+        return {"certificate": {"n_labels": settings.first_look}}
 
     def start_of(self, point: PlannedPoint) -> PlannedPoint | None:
         """Nearest point on the way that is certified, else the nearest that is finished."""
@@ -306,7 +335,7 @@ class _Sweeping:
         )
 
     def run(self, tasks: Sequence[tuple[PlannedPoint, PointTask]]) -> None:
-        """Run points that do not stand on each other."""
+        """Run independent points: none continues from another of them."""
         waiting = None
         finished = {one.name for one, _ in tasks if self.place(one).result.is_file()}
         for point, reason in self.outcomes(tasks):
@@ -337,7 +366,7 @@ class _Sweeping:
         missing = [one for one, _ in tasks if not self.place(one).result.is_file()]
         if missing:
             names = "; ".join(_in_words(one.temperature, one.pressure) for one in missing)
-            self.observer.stage(f"points that do not stand on each other: {names}")
+            self.observer.stage(f"independent points: {names}")
         with self.machines.executor(factory, n_workers=2, isolate=True) as executor:
             for index, outcome in executor.run([task for _, task in tasks]):
                 yield tasks[index][0], _error_in(outcome)

@@ -21,7 +21,7 @@ class PlannedPoint:
     temperature, pressure
         K, GPa.
     generation
-        How many points it stands on.
+        How many points it continues from.
     parent
         The neighbour that it starts from; None for the first point of all.
     """
@@ -37,7 +37,7 @@ class PlannedPoint:
         return point_name(self.temperature, self.pressure)
 
     def ancestors(self) -> Iterator["PlannedPoint"]:
-        """The points that it stands on, the nearest first."""
+        """The points that it continues from, the nearest first."""
         one = self.parent
         while one is not None:
             yield one

@@ -6,12 +6,17 @@ from typing import Any, Final
 
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.run_files.settings import RunSettings, merge
+from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.studies.sweep.plan import first_point
 from sscha_mlp.tables import Shown, Table
 
 _FOR_THE_FIRST: Final = 250
 _FOR_EACH: Final = 30
 """Budget of a sweep where none is given: for its first point, and for each other one."""
+
+_BY_NEED: Final = 4
+_FIXED: Final = 12
+"""Labels of the first look of a certificate, by the policy of the runs."""
 
 
 _OF_A_POINT: Final = ("temperature", "pressure", "max_labels")
@@ -33,7 +38,8 @@ class SweepSettings(Shown):
         Budget of all points together, without the reference calls of the start; 0 for 250 and 30
         for each point after the first.
     check_labels
-        Labels of the first look of each certificate after that of the first point.
+        Labels of the first look of each certificate after that of the first point; 0 for 4 by need,
+        and 12 where ``labels`` of the runs is fixed.
     response_configs
         Configurations for the response of each point (:mod:`sscha_mlp.studies.response`); 0 leaves
         it out.
@@ -52,7 +58,7 @@ class SweepSettings(Shown):
     pressures: tuple[float, ...] = (0.0,)
     run: Mapping[str, Any] = field(default_factory=dict)
     max_labels: int = 0
-    check_labels: int = 12
+    check_labels: int = 0
     response_configs: int = 4000
     hessian_configs: int = 0
     fourth: bool = False
@@ -61,7 +67,11 @@ class SweepSettings(Shown):
         """Check the ranges, and that each point would be a run."""
         if not self.temperatures or not self.pressures:
             raise ConfigError("A sweep needs at least one temperature and one pressure.")
-        if self.response_configs < 0 or self.hessian_configs < 0 or self.max_labels < 0:
+        if (
+            self.response_configs < 0
+            or self.hessian_configs < 0
+            or min(self.max_labels, self.check_labels) < 0
+        ):
             raise ConfigError("Numbers of configurations and labels must not be negative.")
         if self.hessian_configs % 2:
             raise ConfigError("The configurations of a Hessian come in pairs: give an even number.")
@@ -71,12 +81,18 @@ class SweepSettings(Shown):
         for temperature in self.temperatures:
             self.shared(temperature, self.pressures[0])
         others = self.n_points - 1
-        needed = self.shared(*self.first).least_labels + self.check_labels * others
+        needed = self.shared(*self.first).least_labels + self.first_look * others
         if self.budget < needed:
             raise ConfigError(
                 f"max_labels = {self.budget} is less than the {needed} that {self.n_points} points "
                 "take at least; raise it, or ask for fewer points."
             )
+
+    @property
+    def first_look(self) -> int:
+        """Labels of the first look of a certificate after that of the first point."""
+        by_need = self.run.get("labels", LabelPolicy.NEED) == LabelPolicy.NEED
+        return self.check_labels or (_BY_NEED if by_need else _FIXED)
 
     @property
     def n_points(self) -> int:
@@ -125,7 +141,7 @@ class SweepSettings(Shown):
             ("points", str(self.n_points)),
             ("first point", "{:g} K, {:g} GPa".format(*self.first)),
             ("labels at most", str(self.budget)),
-            ("labels of a check", str(self.check_labels)),
+            ("labels of a check", str(self.first_look)),
             ("configurations for the response", str(self.response_configs)),
             ("configurations for the Hessian", str(self.hessian_configs)),
             *shared,
