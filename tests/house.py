@@ -15,10 +15,12 @@ PACKAGE = "sscha_mlp"
 ORDER: tuple[tuple[str, ...], ...] = (
     ("units",),
     ("errors",),
+    ("argument_types",),
     ("quantities",),
     ("digits",),
     ("tables",),
     ("resources",),
+    ("text_files",),
     ("parallel",),
     ("quippy_adapter",),
     ("crystal",),

@@ -24,6 +24,8 @@ from sscha_mlp.potentials.mtp.settings import MtpSettings
 from sscha_mlp.run_files.settings import EXECUTION, RunSettings
 
 DOCS = Path(__file__).parents[1]
+STUB = DOCS.parent / "sscha_mlp" / "__init__.pyi"
+"""Types of the public names."""
 OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}
 """Settings whose dataclass a run looks up by the kind of potential."""
 
@@ -300,6 +302,18 @@ def api_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def stub() -> str:
+    """Return the types of the package for type checkers, which do not follow lazy imports."""
+    lines = [
+        "# Made from the code by `make reference-pages`: change __init__.py, not this file.",
+        "from typing import Final",
+        "",
+    ]
+    pairs = sorted((module, name) for group in public_names().values() for name, module in group)
+    lines += [f"from {module} import {name} as {name}" for module, name in pairs]
+    return "\n".join([*lines, "", "__version__: Final[str]", ""])
+
+
 # Markdown
 
 
@@ -330,6 +344,8 @@ def main() -> None:
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
         print(DOCS / name)
+    STUB.write_text(stub(), encoding="utf-8")
+    print(STUB)
 
 
 if __name__ == "__main__":

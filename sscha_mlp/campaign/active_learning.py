@@ -6,6 +6,7 @@ from typing import Final
 from ase import Atoms
 
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.reachable import Reach, reachable_of
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.active_set import select_add
@@ -59,7 +60,29 @@ class Chooser:
 
     def choose(self, ensemble: Ensemble, count: int) -> Sequence[int]:
         """Return the places of at most `count` configurations, the most instructive first."""
-        frames = ensemble.configurations()
+        frames, reach = ensemble.configurations(), self.reach(ensemble)
+        chosen = list(self._choose_from(frames, count))
+        within = reachable_of([frames[one] for one in chosen], self.potential, reach)
+        if len(within) == len(chosen):
+            return chosen
+        # What a model knows least of may be what the crystal never does.
+        places = reachable_of(frames, self.potential, reach)
+        few = min(count, len(places))
+        if few < 1:
+            return ()
+        return [places[one] for one in self._choose_from([frames[one] for one in places], few)]
+
+    def reach(self, ensemble: Ensemble) -> Reach | None:
+        """Return the energies that the crystal can reach, from what the model has learnt of it."""
+        return Reach.of(
+            [item for item in self.train if not item.chosen],
+            ensemble.dynamical_matrix,
+            ensemble.temperature,
+            ensemble.nuclei,
+        )
+
+    def _choose_from(self, frames: Sequence[Atoms], count: int) -> Sequence[int]:
+        """Choose from configurations within reach."""
         rng = self.context.rng("select", self.name)
         if not self.graded:
             return select(

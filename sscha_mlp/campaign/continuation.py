@@ -28,6 +28,7 @@ from sscha_mlp.run_files.settings import AUTO, RunSettings
 _OWN: Final = (
     "origin",
     "structure",
+    "symmetrise",
     "dyn",
     "label_store",
     "workers",

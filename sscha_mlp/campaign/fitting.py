@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.reachable import Reach, within_reach
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.labels import LabelledConfiguration
@@ -38,9 +39,10 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
         context.observer.stage(f"fit {number}: {choice.model} on {n_train} labels")
 
     def run() -> FitRecord:
+        train = _within_reach(context, dataset, start)
         potential = fit(
             choice.model,
-            dataset.train,
+            train,
             directory=directory,
             settings=choice.settings,
             seed=context.settings.seed,
@@ -53,6 +55,24 @@ def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number
 
     context.journal.make(FitRecord, number, run)
     return load_model(context, number)
+
+
+def _within_reach(
+    context: Context, dataset: Dataset, start: DynamicalMatrix
+) -> list[LabelledConfiguration]:
+    """Return the training labels that the crystal can reach, and say how many it cannot."""
+    settings = context.settings
+    fair = [one for one in dataset.train if not one.chosen]
+    temperature = max(settings.temperature, settings.training_temperature)
+    reach = Reach.of(fair, start, temperature, settings.nuclei)
+    kept = within_reach(dataset.train, reach)
+    left = len(dataset.train) - len(kept)
+    if left:
+        context.observer.note(
+            f"{left} of {len(dataset.train)} labels lie far above what the crystal reaches at "
+            f"{temperature:g} K, and are not learnt"
+        )
+    return kept
 
 
 def load_model(context: Context, number: int) -> Potential:

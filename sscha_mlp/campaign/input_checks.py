@@ -6,7 +6,8 @@ from typing import Final
 
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.primitive import count_primitive_cells
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel.memory import require_memory
@@ -45,7 +46,8 @@ def read_input(settings: RunSettings) -> Crystal:
     StructureError
         If it cannot be used, or a mass is given for an element that it lacks.
     """
-    return read_structure(structure_file(settings)).with_masses(settings.masses)
+    crystal = read_structure(structure_file(settings), symmetrise=settings.symmetrise)
+    return crystal.with_masses(settings.masses)
 
 
 def check_input(settings: RunSettings) -> None:

@@ -11,13 +11,15 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.data.states import load_state
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.influence import influence
-from sscha_mlp.validation.certificate import CertificateTolerances
+from sscha_mlp.validation.certificate import AllowedShifts
 
 _N_SAMPLED: Final = 24
 
@@ -40,11 +42,11 @@ class Weight:
     group
         Space group of the run.
     tolerances
-        Of the certificate.
+        Of the certificate, in this crystal.
     """
 
     group: SpaceGroup
-    tolerances: CertificateTolerances
+    tolerances: AllowedShifts
 
     def is_felt(self, drawn: Samples, beyond: NDArray[np.bool_]) -> bool:
         """Whether the answer of a population rests on some of its configurations.
@@ -189,7 +191,7 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     if potential.uncertainty_limit is not None:
         weight, limit = None, training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
-            weight = Weight(context.group, context.settings.certificate.tolerances)
+            weight = Weight(context.group, _allowed(context, known))
             judged = context.journal.find(CrossFitRecord, number)
             if judged is not None and judged.passed and judged.grade is not None:
                 limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
@@ -198,3 +200,13 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     usual = None if found is None else found.median_uncertainty
     beyond = None if usual is None else training.alarm_ratio * usual
     return Alarm(beyond, None, name, known)
+
+
+def _allowed(context: Context, known: Compression | None) -> AllowedShifts:
+    """Tolerances of the certificate that fit the crystal of the start."""
+    settings = context.settings
+    hard = known is None or not known.bulk_modulus > 0.0
+    bulk = np.inf if known is None or hard else known.bulk_modulus * units.GPA
+    start = load_state(context.directory.state("start"))
+    scale = CrystalScale.of(start, bulk, settings.temperature, settings.nuclei)
+    return settings.certificate.tolerances.for_crystal(scale)

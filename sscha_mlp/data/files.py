@@ -68,6 +68,27 @@ def open_own(path: Path, *, append: bool = False) -> TextIO:
     return os.fdopen(descriptor, "a" if append else "r+", encoding="utf-8")
 
 
+def read_plain(path: Path) -> bytes:
+    """Return what a plain file holds; from a pipe that nobody writes to one would read for ever.
+
+    Raises
+    ------
+    InputError
+        If something else has its name.
+    OSError
+        If it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(kind):
+        with os.fdopen(descriptor, "rb") as stream:
+            return stream.read()
+    os.close(descriptor)
+    if stat.S_ISDIR(kind):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise InputError(f"{path} is no plain file (a pipe or a device has its name); give a file.")
+
+
 def _not_plain(path: Path) -> InputError:
     return InputError(
         f"{path} is no plain file (a symbolic link, a directory or a pipe has its name), and is "

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sscha_mlp.data.files import open_own
+from sscha_mlp.data.files import open_own, read_plain
 from sscha_mlp.errors import InputError, SschaMlpError
 from sscha_mlp.run_files.records.fields import Record
 
@@ -41,7 +41,7 @@ class Journal:
         if not self.path.exists():
             return
         kept = 0
-        content = self.path.read_bytes()
+        content = read_plain(self.path)
         for line in content.splitlines(keepends=True):
             try:
                 key, payload, seconds = _entry(line)

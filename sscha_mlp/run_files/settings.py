@@ -11,6 +11,7 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import numpy as np
 
 from sscha_mlp.crystal.structure import check_masses
+from sscha_mlp.crystal.structure_files import check_symmetrise
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
@@ -28,6 +29,7 @@ from sscha_mlp.run_files.stage_settings import (
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.tables import Shown, Table
+from sscha_mlp.text_files import written_text
 from sscha_mlp.validation.certificate import MIN_LABELS
 
 EXECUTION: Final = (
@@ -90,6 +92,9 @@ class RunSettings(Shown):
     symmetry
         What is imposed: ``full`` for the space group of the structure, ``none``, or some of its
         operations in the coordinates of the primitive cell, ``x,y,z; -x,-y,-z``.
+    symmetrise
+        Distance within which atoms of the structure count as equivalent, Å: cell and positions are
+        averaged over the space group that is found with it.  Not set: the structure as it is.
     engine
         Who minimises an ensemble: ``native`` or ``python-sscha``.
     workers
@@ -125,6 +130,7 @@ class RunSettings(Shown):
     max_labels: int = 300
     cell: CellMode = CellMode.VARIABLE
     symmetry: str = "full"
+    symmetrise: float | None = None
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
@@ -154,9 +160,13 @@ class RunSettings(Shown):
             raise ConfigError(f"seed = {self.seed} must not be negative.")
         if self.workers < 0 or self.label_time_limit < 0:
             raise ConfigError("workers and label_time_limit must not be negative.")
-        if self.symmetry not in {"full", "none"}:
-            for operation in self.symmetry.split(";"):
-                read_triplet(operation)
+        self._check_symmetry()
+        if not isinstance(self.reference, str):
+            raise ConfigError(
+                f"The reference of a run must be text, not {type(self.reference).__name__}: a "
+                "name, a TOML file, or 'module:function', which the run finds again when it goes "
+                "on."
+            )
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
@@ -183,6 +193,16 @@ class RunSettings(Shown):
                 f"{'' if self.origin else first}{counts.n_check} to check. Raise the "
                 "budget or lower these."
             )
+
+    def _check_symmetry(self) -> None:
+        """Check which operations are imposed, and how far atoms may move for the group."""
+        if self.symmetry not in {"full", "none"}:
+            for operation in self.symmetry.split(";"):
+                read_triplet(operation)
+        if self.symmetrise is not None:
+            check_symmetrise(self.symmetrise)
+            if self.dyn:
+                raise ConfigError("symmetrise is for a structure; dyn files keep their group.")
 
     def _spell_out(self, counts: LabelCounts) -> None:
         """Write the numbers of labels into the settings of the stages."""
@@ -365,13 +385,12 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         If it is missing or is not TOML.
     """
     try:
-        with Path(path).open("rb") as stream:
-            values: dict[str, Any] = tomllib.load(stream)
-            return values
+        values: dict[str, Any] = tomllib.loads(written_text(path))
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The settings file {path} cannot be read: {cause_of(err)}.") from err
+    return values
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

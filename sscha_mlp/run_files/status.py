@@ -7,7 +7,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
+from sscha_mlp.data.files import read_plain
 from sscha_mlp.digits import duration
+from sscha_mlp.errors import InputError
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.label_progress import Coming
@@ -60,8 +62,8 @@ class LogTail:
     def read(cls, log: Path) -> "LogTail":
         """Read a log; one that is not there is empty."""
         try:
-            text = log.read_text(encoding="utf-8", errors="replace")
-        except OSError:
+            text = read_plain(log).decode("utf-8", errors="replace")
+        except (OSError, InputError):
             return cls()
         stage = since = last = last_time = ""
         for line in filter(str.strip, text.splitlines()):

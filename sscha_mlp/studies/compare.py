@@ -171,7 +171,7 @@ def compare_run(
             temperature=settings.temperature,
             is_certified=result.converged,
             frequency_limit=(
-                settings.certificate.tolerances.frequency_thz,
+                settings.certificate.tolerances.for_crystal().frequency_thz,
                 settings.certificate.tolerances.frequency_relative,
             ),
             harmonic=harmonic,

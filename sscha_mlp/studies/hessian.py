@@ -186,7 +186,7 @@ def _checked_state(
         return load_state(study.place.state(checks[-1].state))
     cell = configurations[0].atoms.cell.array
     for row in reversed(journal.all(PopulationRecord)):
-        if row.phase == "final":
+        if row.phase.startswith("final"):
             continue
         state = load_state(study.place.state(row.state))
         if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:
