@@ -9,6 +9,7 @@ Labels are of Cu and Au with ASE's EMT: the fits need not be good, they must be 
 """
 
 import contextlib
+import copy
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -270,7 +271,7 @@ def _inputs(bench: _Bench) -> None:
     frames = [atoms.copy() for atoms in bench.test]
     for atoms in frames:
         atoms.info["note"] = "mine"
-    before = [atoms.todict() for atoms in frames]
+    before = [copy.deepcopy(atoms.todict()) for atoms in frames]
     bench.model.evaluate(frames, uncertainty=True)
     after = [atoms.todict() for atoms in frames]
     for old, new in zip(before, after, strict=True):
