@@ -270,7 +270,7 @@ def _batches(bench: _Bench) -> None:
 def _inputs(bench: _Bench) -> None:
     frames = [atoms.copy() for atoms in bench.test]
     for atoms in frames:
-        atoms.info["note"] = "mine"
+        atoms.info = {"note": "mine"}
     before = [copy.deepcopy(atoms.todict()) for atoms in frames]
     bench.model.evaluate(frames, uncertainty=True)
     after = [atoms.todict() for atoms in frames]
