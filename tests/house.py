@@ -29,6 +29,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("data",),
     ("reference", "potentials", "scha"),  # three wings that do not know each other
     ("validation",),
+    ("testing",),
     ("properties",),
     ("run_files",),
     ("campaign",),

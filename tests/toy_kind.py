@@ -165,7 +165,8 @@ class ToyPotential(RecordedModel):
             require_finite(index, self.kind, each)
             energies.append(weights.mean(axis=0) @ row)
             forces.append(each.mean(axis=0))
-            stresses.append(np.tensordot(weights[:, :n].mean(axis=0), by_strain, 1))
+            stress = np.tensordot(weights[:, :n].mean(axis=0), by_strain, 1)
+            stresses.append(0.5 * (stress + stress.T))
             spread.append(np.abs(each[1] - each[0]).max())
         return Predictions(
             np.array(energies),
