@@ -126,6 +126,25 @@ def test_the_part_of_second_order_is_that_of_the_closed_form(crystal):
     assert gap < 0.1 * abs(certificate.free_energy.value)
 
 
+def test_how_many_labels_are_wanted_counts_on_their_own_bounds(crystal):
+    """Four labels at a late look have a bound of eight errors; a dozen labels have one of two."""
+    model, group, state = crystal
+    ours, _ = both(state, model, model, n_configs=4)
+    noise = 0.6e-3 * state.supercell.n_atoms * np.array([1.0, 1.0, -1.0, -1.0])  # pairs u, -u
+    theirs = replace(ours, energies=ours.energies + noise)
+    certificate = certify(theirs, ours, group, look=7)
+    assert certificate.verdict is Verdict.MORE_LABELS
+    wanted, shift = int(certificate.labels_wanted), certificate.free_energy_shift
+    assert 8 <= wanted <= 16 and shift.n_errors > 8
+
+    def passes(n_labels):
+        bounds = bounds_at(8, n_labels)
+        stderr = shift.stderr / student_widening(4) * np.sqrt(4 / n_labels) * bounds.widening
+        return 2 * stderr <= 1.0 and bounds.n_errors * stderr <= REACH
+
+    assert passes(wanted) and not passes(wanted - 1)
+
+
 def test_too_few_labels_are_refused(crystal):
     model, group, state = crystal
     ours, _ = both(state, model, model, n_configs=2)

@@ -50,12 +50,15 @@ class Bounds:
         Factor of the standard errors.
     by_need
         Whether the check goes on until it is decided, rather than by rule of thumb.
+    look
+        Which look of the run they are of; 0 for a check of a fixed number of labels.
     """
 
     n_errors: float = 2.0
     reach: float = 1.0
     widening: float = 1.0
     by_need: bool = False
+    look: int = 0
 
 
 FIXED: Final = Bounds()
@@ -74,7 +77,7 @@ def bounds_at(look: int, n_labels: int) -> Bounds:
     """
     widening = student_widening(n_labels)
     quantile = float(stats.t.isf(ERROR_RATE / (look * (look + 1)), n_labels - 1))
-    return Bounds(quantile / widening, REACH, widening, by_need=True)
+    return Bounds(quantile / widening, REACH, widening, by_need=True, look=look)
 
 
 @cache

@@ -17,7 +17,7 @@ stress are those at the model's state; how the minimum itself follows is the sub
 supercell, and the SSCHA itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -30,7 +30,7 @@ from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.scha.convergence import CrystalScale, fitting_tolerance
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
-from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at, student_widening
+from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at
 
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable plain standard error."""
@@ -43,6 +43,9 @@ _FEW: int = 16
 """... or, in a check by need, when so many are enough in all."""
 
 _UNITS = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
+
+_MOST_TIMES: int = 16
+"""Beyond so many times the labels there are, how many would be enough is not of interest."""
 
 _RARE: float = 0.4
 """A configuration with this part of all squared force errors decides the noise by itself: a refit
@@ -347,11 +350,20 @@ class Certificate(Shown):
     @property
     def labels_wanted(self) -> float:
         """Labels with which it would pass, were the shifts to stay as they are."""
-        wanted = self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
-        if not self.bounds.by_need or not LEAST < wanted < np.inf:
-            return wanted
-        narrower = student_widening(int(np.ceil(wanted))) / student_widening(self.n_labels)
-        return max(wanted * narrower**2, self.n_labels + 1.0)
+        if not self.bounds.by_need:
+            return self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
+        most = _MOST_TIMES * self.n_labels
+        enough = (n for n in range(self.n_labels + 1, most) if self._would_pass(n))
+        return float(next(enough, np.inf))
+
+    def _would_pass(self, n_labels: int) -> bool:
+        """Whether it would pass at the next look with so many labels, were the shifts to stay."""
+        bounds = bounds_at(self.bounds.look + 1, n_labels)
+        scale = np.sqrt(self.n_labels / n_labels) * bounds.widening / self.bounds.widening
+        return all(
+            replace(one, stderr=one.stderr * scale, n_errors=bounds.n_errors).passed
+            for one in self.shifts.values()
+        )
 
     @property
     def reason(self) -> str:
