@@ -88,6 +88,10 @@ bench-learning: install ## learning curves of each way to choose labels (about a
 	$(BIN)/python benchmarks/learning_curve.py --model refined --seeds 2 --out runs/learning-refined.json
 	$(BIN)/python benchmarks/learning_curve.py --read runs/learning-linear.json runs/learning-refined.json --figure runs/learning-curve.png
 
+.PHONY: accuracy
+accuracy: install ## certified answers of many crystals against direct runs of their references, in one table
+	PYTHONPATH=benchmarks $(BIN)/python benchmarks/accuracy.py
+
 .PHONY: notebooks
 notebooks: install ## run the notebooks, two at a time, outputs in build/notebooks; fails where a cell fails
 	$(if $(NOTEBOOKS),,@echo "There are no notebooks in notebooks/." >&2; exit 1)

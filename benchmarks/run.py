@@ -1,8 +1,9 @@
 """Print the benchmark tables: ours beside its peer, in one run on one machine, one BLAS thread.
 
-python benchmarks/run.py           evaluation, minimiser, label store and executors, potentials
-                                   beside other codes, and the whole job beside the tutorial done
-                                   by hand (about half an hour on two cores)
+python benchmarks/run.py           evaluation, minimiser, label store and executors, steps of a
+                                   refinement, potentials beside other codes, and the whole job
+                                   beside the tutorial done by hand (about half an hour on two
+                                   cores)
 python benchmarks/run.py --quick   without the whole job, and of the potentials one data set and
                                    what takes seconds (about two minutes)
 
@@ -23,7 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group, symmetrise_structure
 from sscha_mlp.data.labels import LabelledConfiguration
@@ -49,6 +51,7 @@ def main() -> None:
         evaluation_table(Path(scratch), ensemble, labelled)
     engine_tables(quick=args.quick)
     labelling_tables(args.labels, args.configs)
+    child("refinement.py", *(["--quick"] if args.quick else []))
     potentials_table(quick=args.quick)
     if not args.quick:
         whole_job_table(args.seed)

@@ -1,5 +1,7 @@
 """A run by need: silicon, from the first handful of labels to the verdict."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,25 @@ def test_the_strained_labels_are_in_other_cells(silicon):
         volumes[one.origin].append(one.atoms.get_volume())
     assert len(volumes["train-start"]) == 6 and np.ptp(volumes["train-start"]) < 1e-9
     assert len(volumes["train-strained"]) == 2 and np.ptp(volumes["train-strained"]) > 0.01
+
+
+def test_two_sittings_end_as_one_does(silicon, tmp_path):
+    """Cut off after the first population: nothing is labelled twice, and all is the same."""
+    place, result = silicon
+    again = tmp_path / "run"
+    shutil.copytree(place, again)
+    lines = (again / "journal.jsonl").read_text().splitlines(keepends=True)
+    keys = [json.loads(line)["step"] for line in lines]
+    kept = keys.index("population/round-1/1") + 1
+    (again / "journal.jsonl").write_text("".join(lines[:kept]))
+    (again / "result.json").unlink()
+    settings = RunSettings(300.0, configs=200, workers=1, mtp=LINEAR)
+    second = dict(run(settings, again))
+    first = dict(result)
+    for one in (first, second):
+        del one["timings_s"], one["model"]
+    assert second == first
+    assert [json.loads(line)["step"] for line in (again / "journal.jsonl").open()] == keys
 
 
 # --- whether an extrapolation matters -------------------------------------------------------

@@ -17,10 +17,18 @@ from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
+from sscha_mlp.scha.cell_response import cell_response
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
 from sscha_mlp.validation.bounds import LEAST
-from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, Verdict, certify
+from sscha_mlp.validation.certificate import (
+    MIN_LABELS,
+    AllowedShifts,
+    Certificate,
+    Verdict,
+    certify,
+)
 from sscha_mlp.validation.correction import correct, left_out
 
 _MAX_BATCHES: Final = 3
@@ -88,6 +96,7 @@ def check_state(
     """
     plan = _Plan.of(context)
     looks = _looks_before(context, number)
+    tolerances = allowed_shifts(context, state, potential)
     wanted = min(context.settings.counts.n_check, budget)
     batches: list[Batch] = []
     spent = 0
@@ -106,7 +115,6 @@ def check_state(
         begin = time.perf_counter()
         look = looks + len(batches) if plan.by_need else 0
         reference, model = _both(context, state, potential, batches, least=plan.least)
-        tolerances = context.settings.certificate.tolerances
         certificate = certify(reference, model, context.group, tolerances, look=look)
         if plan.by_need:
             delta = reference.minus(model)
@@ -218,3 +226,11 @@ def _with_left_out(
         return uncorrected
     rest = left_out(samples, delta, certificate, context.group, corrected)
     return replace(certificate, left_out=rest)
+
+
+def allowed_shifts(context: Context, state: DynamicalMatrix, potential: Potential) -> AllowedShifts:
+    """Return what the reference may shift in a state: tolerances that fit the crystal."""
+    settings = context.settings
+    response = cell_response(potential, state, context.group)
+    scale = CrystalScale.of(state, response.bulk_modulus, settings.temperature, settings.nuclei)
+    return settings.certificate.tolerances.for_crystal(scale)

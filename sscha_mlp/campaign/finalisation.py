@@ -1,23 +1,43 @@
 """The end of a run: the correction by the certificate, the last cell step, and why it ended."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
 import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.campaign.certification import Checked
 from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.diagnosis import advice, test_errors
 from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.population import PopulationRecord
+from sscha_mlp.scha.cell import free_strains
 from sscha_mlp.scha.cell_response import cell_response
-from sscha_mlp.scha.cell_step import cell_strain
+from sscha_mlp.scha.cell_step import cell_strain, strained_state
+from sscha_mlp.scha.convergence import unwanted_stress
+from sscha_mlp.scha.estimators import estimate
+from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
 from sscha_mlp.validation.certificate import Certificate, Verdict
-from sscha_mlp.validation.correction import Corrected, correct
+from sscha_mlp.validation.correction import Corrected, add_difference, correct
+
+_MAX_STEPS: Final = 4
+"""Steps of the cell after the check."""
+
+REPLICATES: Final = 10
+"""Parts of the last population that are drawn independently of each other."""
+
+_PART_OF_ERROR: Final = 0.1
+"""The corrected stress is on target when it is off by this part of its error."""
+
+_SAME_CELL: Final = 1.0e-6
+"""A shorter step of the cell changes nothing that is printed."""
 
 
 def corrected_minimum(
@@ -35,16 +55,81 @@ def corrected_minimum(
         return None
 
 
-def missing_strain(
-    context: Context, potential: Potential, corrected: Corrected | None
-) -> FloatArray:
-    """Strain that brings the corrected stress on target, shape (3, 3)."""
-    if corrected is None:
-        return np.zeros((3, 3))
-    target = -context.settings.pressure * units.GPA * np.eye(3)
-    response = cell_response(potential, corrected.dynamical_matrix, context.group)
-    return cell_strain(
-        corrected.stress.value - target, response, context.group, mode=context.settings.cell
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """The model's minimum in the cell that the certificate asks for.
+
+    Parameters
+    ----------
+    relaxed
+        The last relaxation, in the final cell.
+    corrected
+        Its minimum with the differences of the certificate; None where there is none.
+    on_target
+        Whether the corrected stress is on its target, to a small part of its error.
+    """
+
+    relaxed: Relaxed
+    corrected: Corrected | None
+    on_target: bool = True
+
+
+def settle(
+    context: Context,
+    potential: Potential,
+    relaxed: Relaxed,
+    certificate: Certificate,
+    relax_in_cell: Callable[[DynamicalMatrix, str, Relaxed], Relaxed],
+) -> Settled:
+    """Move the cell until the corrected stress is on target; the model is relaxed after each step.
+
+    Every relaxation draws the same random numbers, so that the stress is a smooth function of the
+    cell and few steps bring it to a small part of its error.  No step needs a label.
+
+    Parameters
+    ----------
+    relaxed
+        The relaxation that was checked.
+    relax_in_cell
+        Relaxes from a state in its cell, in a phase of the name that is given, after another one.
+    """
+    for number in range(1, _MAX_STEPS + 2):
+        corrected = corrected_minimum(context, relaxed, certificate)
+        if corrected is None:
+            return Settled(relaxed, None)
+        target = -context.settings.pressure * units.GPA * np.eye(3)
+        missing = corrected.stress.value - target
+        response = cell_response(potential, corrected.dynamical_matrix, context.group)
+        strain = cell_strain(missing, response, context.group, mode=context.settings.cell)
+        off = unwanted_stress(missing, context.settings.cell)
+        small = np.abs(off).max() <= _PART_OF_ERROR * corrected.stress.stderr.max()
+        reached = bool(small or np.abs(strain).max() < _SAME_CELL)
+        if number > _MAX_STEPS or (reached and number > 1):
+            return Settled(relaxed, corrected, reached)
+        phase = "final" if number == 1 else f"final.{number}"
+        state = strained_state(relaxed.state, strain, response)
+        relaxed = relax_in_cell(state, phase, relaxed)
+        if not relaxed.converged:
+            return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
+    raise AssertionError("the last step returns")
+
+
+def errors_of(
+    context: Context, potential: Potential, settled: Settled, certificate: Certificate
+) -> FinalErrors | None:
+    """Return what model and check do not know of the final state; None where it has no ensemble."""
+    corrected, last = settled.corrected, settled.relaxed.last
+    if corrected is None or last is None:
+        return None
+    samples = add_difference(load_samples(context.directory.samples(last.phase)), certificate)
+    trial = samples.ensemble.gaussian.at(corrected.dynamical_matrix)
+    return final_errors(
+        estimate(samples, context.group, trial=trial),
+        certificate.differences,
+        cell_response(potential, corrected.dynamical_matrix, context.group),
+        free_strains(context.group, context.settings.cell),
+        widening=certificate.bounds.widening,
+        replicates=REPLICATES if last.phase.startswith("final") else 0,
     )
 
 
@@ -69,7 +154,14 @@ def last_row(context: Context, final: Relaxed, relaxed: Relaxed) -> PopulationRe
 
 
 def stop_reason(
-    context: Context, relaxed: Relaxed, final: Relaxed, checked: Checked, *, spent: int, checks: int
+    context: Context,
+    relaxed: Relaxed,
+    final: Relaxed,
+    checked: Checked,
+    *,
+    on_target: bool,
+    spent: int,
+    checks: int,
 ) -> str:
     """Say in words why the run ended.
 
@@ -79,6 +171,8 @@ def stop_reason(
         The relaxation that was checked, and the one after the last cell step.
     checked
         The last certificate.
+    on_target
+        Whether the last cell steps brought the corrected stress on target.
     spent, checks
         Labels and checks so far.
     """
@@ -93,14 +187,22 @@ def stop_reason(
             f"relaxed with the model, but not certified: {certificate.reason}; "
             f"{spent} of {context.settings.max_labels} labels and {checks} of "
             f"{context.settings.counts.max_rounds} rounds are used"
-            f"{_too_few_left(context, spent)}"
+            f"{_too_few_left(context, spent)}{_why_not(context)}"
         )
     if not final.converged:
         return f"certified, but the last cell step did not converge: {final.reason}"
+    if not on_target:
+        return f"certified, but {_MAX_STEPS} last cell steps did not bring the stress on target"
     return (
         "converged: gradient, stress and free energy are within tolerance, and "
         f"{certificate.reason}"
     )
+
+
+def _why_not(context: Context) -> str:
+    """Say what the errors of the models show, where they did not fall as they should."""
+    found = advice(test_errors(context.journal))
+    return f". {found[0].upper()}{found[1:]}" if found else ""
 
 
 def _too_few_left(context: Context, spent: int) -> str:

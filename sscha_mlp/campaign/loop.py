@@ -6,25 +6,25 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 """
 
 import logging
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from sscha_mlp.campaign.active_learning import Chooser
+from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
+    REPLICATES,
+    Settled,
     corrected_minimum,
+    errors_of,
     export,
     last_row,
-    missing_strain,
+    settle,
     stop_reason,
 )
 from sscha_mlp.campaign.first_labels import label_first
@@ -33,33 +33,29 @@ from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.input_identity import require_same_input
 from sscha_mlp.campaign.labelling import Batch, begin_labels, label_batch
 from sscha_mlp.campaign.model_domain import Alarm, make_alarm
+from sscha_mlp.campaign.reachable import check_reach
 from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.campaign.result import Ending, make_result
 from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError
 from sscha_mlp.parallel import Machines
+from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, logged_to, watched_by
+from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
 from sscha_mlp.run_files.records.labels import BatchRecord
-from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
-from sscha_mlp.run_files.settings import RunSettings
-from sscha_mlp.run_files.stage_settings import LabelCounts
+from sscha_mlp.run_files.settings import AUTO, RunSettings
+from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
-
-_LINEAR_STRAIN = 1.0e-3
-"""A last cell step no longer than this is taken by linear response, without a population."""
 
 
 def run(
@@ -112,7 +108,7 @@ def open_run(
     """
     with (
         logged_to(place.log, shown=observer is None),
-        _end_in_log(),
+        end_in_log(),
         LabelStore(settings.label_store or place.labels) as store,
         Machines(settings.executor) as machines,
         Machines(settings.model_executor) as model_machines,
@@ -129,26 +125,6 @@ def open_run(
         )
         with closing(context):
             yield context
-
-
-@contextmanager
-def _end_in_log() -> Iterator[None]:
-    """Say in the log what ends the work before its end."""
-    try:
-        yield
-    except WaitingForLabelsError as err:
-        logger.info("%s", err)
-        raise
-    except SschaMlpError as err:
-        logger.info("failed: %s", " ".join(str(err).split()))
-        raise
-    except KeyboardInterrupt:
-        logger.info("interrupted")
-        raise
-    except SystemExit as err:
-        terminated = err.code == 128 + signal.SIGTERM
-        logger.info("ended by %s", "SIGTERM" if terminated else f"exit {err.code}")
-        raise
 
 
 @dataclass
@@ -228,7 +204,7 @@ class _Run:
         """
         training, name = self.settings.training, f"train-{phase}"
         count = self.affordable(self.counts.n_extra)
-        if potential.uncertainty_limit is None or count < 1:
+        if not has_limit(potential) or count < 1:
             return False
         if not relaxed.broke_down:
             text = f"labels: at most {count} to train, where the model does not know enough"
@@ -292,7 +268,7 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
-        if potential.uncertainty_limit is not None:
+        if has_limit(potential):
             cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
@@ -303,7 +279,9 @@ class _Run:
 
     def explored_for(self, potential: Potential, least: int = 0) -> int:
         """How many labels are taken where a relaxation with a model has led."""
-        return max(self.settings.counts_for(potential.kind).n_explored, least)
+        asked = self.settings.model
+        kind = potential.kind if asked == AUTO else asked
+        return max(self.settings.counts_for(kind).n_explored, least)
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""
@@ -313,14 +291,8 @@ class _Run:
         self,
         potential: Potential,
         phase: str,
-        *,
-        offset: FloatArray | None = None,
-        previous: PopulationRecord | None = None,
     ) -> Relaxed:
         """Relax with a model at the full number of configurations."""
-        before = None
-        if previous is not None:
-            before = previous.free_energy, previous.free_energy_stderr
         relaxed = run_relaxation(
             self.context,
             self.at.state,
@@ -329,11 +301,33 @@ class _Run:
             settings=self.settings.relaxation_settings(),
             alarm=self.alarm(potential),
             reference_volume=self.start_volume,
-            stress_offset=offset,
-            previous=before,
         )
         self.at.state = relaxed.state
         return relaxed
+
+    def relax_in_cell(
+        self, potential: Potential, state: DynamicalMatrix, phase: str, before: Relaxed
+    ) -> Relaxed:
+        """Relax in the cell of a state; every such phase draws the same random numbers."""
+        previous = None
+        if before.last is not None:
+            previous = before.last.free_energy, before.last.free_energy_stderr
+        return run_relaxation(
+            self.context,
+            state,
+            potential,
+            phase=phase,
+            settings=replace(
+                self.settings.relaxation_settings(),
+                cell=CellMode.FIXED,
+                reuse=False,
+                replicates=REPLICATES,
+            ),
+            alarm=self.alarm(potential),
+            reference_volume=self.start_volume,
+            previous=previous,
+            numbers="final",
+        )
 
     @property
     def start_volume(self) -> float:
@@ -350,6 +344,9 @@ class _Run:
 
     def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
         """Label configurations of the state that a relaxation has led to."""
+        if relaxed.left_domain:
+            train, start = self.at.dataset.train, self.start.dynamical_matrix
+            check_reach(self.context, potential, self.at.state, start, train, name=name)
         strain = self.settings.training.strain if relaxed.broke_down else 0.0
         if relaxed.broke_down and count:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
@@ -459,34 +456,44 @@ class _Run:
         """
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
-        final = relaxed
-        corrected = corrected_minimum(self.context, relaxed, certificate)
-        strain = np.zeros((3, 3))
         if passed:
-            strain = missing_strain(self.context, potential, corrected)
-        if corrected is not None and np.abs(strain).max() > _LINEAR_STRAIN:
-            final = self.relax(
-                potential, "final", offset=certificate.stress.value, previous=relaxed.last
+            settled = settle(
+                self.context,
+                potential,
+                relaxed,
+                certificate,
+                lambda state, phase, before: self.relax_in_cell(potential, state, phase, before),
             )
-            corrected = corrected_minimum(self.context, final, certificate)
-            strain = missing_strain(self.context, potential, corrected)
-        if np.abs(strain).max() > _LINEAR_STRAIN:
-            strain = np.zeros((3, 3))
-        last = last_row(self.context, final, relaxed)
-        end = Ending(self.at.state, corrected, strain, last, certificate)
+        else:
+            settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
+        final = settled.relaxed
+        end = Ending(
+            final.state,
+            settled.corrected,
+            last_row(self.context, final, relaxed),
+            certificate,
+            errors_of(self.context, potential, settled, certificate),
+            certified=passed,
+        )
         reason = stop_reason(
-            self.context, relaxed, final, checked, spent=self.at.spent, checks=self.at.checks
+            self.context,
+            relaxed,
+            final,
+            checked,
+            on_target=settled.on_target,
+            spent=self.at.spent,
+            checks=self.at.checks,
         )
         result = make_result(
             self.context,
             end,
             dataset=self.at.dataset,
             potential=potential,
-            converged=passed and relaxed.converged and final.converged,
+            converged=passed and relaxed.converged and final.converged and settled.on_target,
             stop_reason=reason,
             fits=self.at.fits,
         )
-        export(self.context, end.best, end.model)
+        export(self.context, end.best, end.state)
         write_json_atomic(self.context.directory.result, result.to_json())
         self.context.observer.note(reason)
         return result

@@ -11,13 +11,16 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
+from sscha_mlp.data.states import load_state
+from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
+from sscha_mlp.scha.convergence import CrystalScale
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.influence import influence
-from sscha_mlp.validation.certificate import CertificateTolerances
+from sscha_mlp.validation.certificate import AllowedShifts
 
 _N_SAMPLED: Final = 24
 
@@ -40,11 +43,11 @@ class Weight:
     group
         Space group of the run.
     tolerances
-        Of the certificate.
+        Of the certificate, in this crystal.
     """
 
     group: SpaceGroup
-    tolerances: CertificateTolerances
+    tolerances: AllowedShifts
 
     def is_felt(self, drawn: Samples, beyond: NDArray[np.bool_]) -> bool:
         """Whether the answer of a population rests on some of its configurations.
@@ -80,8 +83,8 @@ class Alarm:
     limit
         Beyond it the model is stopped; None for no limit.
     fraction
-        Which part of the configurations may lie beyond an absolute limit; None where the limit is
-        relative to the test set, and the median of some configurations is compared with it.
+        Which part of the configurations may lie beyond the limit; None where the median of some
+        configurations is compared with it.
     name
         What the uncertainty is called.
     compression
@@ -100,8 +103,8 @@ class Alarm:
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
 
-        An absolute uncertainty came with the values of the population; a relative one is asked of
-        some of its configurations.
+        Where a quantile is wanted, the uncertainty came with the values of the population; for a
+        median, some of its configurations are asked.
         """
         if self.fraction is not None:
             values, quantile = drawn.uncertainty, 1.0 - self.fraction
@@ -184,17 +187,32 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     number
         Of the model.
     """
-    training, name = context.settings.training, potential.uncertainty_name
+    training, stated = context.settings.training, potential.uncertainty
     known = compression_of(context.journal.get(StartRecord))
-    if potential.uncertainty_limit is not None:
-        weight, limit = None, training.break_grade
+    if stated is None:
+        return Alarm(None, None, "", known)
+    if stated.limit is not None:
+        weight = None
+        limit = stated.limit if training.break_grade is None else training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
-            weight = Weight(context.group, context.settings.certificate.tolerances)
+            weight = Weight(context.group, _allowed(context, known))
             judged = context.journal.find(CrossFitRecord, number)
             if judged is not None and judged.passed and judged.grade is not None:
                 limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
-        return Alarm(limit, training.break_fraction, name, known, weight)
+        quantile = stated.statistic is Statistic.QUANTILE
+        part = training.break_fraction if quantile else None
+        return Alarm(limit, part, stated.text, known, weight)
     found = context.journal.find(ValidationRecord, f"test-{number}")
     usual = None if found is None else found.median_uncertainty
     beyond = None if usual is None else training.alarm_ratio * usual
-    return Alarm(beyond, None, name, known)
+    return Alarm(beyond, None, stated.text, known)
+
+
+def _allowed(context: Context, known: Compression | None) -> AllowedShifts:
+    """Tolerances of the certificate that fit the crystal of the start."""
+    settings = context.settings
+    hard = known is None or not known.bulk_modulus > 0.0
+    bulk = np.inf if known is None or hard else known.bulk_modulus * units.GPA
+    start = load_state(context.directory.state("start"))
+    scale = CrystalScale.of(start, bulk, settings.temperature, settings.nuclei)
+    return settings.certificate.tolerances.for_crystal(scale)

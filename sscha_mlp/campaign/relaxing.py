@@ -11,7 +11,6 @@ from sscha_mlp import units
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
-from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
@@ -69,7 +68,7 @@ def run_relaxation(
     settings: RelaxationSettings,
     alarm: Alarm,
     reference_volume: float,
-    stress_offset: FloatArray | None = None,
+    numbers: str = "",
     previous: tuple[float, float] | None = None,
 ) -> Relaxed:
     """Relax with a model, going on after the last population that the journal knows.
@@ -84,8 +83,8 @@ def run_relaxation(
         When the model is stopped.
     reference_volume
         Volume of the start of the run, Å³.
-    stress_offset
-        Shift from the model's stress to the reference's, eV/Å³.
+    numbers
+        Name that the random numbers go by; that of the phase when left out.
     previous
         Free energy and error (eV/atom) that an earlier relaxation with this model ended with.
     """
@@ -105,14 +104,19 @@ def run_relaxation(
         temperature=context.settings.temperature,
         nuclei=context.settings.nuclei,
         pressure=context.settings.pressure,
-        stress_offset=stress_offset,
-        rng=lambda index: context.rng("population", phase, index),
+        rng=lambda index: context.rng("population", numbers or phase, index),
         settings=settings,
         group=context.group,
         engine=context.engine(),
         first_population=len(done) + 1,
         earlier=_earlier(
-            context, phase, start, state, done=done, evaluator=evaluator, settings=settings
+            context,
+            numbers or phase,
+            start,
+            state,
+            done=done,
+            evaluator=evaluator,
+            settings=settings,
         ),
         points=_points(done),
         previous_free_energy=previous,
@@ -134,7 +138,7 @@ def run_relaxation(
 
 def _earlier(
     context: Context,
-    phase: str,
+    numbers: str,
     start: DynamicalMatrix,
     here: DynamicalMatrix,
     *,
@@ -161,7 +165,7 @@ def _earlier(
             temperature=context.settings.temperature,
             nuclei=context.settings.nuclei,
             settings=settings,
-            rng=context.rng("population", phase, number),
+            rng=context.rng("population", numbers, number),
             n_configs=done[number - 1].n_drawn,
         )
     return earlier

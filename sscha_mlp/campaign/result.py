@@ -1,6 +1,7 @@
 """The result of a run, in the schema ``sscha-mlp/result/1``."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -9,9 +10,11 @@ from sscha_mlp import units
 from sscha_mlp.campaign.bulk_modulus_check import compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.free_parameters import free_parameters
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.provenance import timings, versions
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.models import ChoiceRecord, ValidationRecord
@@ -27,9 +30,11 @@ from sscha_mlp.run_files.records.result import (
 )
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord
 from sscha_mlp.scha.cell import CellMode
+from sscha_mlp.scha.estimators import DegenerateModes
 from sscha_mlp.scha.relaxation import pressure_of
 from sscha_mlp.validation import correction
 from sscha_mlp.validation.answer import frequency_entries
+from sscha_mlp.validation.cell_errors import FinalErrors, combined
 from sscha_mlp.validation.certificate import Certificate
 
 LEFT_OUT: Final = (
@@ -49,31 +54,27 @@ class Ending:
     corrected
         Minimum with the certificate's differences added; None where it could not be had, and the
         differences are then added without the response of the minimum.
-    strain
-        Last step of the cell, shape (3, 3), taken by linear response: it brings the corrected
-        stress of the last population on target.
     last
         The population that it was found on.
     certificate
         Shifts from the model to the reference.
+    errors
+        What model and check do not know of it; None where there is no ensemble.
+    certified
+        Whether the last check has passed: the cell is then where the corrected stress is on target.
     """
 
     state: DynamicalMatrix
     corrected: correction.Corrected | None
-    strain: FloatArray
     last: PopulationRecord
     certificate: Certificate
+    errors: FinalErrors | None = None
+    certified: bool = True
 
     @property
     def best(self) -> DynamicalMatrix:
-        """The corrected state at the final cell; the model's where there is none."""
-        found = self.state if self.corrected is None else self.corrected.dynamical_matrix
-        return found.strained(self.strain)
-
-    @property
-    def model(self) -> DynamicalMatrix:
-        """The model's minimum at the final cell."""
-        return self.state.strained(self.strain)
+        """The corrected state; the model's where there is none."""
+        return self.state if self.corrected is None else self.corrected.dynamical_matrix
 
 
 def make_result(
@@ -133,6 +134,7 @@ def make_result(
         left_out=LEFT_OUT,
         origin=None if origin is None else StartedFrom(origin.path, origin.generation),
         **_thermodynamics(context, final),
+        **_parameters(context, final),
     )
 
 
@@ -145,41 +147,106 @@ def _labels(context: Context, dataset: Dataset) -> LabelCounts:
 
 
 def _thermodynamics(context: Context, final: Ending) -> dict[str, Any]:
-    """Volume, free energy and pressure, moved with the cell along its last step."""
+    """Volume, free energy, pressure, and what follows from the frequencies."""
     last, shift = final.last, final.certificate.free_energy_shift
-    bulk = last.bulk_modulus_GPa
-    step = -bulk * float(np.trace(final.strain))
+    energy_error, pressure_error = last.free_energy_stderr, last.pressure_stderr_GPa
+    if final.errors is not None:
+        energy_error = final.errors.free_energy / context.group.supercell.n_atoms
+        pressure_error = final.errors.pressure / units.GPA
     pressure = _with_correction(
-        last.pressure_GPa + step,
-        last.pressure_stderr_GPa,
+        last.pressure_GPa,
+        pressure_error,
         _pressure_shift(final),
         float(final.certificate.pressure.stderr) / units.GPA,
     )
-    n_atoms = final.state.crystal.n_atoms
-    volume = final.model.crystal.volume / n_atoms
-    change = volume - final.state.crystal.volume / n_atoms
-    work = (pressure.corrected - 0.5 * step) * units.GPA * change
+    crystal = final.best.crystal
+    volume = crystal.volume / crystal.n_atoms
     return {
-        "volume_A3_per_atom": Measured(volume, _volume_error(context, volume, pressure, bulk)),
+        "volume_A3_per_atom": Measured(volume, _volume_error(context, final, volume, pressure)),
         "free_energy_eV_per_atom": _with_correction(
-            last.free_energy - work,
-            last.free_energy_stderr,
+            last.free_energy,
+            energy_error,
             1.0e-3 * shift.delta,
             1.0e-3 * shift.stderr,
         ),
         "pressure_GPa": pressure,
-        "bulk_modulus_GPa": bulk,
+        "bulk_modulus_GPa": last.bulk_modulus_GPa,
+        "tolerances": {
+            "relaxation": None if last.tolerances is None else asdict(last.tolerances),
+            "certificate": asdict(final.certificate.tolerances),
+        },
+        **_of_modes(context, final),
     }
 
 
-def _volume_error(context: Context, volume: float, pressure: Corrected, bulk: float) -> float:
-    """Of the volume at the target pressure: errors of the pressure, and what it is off by."""
+def _of_modes(context: Context, final: Ending) -> dict[str, Any]:
+    """Entropy, zero-point energy and heat capacity of the corrected state, per atom.
+
+    The entropy is that of the SSCHA, since its free energy is stationary; the heat capacity leaves
+    out how the frequencies change with temperature.  A mode that is off by ``s`` makes them off by
+    its derivative times ``s``; modes of one level are off together.
+    """
+    settings, best = context.settings, final.best
+    n_atoms, stderr = best.crystal.n_atoms, _frequency_stderr(final) * units.THZ
+    frequencies = best.frequencies_at_qpoints()
+
+    def sums(values: FloatArray) -> FloatArray:
+        found = thermodynamics(values, [settings.temperature], nuclei=settings.nuclei)
+        numbers = [found.entropy[0] / units.KB, found.heat_capacity[0] / units.KB, found.zero_point]
+        return np.array(numbers) / n_atoms
+
+    middle = sums(frequencies)
+    labels = DegenerateModes.of(best, context.group).labels
+    parts = [
+        0.5 * (sums(frequencies + moved) - sums(frequencies - moved))
+        for moved in (np.where(labels == one, stderr, 0.0) for one in np.unique(labels))
+    ]
+    error = np.sqrt(np.square(parts).sum(axis=0))
+    names = ("entropy_kB_per_atom", "heat_capacity_kB_per_atom", "zero_point_energy_eV_per_atom")
+    return {
+        name: Measured(float(value), float(one))
+        for name, value, one in zip(names, middle, error, strict=True)
+    }
+
+
+def _parameters(context: Context, final: Ending) -> dict[str, Any]:
+    """Lattice parameters and coordinates that symmetry leaves free, with their errors."""
+    found: dict[str, dict[str, Measured]] = {"lattice": {}, "coordinates": {}}
+    for one in free_parameters(final.best.crystal, context.group):
+        kind = "coordinates" if one.is_coordinate else "lattice"
+        stderr = math.nan
+        if final.errors is not None and final.certified:
+            stderr = combined([shifts.stderr(one) for shifts in final.errors.shifts])
+        found[kind][one.name] = Measured(one.value, stderr)
+    return found
+
+
+def _volume_error(context: Context, final: Ending, volume: float, pressure: Corrected) -> float:
+    """Of the volume at the target pressure.
+
+    Where the check has failed, the cell is off its target, which counts as an error.
+    """
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
-    known = compression_of(context.journal.get(StartRecord))
-    modulus = bulk if known is None or known.allows(bulk, volume) else known.bulk_modulus
+    bulk = final.last.bulk_modulus_GPa
+    error = pressure.stderr / bulk
+    if final.errors is not None:
+        error = combined([shifts.volume_stderr for shifts in final.errors.shifts])
     missing = pressure.corrected - context.settings.pressure
-    return float(volume * np.hypot(pressure.stderr, missing) / modulus)
+    if not final.certified:
+        error = float(np.hypot(error, missing / bulk))
+    return float(volume * error * _distrust(context, final.last, volume))
+
+
+def _distrust(context: Context, last: PopulationRecord, volume: float) -> float:
+    """How many times the error of a strain grows since the model is harder than the reference.
+
+    Both with clamped atoms; one where the model may have its modulus.
+    """
+    known, clamped = compression_of(context.journal.get(StartRecord)), last.clamped_bulk_modulus_GPa
+    if known is None or clamped is None or known.allows(clamped, volume):
+        return 1.0
+    return float(clamped / known.bulk_modulus)
 
 
 def _pressure_shift(final: Ending) -> float:
@@ -212,9 +279,14 @@ def _with_correction(
 
 def _frequencies(context: Context, final: Ending) -> tuple[Frequencies, ...]:
     """Model and corrected frequencies of each irreducible wave vector with their errors, THz."""
-    state, best, shifts = final.model, final.best, final.certificate
+    state, best, shifts = final.state, final.best, final.certificate
     if final.corrected is None:
         best = state.with_force_constants(state.force_constants + shifts.force_constants)
+    entries = frequency_entries(context.group, state, best, _frequency_stderr(final))
+    return tuple(map(Frequencies.of, entries))
+
+
+def _frequency_stderr(final: Ending) -> FloatArray:
+    """Standard errors of the corrected frequencies, shape (n_qpoints, n_bands), THz."""
     sampling = np.asarray(final.last.frequency_stderr_THz, dtype=np.float64)
-    stderr = np.hypot(sampling, shifts.frequencies.stderr / units.THZ)
-    return tuple(map(Frequencies.of, frequency_entries(context.group, state, best, stderr)))
+    return np.asarray(np.hypot(sampling, final.certificate.frequencies.stderr / units.THZ))

@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sscha_mlp.digits import DASH, fixed, is_number, with_error
+from sscha_mlp.properties.modes import TRANSLATION_THZ
 from sscha_mlp.quantities import q_name
-from sscha_mlp.run_files.conventional_cell import conventional_lattice
+from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.run_files.records.result import Corrected, Result
-
-TRANSLATION_THZ: Final = 1.0e-6
-"""A mode of the model below this is a translation, THz: it is set to zero there."""
 
 _FALLBACK: Final = 4
 
@@ -54,14 +52,17 @@ def moving_modes(result: Result) -> list[tuple[tuple[float, float, float], Corre
 
 
 def thermodynamic_rows(result: Result) -> list[AnswerRow]:
-    """Return free energy, pressure, volume and lattice parameters."""
+    """Return free energy, pressure, volume, lattice, coordinates and sums over the modes."""
     volume = result.volume_A3_per_atom
     text = DASH if volume is None else with_error(volume.value, volume.stderr)
     return [
         corrected_row("Free energy (eV/atom)", result.free_energy_eV_per_atom),
         corrected_row("Pressure (GPa)", result.pressure_GPa),
         AnswerRow("Volume (Å³/atom)", "", "", text),
-        *(AnswerRow(name, "", "", value) for name, value in conventional_lattice(result)),
+        *(
+            AnswerRow(name, "", "", value)
+            for name, value in (*conventional_lattice(result), *state_values(result))
+        ),
     ]
 
 

@@ -1,17 +1,28 @@
 """The lattice of a result as people quote it: the conventional cell, with its error."""
 
+from typing import Final
+
 import numpy as np
 import spglib
 
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.run_files.records.result import Result
 
+MOST_COORDINATES: Final = 9
+"""More coordinates than these are in the file alone."""
+
+_LATTICE: Final = {
+    **{name: f"Lattice parameter {name} (Å)" for name in "abc"},
+    **{name: f"Angle {name} (°)" for name in ("alpha", "beta", "gamma")},
+}
+
 
 def conventional_lattice(result: Result) -> list[tuple[str, str]]:
     """Return the lattice parameters of the conventional cell, each as a name and a text.
 
-    The error of the volume decides that of the one parameter of a cubic lattice; other lattices
-    are given without errors.
+    Those that symmetry leaves free, with their errors, and then the free coordinates of the atoms.
+    Results of an earlier version have neither: the error of the volume decides that of the one
+    parameter of a cubic lattice there, and other lattices are given without errors.
 
     Parameters
     ----------
@@ -23,6 +34,8 @@ def conventional_lattice(result: Result) -> list[tuple[str, str]]:
     ValueError, TypeError
         If the structure in it is none.
     """
+    if result.lattice:
+        return _named(result)
     symbols = result.symbols
     if symbols is None or result.cell_A is None or result.scaled_positions is None:
         return []
@@ -42,3 +55,35 @@ def conventional_lattice(result: Result) -> list[tuple[str, str]]:
         return [("Lattice parameter a (Å)", with_error(float(lengths[0]), stderr, fallback=4))]
     text = ", ".join(fixed(float(length), 4) for length in lengths)
     return [("Lattice parameters a, b, c (Å)", text)]
+
+
+def _named(result: Result) -> list[tuple[str, str]]:
+    """Rows of the parameters that a result has by their names."""
+    rows = [
+        (_LATTICE[name], with_error(one.value, one.stderr, fallback=4))
+        for name, one in result.lattice.items()
+    ]
+    rows += [
+        (f"Coordinate {name}", with_error(one.value, one.stderr, fallback=4))
+        for name, one in list(result.coordinates.items())[:MOST_COORDINATES]
+    ]
+    more = len(result.coordinates) - MOST_COORDINATES
+    return [*rows, (f"{more} coordinates more", "in result.json")] if more > 0 else rows
+
+
+def state_values(result: Result) -> list[tuple[str, str]]:
+    """Return entropy, heat capacity and zero-point energy, each as a name and a text.
+
+    Parameters
+    ----------
+    result
+        Nothing is returned where an earlier version wrote none.
+    """
+    found = {
+        "Entropy (k/atom)": result.entropy_kB_per_atom,
+        "Heat capacity of the modes (k/atom)": result.heat_capacity_kB_per_atom,
+        "Zero-point energy (eV/atom)": result.zero_point_energy_eV_per_atom,
+    }
+    return [
+        (name, with_error(one.value, one.stderr)) for name, one in found.items() if one is not None
+    ]

@@ -5,6 +5,7 @@ observer, the lines of the log are shown on standard error, unless the script ha
 """
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 
 from sscha_mlp.data.files import open_own
 from sscha_mlp.digits import duration
-from sscha_mlp.errors import printable
+from sscha_mlp.errors import SschaMlpError, WaitingForLabelsError, printable
 from sscha_mlp.run_files.records.population import PopulationRecord
 
 logger = logging.getLogger("sscha_mlp.campaign")
@@ -248,3 +249,23 @@ def logged_to(path: Path, *, shown: bool) -> Iterator[None]:
             one.close()
         with suppress(OSError):  # a disk that is full: what the run ends with is said elsewhere
             stream.close()
+
+
+@contextmanager
+def end_in_log() -> Iterator[None]:
+    """Say in the log what ends the work before its end."""
+    try:
+        yield
+    except WaitingForLabelsError as err:
+        logger.info("%s", err)
+        raise
+    except SschaMlpError as err:
+        logger.info("failed: %s", " ".join(str(err).split()))
+        raise
+    except KeyboardInterrupt:
+        logger.info("interrupted")
+        raise
+    except SystemExit as err:
+        terminated = err.code == 128 + signal.SIGTERM
+        logger.info("ended by %s", "SIGTERM" if terminated else f"exit {err.code}")
+        raise

@@ -1,6 +1,5 @@
 """What a finished run says about its temperature and pressure, per atom and with errors."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +19,8 @@ from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.json_fields import Value
 from sscha_mlp.run_files.mode_levels import SAME_THZ, Level, levels_of
+from sscha_mlp.run_files.records.fields import fields_of
+from sscha_mlp.run_files.records.hessian import HessianRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
@@ -46,8 +47,8 @@ class RunValues:
     entropy
         Per atom, of the trial modes, in Boltzmann constants.
     cell_lengths, cell_angles
-        Of the conventional cell, Å and degrees.  The errors of the lengths are those of a change
-        of volume that keeps the shape.
+        Of the conventional cell, Å and degrees.  Where a result of an earlier version has no errors
+        of the lengths, they are those of a change of volume that keeps the shape.
     labels_new
         Labels of its own, without the calls for the start and without those taken over.
     start_calls
@@ -212,18 +213,27 @@ def _conventional_cell(
     )
     parameters = cell_to_cellpar(cell if found is None else found.std_lattice)
     share = volume.stderr / volume.value / 3.0
-    a, b, c = (Value(float(length), float(length) * share) for length in parameters[:3])
+    known = _lattice_errors(result)
+    a, b, c = (
+        Value(float(length), known.get(name, float(length) * share))
+        for name, length in zip("abc", parameters[:3], strict=True)
+    )
     alpha, beta, gamma = (float(angle) for angle in parameters[3:])
     return (a, b, c), (alpha, beta, gamma)
+
+
+def _lattice_errors(result: Result) -> dict[str, float]:
+    """Errors of a, b and c by the names of a result; b is a where symmetry makes it so."""
+    errors = {
+        name: one.stderr
+        for name, one in result.lattice.items()
+        if name in "abc" and np.isfinite(one.stderr)
+    }
+    return {"b": errors["a"], "c": errors["a"], **errors} if "a" in errors else errors
 
 
 def _soft_mode(place: RunDirectory) -> dict[str, Any] | None:
     """Softest mode of the free-energy Hessian, where it was computed for this run."""
     if not place.hessian.is_file():
         return None
-    softest = json.loads(place.hessian.read_text(encoding="utf-8"))["softest"]
-    return {
-        "squared_frequency_THz2": float(softest["squared_frequency_THz2"]),
-        "stderr_THz2": float(softest["stderr_THz2"]),
-        "q": [float(v) for v in softest["q"]],
-    }
+    return fields_of(HessianRecord.read(place.hessian).softest)

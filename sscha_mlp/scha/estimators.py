@@ -205,19 +205,34 @@ class Estimators(Shown):
         """Variational free energy of the supercell with its error, eV."""
         if self.of_difference:
             return self.mean(self.samples.energies)
-        anharmonic = self.mean(self.samples.energies - 0.5 * self._quadratics[1])
+        anharmonic = self.mean(self.energy_per_configuration)
         return Estimate(anharmonic.value + self.trial.free_energy, anharmonic.stderr)
+
+    @cached_property
+    def energy_per_configuration(self) -> FloatArray:
+        """What each configuration contributes to it beyond the harmonic one, (n_configs,), eV."""
+        if self.of_difference:
+            return self.samples.energies
+        return np.asarray(self.samples.energies - 0.5 * self._quadratics[1])
 
     @cached_property
     def centroid_forces(self) -> Estimate:
         """Symmetrised average force on each primitive atom, shape (n_primitive, 3), eV/Å."""
+        return self.mean(self.group.symmetrise_vectors(self.centroid_forces_per_configuration))
+
+    @cached_property
+    def centroid_forces_per_configuration(self) -> FloatArray:
+        """What each configuration contributes to them, shape (n_configs, n_primitive, 3), eV/Å.
+
+        Without its harmonic part, whose average is zero.
+        """
         forces = self.samples.cell_forces
-        if not self.of_difference:
-            at_zero = self._displacements[0].real
-            harmonic = self.trial.dynamical_matrix.half_grid[0].real @ at_zero
-            root = np.sqrt(self.group.supercell.n_cells)
-            forces = forces + harmonic.T.reshape(forces.shape) / root
-        return self.mean(self.group.symmetrise_vectors(forces))
+        if self.of_difference:
+            return forces
+        at_zero = self._displacements[0].real
+        harmonic = self.trial.dynamical_matrix.half_grid[0].real @ at_zero
+        root = np.sqrt(self.group.supercell.n_cells)
+        return np.asarray(forces + harmonic.T.reshape(forces.shape) / root)
 
     @cached_property
     def stress(self) -> Estimate:

@@ -61,6 +61,9 @@ class RelaxationSettings(Shown):
         that was asked for.
     looseness
         All tolerances are this many times as large.
+    replicates
+        Parts of each population that are drawn independently of each other: their spread is the
+        error of what a Sobol sequence averages, which its single configurations overstate.
     """
 
     n_configs: int = 1000
@@ -74,6 +77,7 @@ class RelaxationSettings(Shown):
     reuse: bool = True
     max_volume_change: float = 0.15
     looseness: float = 1.0
+    replicates: int = 1
 
     def __post_init__(self) -> None:
         """Take the name of a cell mode for the mode.
@@ -375,16 +379,26 @@ def draw_samples(
     n_configs: int | None = None,
 ) -> Samples:
     """Draw an ensemble of a state and evaluate it."""
-    ensemble = sample(
-        state,
-        temperature=temperature,
-        n_configs=n_configs or settings.n_configs,
-        rng=rng,
-        nuclei=nuclei,
-        antithetic=settings.antithetic,
-        sampler=settings.sampler,
-        minimum_distance_ratio=settings.minimum_distance_ratio,
-    )
+    wanted = n_configs or settings.n_configs
+    step = 2 if settings.antithetic else 1
+    parts = [
+        sample(
+            state,
+            temperature=temperature,
+            n_configs=step * len(part),
+            rng=rng,
+            nuclei=nuclei,
+            antithetic=settings.antithetic,
+            sampler=settings.sampler,
+            minimum_distance_ratio=settings.minimum_distance_ratio,
+        )
+        for part in np.array_split(np.arange(wanted // step), settings.replicates)
+    ]
+    ensemble = parts[0]
+    if len(parts) > 1:
+        displacements = np.concatenate([one.displacements for one in parts])
+        rejected = sum(one.rejected for one in parts)
+        ensemble = Ensemble(ensemble.gaussian, displacements, settings.antithetic, rejected)
     return evaluate_ensemble(ensemble, evaluator)
 
 

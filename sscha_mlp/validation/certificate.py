@@ -27,7 +27,8 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.scha.estimators import Samples, estimate_difference
+from sscha_mlp.scha.convergence import CrystalScale, fitting_tolerance
+from sscha_mlp.scha.estimators import Estimators, Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
 from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at, student_widening
 
@@ -49,7 +50,7 @@ that learns it and its like shrinks the noise, more labels would only average it
 
 
 @dataclass(frozen=True)
-class CertificateTolerances:
+class AllowedShifts:
     """How far the reference may shift the result of the model, two standard errors included.
 
     Parameters
@@ -64,16 +65,61 @@ class CertificateTolerances:
         Largest shift of a frequency, as a part of it.
     """
 
-    free_energy_mev: float = 1.0
-    pressure_gpa: float = 0.1
-    frequency_thz: float = 0.05
+    free_energy_mev: float
+    pressure_gpa: float
+    frequency_thz: float
+    frequency_relative: float
+
+
+@dataclass(frozen=True)
+class CertificateTolerances:
+    """How far the reference may shift the result of the model, two standard errors included.
+
+    A tolerance that is not set fits the crystal, and is at most that of a hard one: a pressure that
+    changes the volume by a part of 500, a frequency by a part of 100 of the highest one, a free
+    energy by a tenth of the mean energy of a mode (kT when hot, half a quantum when cold).
+
+    Parameters
+    ----------
+    free_energy_mev
+        Largest shift of the free energy, meV/atom; when not set 1/10 of the energy of a mode, at
+        most 1.
+    pressure_gpa
+        Largest shift of the pressure and of each component of the stress, GPa; when not set 1/500
+        of the bulk modulus, at most 0.1.
+    frequency_thz
+        Largest shift of a frequency, THz; the larger of this and the next counts.  When not set
+        1/100 of the highest frequency, at most 0.05.
+    frequency_relative
+        Largest shift of a frequency, as a part of it.
+    """
+
+    free_energy_mev: float | None = None
+    pressure_gpa: float | None = None
+    frequency_thz: float | None = None
     frequency_relative: float = 0.01
 
     def __post_init__(self) -> None:
         """Check that every tolerance is positive."""
         for name, value in vars(self).items():
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise ConfigError(f"The tolerance {name} = {value} is not above 0.")
+
+    def for_crystal(self, scale: CrystalScale | None = None) -> AllowedShifts:
+        """Return what is allowed in a crystal; in a hard one when it is not known."""
+        energy, bulk, highest = np.inf, np.inf, np.inf
+        if scale is not None:
+            energy, bulk, highest = (
+                scale.mode_energy_mev,
+                scale.bulk_modulus_gpa,
+                scale.highest_thz,
+            )
+        return AllowedShifts(
+            fitting_tolerance(self.free_energy_mev, 1.0, energy / 10.0),
+            fitting_tolerance(self.pressure_gpa, 0.1, bulk / 500.0),
+            fitting_tolerance(self.frequency_thz, 0.05, highest / 100.0),
+            self.frequency_relative,
+        )
 
 
 class Verdict(StrEnum):
@@ -194,6 +240,8 @@ class Certificate(Shown):
         Part of the sum of all squared force errors that the worst configuration has.
     tolerances
         What is allowed.
+    differences
+        What each label contributes to the shifts.
     bounds
         How well the shifts must be known.
     left_out
@@ -210,7 +258,8 @@ class Certificate(Shown):
     model_frequencies: FloatArray
     scaled_positions: FloatArray
     largest_share: float
-    tolerances: CertificateTolerances
+    tolerances: AllowedShifts
+    differences: Estimators | None = None
     bounds: Bounds = FIXED
     left_out: LeftOut | None = None
 
@@ -345,7 +394,7 @@ def certify(
     reference: Samples,
     model: Samples,
     group: SpaceGroup,
-    tolerances: CertificateTolerances | None = None,
+    tolerances: CertificateTolerances | AllowedShifts | None = None,
     *,
     look: int = 0,
 ) -> Certificate:
@@ -359,7 +408,7 @@ def certify(
     group
         Space group of the state.
     tolerances
-        What is allowed.
+        What is allowed; what fits no crystal in particular is that of a hard one.
     look
         Which look of a check by need this is, from 1 (:mod:`sscha_mlp.validation.bounds`); 0 for a
         check of a fixed number of labels.
@@ -394,9 +443,17 @@ def certify(
         model_frequencies=state.frequencies_at_qpoints(),
         scaled_positions=state.crystal.scaled_positions,
         largest_share=_largest_share(delta),
-        tolerances=tolerances or CertificateTolerances(),
+        tolerances=_allowed(tolerances),
+        differences=shifts,
         bounds=bounds,
     )
+
+
+def _allowed(tolerances: CertificateTolerances | AllowedShifts | None) -> AllowedShifts:
+    """Tolerances as they are, or those of a hard crystal."""
+    if isinstance(tolerances, AllowedShifts):
+        return tolerances
+    return (tolerances or CertificateTolerances()).for_crystal()
 
 
 def _widened(estimate: Estimate, bounds: Bounds) -> Estimate:

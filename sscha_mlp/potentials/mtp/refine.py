@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from sscha_mlp.potentials.mtp.course import Course, CourseFile, Point
 from sscha_mlp.potentials.mtp.engine import Prepared
-from sscha_mlp.potentials.mtp.linear import least_squares, ridge_regression, score, triangle
+from sscha_mlp.potentials.mtp.linear import least_squares, ridge_regression, triangle
 from sscha_mlp.potentials.mtp.parameters import Parameters
 from sscha_mlp.potentials.mtp.regression import Rows
 
@@ -293,7 +293,9 @@ class _Projection:
         """Return the point to begin at; the regularisation of those that follow is the same."""
         blocks = self._blocks(parameters, self._learnt)
         fit = ridge_regression(blocks, self._rows.prior(parameters), ridge=self._ridge)
-        return self._solve(parameters, blocks, np.sqrt(fit.penalty))
+        penalty = np.sqrt(fit.penalty)
+        solved, residual = self._solve(parameters, blocks, penalty)
+        return self._point(solved, penalty, residual)
 
     def steps(self, point: Point) -> Iterator[Point]:
         """Yield one point after the other, as long as the projected residual falls."""
@@ -344,13 +346,15 @@ class _Projection:
         radial[free_entries(point.parameters)] += step
         parameters = _with_radial(point.parameters, radial)
         blocks = self._blocks(parameters, self._learnt)
-        found = self._solve(parameters, blocks, point.penalty)
-        return found if found.residual < point.residual else None, blocks
+        solved, residual = self._solve(parameters, blocks, point.penalty)
+        if residual >= point.residual:
+            return None, blocks
+        return self._point(solved, point.penalty, residual), blocks
 
     def _solve(
         self, parameters: Parameters, blocks: list[FloatArray], penalty: FloatArray
-    ) -> Point:
-        """Solve for the linear coefficients."""
+    ) -> tuple[Parameters, float]:
+        """Return the potential with its linear coefficients solved for, and the root of F."""
         n_species = len(parameters.species)
         ridge_rows = np.pad(np.diag(penalty), ((0, 0), (0, 1)))
         reduced = triangle([*blocks, ridge_rows])
@@ -360,8 +364,16 @@ class _Projection:
             species_coeffs=self._rows.offset + theta[:n_species],
             moment_coeffs=theta[n_species:],
         )
-        residual = float(np.linalg.norm(reduced[:, :-1] @ theta - reduced[:, -1]))
-        held_out = score(self._blocks(parameters, self._held), theta)
+        return solved, float(np.linalg.norm(reduced[:, :-1] @ theta - reduced[:, -1]))
+
+    def _point(self, solved: Parameters, penalty: FloatArray, residual: float) -> Point:
+        """Return a point, judged by the configurations held out."""
+        prepared = self._prepared(solved, self._held)
+        predicted = self._rows.predictions(solved, self._held, prepared)
+        errors = predicted - np.concatenate([self._rows.targets(place) for place in self._held])
+        sizes = [1 + 3 * len(self._rows.train[place].atoms) + 6 for place in self._held]
+        parts = np.split(errors, np.cumsum(sizes)[:-1])
+        held_out = float(np.mean([np.sqrt(np.mean(part**2)) for part in parts]))
         return Point(solved, penalty, residual, held_out)
 
     def _linearise(self, point: Point, blocks: Sequence[FloatArray]) -> _Model:

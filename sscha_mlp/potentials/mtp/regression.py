@@ -171,6 +171,10 @@ class Rows:
             parts.append(row * self._roots(index))
         return np.concatenate(parts)
 
+    def targets(self, index: int) -> FloatArray:
+        """Return what :meth:`predictions` should say of one configuration."""
+        return self._labels(index) * self._roots(index)
+
     def prior(self, parameters: Parameters) -> FloatArray:
         """Return the expected sizes of the scaled coefficients: smaller for higher levels."""
         settings, n_species = self.settings, len(parameters.species)
@@ -190,10 +194,16 @@ class Rows:
         rows[0, columns] = design.energies[place] / n
         rows[1:-6, columns] = design.forces[place]
         rows[-6:, columns] = design.stresses[place]
-        rows[0, -1] = item.label.energy / n - self.offset
-        rows[1:-6, -1] = item.label.forces.ravel()
-        rows[-6:, -1] = item.label.stress.ravel()[VOIGT]
+        rows[:, -1] = self._labels(index)
+        rows[0, -1] -= self.offset
         return rows
+
+    def _labels(self, index: int) -> FloatArray:
+        """Energy per atom, forces and stress of one configuration, shape (1 + 3 n_atoms + 6,)."""
+        item = self.train[index]
+        energy = item.label.energy / len(item.atoms)
+        stress = item.label.stress.ravel()[VOIGT]
+        return np.concatenate([[energy], item.label.forces.ravel(), stress])
 
     def _roots(self, index: int) -> FloatArray:
         """Roots of the weights of the rows of one configuration, shape (1 + 3 n_atoms + 6,)."""

@@ -171,6 +171,13 @@ class Result:
         The relaxed primitive cell; Å, no unit, amu.
     volume_A3_per_atom, free_energy_eV_per_atom, pressure_GPa, bulk_modulus_GPa
         The answer.
+    lattice, coordinates
+        Parameters of the conventional cell that symmetry leaves free, by name, Å and degrees, and
+        coordinates of atoms as fractions of it.
+    entropy_kB_per_atom, heat_capacity_kB_per_atom, zero_point_energy_eV_per_atom
+        Sums over the modes of the corrected state.
+    tolerances
+        Of the relaxation and of the certificate, as they were in this crystal.
     frequencies_THz
         By irreducible wave vector.
     validation
@@ -199,6 +206,12 @@ class Result:
     free_energy_eV_per_atom: Corrected | None = None
     pressure_GPa: Corrected | None = None
     bulk_modulus_GPa: float | None = None
+    lattice: Mapping[str, Measured] = field(default_factory=dict)
+    coordinates: Mapping[str, Measured] = field(default_factory=dict)
+    entropy_kB_per_atom: Measured | None = None
+    heat_capacity_kB_per_atom: Measured | None = None
+    zero_point_energy_eV_per_atom: Measured | None = None
+    tolerances: Mapping[str, Any] | None = None
     frequencies_THz: tuple[Frequencies, ...] = ()
     validation: tuple[Mapping[str, Any], ...] = ()
     labels: LabelCounts = LabelCounts()
