@@ -19,7 +19,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 
 from sscha_mlp.campaign.loop import run
-from sscha_mlp.crystal.structure import read_structure
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.potentials.gap.presets import presets
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import RunSettings

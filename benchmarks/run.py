@@ -24,7 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group, symmetrise_structure
 from sscha_mlp.data.labels import LabelledConfiguration

@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 place=build/oldest
 mkdir -p build
-python=$(PYTHON=${PYTHON:-python3.11} scripts/find-python.sh)
+python=$(PYTHON=${PYTHON:-python3.11} scripts/find-python.sh 2>/dev/null || scripts/find-python.sh)
 [ -x $place/bin/python ] || "$python" -m venv $place
 .venv/bin/python - >$place/constraints.txt <<'TEXT'
 import re
@@ -25,8 +25,7 @@ if ! PIP_DISABLE_PIP_VERSION_CHECK=1 $place/bin/python -m pip install --no-input
     echo "pip could not install them; all of what it said is in $log." >&2
     exit 1
 fi
-tests=(active_set bad_input cfg cli convert correction crystal dataset dyn_files ensemble estimators_dense expansion
-    house lattice_at_rest metrics mtp_files mtp_linear nuclei paths phonons polar pool qspace report_layout scha
-    settings shown states store subgroups sweep_report)
+tests=(active_set cfg convert crystal dataset dyn_files ensemble estimators_dense house metrics mtp_files mtp_linear
+    pool polar qspace report_layout scha settings shown store subgroups)
 files=("${tests[@]/#/tests/test_}")
 $place/bin/python -m pytest -q "${files[@]/%/.py}" "$@"

@@ -8,13 +8,14 @@ The public functions are attributes of this package and are imported when they a
 """
 
 from importlib import import_module
+from inspect import isclass, isfunction
 from typing import Any, Final
 
 __version__ = "0.1.0"
 
 _PUBLIC: Final[dict[str, str]] = {
     # crystals and dynamical matrices
-    "read_structure": "sscha_mlp.crystal.structure",
+    "read_structure": "sscha_mlp.crystal.structure_files",
     "Crystal": "sscha_mlp.crystal.structure",
     "Supercell": "sscha_mlp.crystal.supercell",
     "DynamicalMatrix": "sscha_mlp.crystal.dynamical_matrix",
@@ -143,10 +144,15 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(_PUBLIC[name]), name)
+    types = import_module("sscha_mlp.argument_types")
+    if isfunction(value):
+        value = types.checked(value)
+    elif isclass(value) and isfunction(vars(value).get("__init__")):
+        value.__init__ = types.explained(value.__init__)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    """List the public names beside those already loaded."""
-    return sorted({*globals(), *_PUBLIC})
+    """List the public names."""
+    return sorted(__all__)

@@ -1,6 +1,7 @@
 """Name, unit and axis label of each quantity that is shown to a person."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -89,10 +90,32 @@ def cells_name(
     return f"{cells}{of}, {atoms_name(math.prod(supercell) * cell_size)}"
 
 
+_ELECTROPOSITIVE_FIRST: Final = (
+    "FrCsRbKNaLiRaBaSrCaMgBeLrNoMdFmEsCfBkCmAmPuNpUPaThAcLuYbTmErHoDyTbGdEuSmPmNdPrCeLaYSc"
+    "RfHfZrTiDbTaNbVSgWMoCrBhReTcMnHsOsRuFeMtIrRhCoDsPtPdNiRgAuAgCuCnHgCdZn"
+    "NhTlInGaAlBFlPbSnGeSiCMcBiSbAsPNHLvPoTeSeSOTsAtIBrClF"
+)
+_ORDER: Final = {
+    symbol: place for place, symbol in enumerate(re.findall("[A-Z][a-z]?", _ELECTROPOSITIVE_FIRST))
+}
+"""Place of an element in a formula; noble gases stand before all."""
+
+
 def reduced_formula(formula: str) -> str:
-    """Return a chemical formula in its smallest whole numbers: ``GeSi`` for ``Ge4Si4``."""
+    """Return a formula in its smallest whole numbers, cations first: ``NaCl`` for ``Cl4Na4``."""
     reduced, _ = Formula(str(formula)).reduce()
-    return str(reduced.format("hill"))
+    return cations_first(str(reduced))
+
+
+def cations_first(formula: str) -> str:
+    """Return a formula with its elements in the order of IUPAC: ``Na4Cl4`` for ``Cl4Na4``.
+
+    The order is that of the Red Book (2005, IR-4.4.3 and table VI), from the electropositive to the
+    electronegative element.
+    """
+    counts = Formula(formula).count()
+    ordered = sorted(counts, key=lambda one: (_ORDER.get(one, -1), one))
+    return "".join(f"{one}{counts[one] if counts[one] > 1 else ''}" for one in ordered)
 
 
 def q_name(q: Sequence[float]) -> str:

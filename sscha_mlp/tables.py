@@ -1,7 +1,7 @@
 """Small tables: HTML where a notebook shows them, aligned text where they are printed."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Sized
+from dataclasses import MISSING, Field, dataclass, is_dataclass
 from html import escape
 from typing import Any, Final
 
@@ -14,6 +14,8 @@ _WIDEST: Final = 110
 """Characters of a row that fit beside each other; in a wider one numbers may break as well."""
 
 _MOST_ROWS: Final = 12
+_BRIEF: Final = 60
+"""Characters of the value of a field in ``repr``."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,30 @@ class Table:
 
 
 class Shown:
-    """Base of values that a notebook shows as their table."""
+    """Base of values that a notebook, and ``print``, show as their table.
+
+    ``repr`` is one line: fields that differ from their defaults, arrays by their shapes.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Set a short ``repr`` before a dataclass would make a long one."""
+        super().__init_subclass__(**options)
+        if "__repr__" not in vars(cls) and not issubclass(cls, dict | tuple):
+            cls.__repr__ = Shown.__repr__  # type: ignore[method-assign]
+
+    def __repr__(self) -> str:
+        """Return the class and its fields, on one line."""
+        known: tuple[Field[Any], ...] = tuple(getattr(self, "__dataclass_fields__", {}).values())
+        shown = [
+            f"{one.name}={_brief(getattr(self, one.name))}"
+            for one in known
+            if one.repr and not _is_default(getattr(self, one.name), one)
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __str__(self) -> str:
+        """Return the table as aligned text."""
+        return str(self.table())
 
     def table(self) -> Table:
         """Return what is shown.
@@ -77,6 +102,30 @@ class Shown:
     def _repr_html_(self) -> str:
         """Return the table as a notebook shows it."""
         return self.table()._repr_html_()
+
+
+def _is_default(value: Any, field: Field[Any]) -> bool:
+    """Whether a field has the value that it has when it is not given."""
+    if field.default_factory is not MISSING:
+        usual: Any = field.default_factory()
+    else:
+        usual = field.default
+    is_array = hasattr(value, "shape")
+    return type(value) is type(usual) and not is_array and bool(value == usual)
+
+
+def _brief(value: Any) -> str:
+    """Return a value in a few characters: arrays by their shapes, and long ones by their length."""
+    if getattr(value, "shape", ()):
+        return f"array{value.shape}"
+    if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Shown):
+        return f"{type(value).__name__}(…)"
+    text = repr(value)
+    if len(text) <= _BRIEF:
+        return text
+    if isinstance(value, Sized) and not isinstance(value, str | Shown):
+        return f"<{len(value)} in a {type(value).__name__}>"
+    return f"{type(value).__name__}(…)" if isinstance(value, Shown) else f"{text[: _BRIEF - 1]}…"
 
 
 class ShownContent(dict[str, Any], Shown):

@@ -1,6 +1,7 @@
 """Crystals of short bonds, and the same in phonopy, for tests of phonons."""
 
 import numpy as np
+import pytest
 from ase.build import bulk
 from toys import Bonds, wurtzite
 
@@ -28,8 +29,7 @@ CRYSTALS = {
 
 def load_phonopy(directory, state, born=None):
     """What phonopy reads from the files that we write."""
-    import phonopy
-
+    phonopy = pytest.importorskip("phonopy")
     files = write_phonopy(directory, state, born=born)
     return phonopy.load(
         files[0],

@@ -32,7 +32,7 @@ from sscha_mlp.validation.calibration import (
 from sscha_mlp.validation.metrics import ValidationSet
 from sscha_mlp.validation.ranking import spearman
 
-GRADE = MtpPotential.uncertainty_name
+GRADE = MtpPotential.uncertainty.text
 GRADES = (Threshold(SAVE, "worth a label"), Threshold(BREAK, "not to be used"))
 
 
@@ -48,7 +48,7 @@ def known_relation(rng, n=300, *, power=1.0, scatter=0.3):
     return grades, 0.02 * grades**power * np.exp(scatter * rng.normal(size=n))
 
 
-def graded_set(rng, name="Test", *, n=40, uncertainty_name=GRADE, limit=BREAK):
+def graded_set(rng, name="Test", *, n=40, uncertainty_name=GRADE, limit=BREAK, worth=SAVE):
     """A validation set whose force errors are proportional to the grade."""
     grades = np.exp(rng.normal(0.7, 1.0, n))
     one = make_set(rng, name, n=n, n_atoms=4, force=0.0)
@@ -59,6 +59,7 @@ def graded_set(rng, name="Test", *, n=40, uncertainty_name=GRADE, limit=BREAK):
         uncertainties=grades,
         uncertainty_name=uncertainty_name,
         uncertainty_limit=limit,
+        uncertainty_worth=worth,
     )
 
 
@@ -144,7 +145,7 @@ def test_the_excess_above_save_is_the_ratio_that_was_put_in(rng):
 
 def test_without_thresholds_the_upper_quarter_is_compared(rng):
     grades, errors = known_relation(rng, 80)
-    found = made_of(grades, errors, (), GapPotential.uncertainty_name)
+    found = made_of(grades, errors, (), GapPotential.uncertainty.text)
 
     assert found.classes == ()
     assert (found.excess.n_below, found.excess.n_above) == (60, 20)
@@ -238,7 +239,7 @@ def test_an_uncertainty_that_is_not_finite_is_left_out(rng):
 
 def test_different_uncertainties_are_not_mixed(rng):
     one = graded_set(rng)
-    other = graded_set(rng, uncertainty_name=GapPotential.uncertainty_name, limit=None)
+    other = graded_set(rng, uncertainty_name=GapPotential.uncertainty.text, limit=None, worth=None)
 
     with pytest.raises(InputError, match=r"different uncertainties .*extrapolation grade"):
         calibrate([one, other])
@@ -246,7 +247,7 @@ def test_different_uncertainties_are_not_mixed(rng):
 
 
 def test_a_limit_of_an_unknown_kind_is_its_only_threshold(rng):
-    one = graded_set(rng, uncertainty_name="committee spread (eV/Å)", limit=0.5)
+    one = graded_set(rng, uncertainty_name="committee spread (eV/Å)", limit=0.5, worth=None)
     assert calibrate(one).thresholds == (Threshold(0.5, "not to be used"),)
 
 
@@ -269,7 +270,18 @@ def test_a_file_from_before_they_were_kept_is_read(rng, tmp_path):
     assert calibrate(back).classes == ()
 
 
-NEW = ("uncertainty_name", "uncertainty_limit")
+NEW = ("uncertainty_name", "uncertainty_limit", "uncertainty_worth", "uncertainty_statistic")
+
+
+def test_a_file_from_before_more_was_kept_has_what_the_kind_says(rng, tmp_path):
+    graded_set(rng).save(tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as stored:
+        older = {key: stored[key] for key in stored if key not in NEW[2:]}
+    np.savez(tmp_path / "older.npz", **older)
+    back = ValidationSet.load(tmp_path / "older.npz")
+
+    assert (back.uncertainty_worth, back.uncertainty_statistic) == (SAVE, "quantile")
+    assert [one.low for one in calibrate(back).classes] == [-math.inf, SAVE, BREAK]
 
 
 # --- pages ------------------------------------------------------------------------------------

@@ -133,9 +133,9 @@ def test_the_version_is_shown(capsys):
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["relax", "--T", "300", "--supercell", "2", "2"], "requires 3 arguments"),
-        (["relax", "--supercell", "3", "3"], "write for example --supercell 2 2 2. See"),
-        (["relax", "--supercell", "3", "3", "--T", "3"], "write for example --supercell 2 2 2"),
+        (["relax", "--T", "300", "--supercell", "2", "2"], "has 2 of 3 numbers"),
+        (["relax", "--supercell", "3", "3"], "write for example --supercell 3 3 3"),
+        (["relax", "--supercell", "3", "3", "--T", "3"], "--supercell 3 3 3"),
         (["supercell", "run", "4", "4"], "write for example sscha-mlp supercell RUN_DIR 4 4 4"),
         (["relax", "--T", "warm"], "Invalid value for '--T'"),
         (["relax", "--tee", "300"], "No such option: --tee"),

@@ -16,6 +16,7 @@ from toys import CalculatorEvaluator
 
 import sscha_mlp as sm
 from sscha_mlp.cli import run_command
+from sscha_mlp.potentials.kind import Statistic, Uncertainty
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
@@ -40,10 +41,10 @@ FILES = {
 class Scaled:
     """A potential that is EMT times a number; beyond its domain where the cell is large."""
 
-    uncertainty_name = "extrapolation grade"
-
     def __init__(self, factor=1.0, limit=None):
-        self.factor, self.uncertainty_limit = factor, limit
+        self.factor = factor
+        statistic = Statistic.MEDIAN if limit is None else Statistic.QUANTILE
+        self.uncertainty = Uncertainty("extrapolation grade", "", statistic, limit)
 
     def evaluate(self, configurations, *, uncertainty=False):
         found = CalculatorEvaluator(EMT()).evaluate(configurations)

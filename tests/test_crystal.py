@@ -18,7 +18,8 @@ from sscha_mlp.crystal.dynamical_matrix import (
     symmetrise,
 )
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell, check_supercell_size
 from sscha_mlp.crystal.symmetry import find_space_group, symmetrise_structure
 from sscha_mlp.errors import InputError, StructureError

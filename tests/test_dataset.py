@@ -17,6 +17,9 @@ from sscha_mlp.data import (
     read_extxyz,
     write_extxyz,
 )
+from sscha_mlp.data.attached import attached_labels
+from sscha_mlp.data.formats import read_any, write_any
+from sscha_mlp.data.outputs import read_outputs
 from sscha_mlp.errors import InputError, StructureError
 
 
@@ -74,7 +77,7 @@ def test_unlabelled_configurations(tmp_path: Path):
     write_extxyz(tmp_path / "a.xyz", atoms)
     read = read_configurations(tmp_path / "a.xyz")
     assert [configuration_key(a) for a in read] == [configuration_key(a) for a in atoms]
-    with pytest.raises(InputError, match=r"Configuration 0 of .*a\.xyz: no energy and no forces"):
+    with pytest.raises(InputError, match=r"Configuration 0 of .*a\.xyz has no energy and no f"):
         read_extxyz(tmp_path / "a.xyz")
 
 
@@ -95,6 +98,44 @@ def test_virial_of_another_code(tmp_path: Path):
     (read,) = read_extxyz(tmp_path / "a.xyz")
     assert np.allclose(read.label.stress, -np.diag([1.0, 2.0, 3.0]))
     assert read.origin == "unknown"
+
+
+TWO_ENERGIES = (
+    '2\nLattice="0 2.7 2.7 2.7 0 2.7 2.7 2.7 0" Properties=species:S:1:pos:R:3:forces:R:3 '
+    'energy=-9.1 free_energy=-9.2 stress="0.01 0 0 0 0.01 0 0 0 0.01" {} pbc="T T T"\n'
+    "Si 0 0 0 0.5 0.1 0.2\nSi 1.40 1.36 1.36 -0.5 -0.1 -0.2\n"
+)
+
+
+def test_one_frame_has_one_energy_for_every_reader(tmp_path: Path):
+    (tmp_path / "a.xyz").write_text(TWO_ENERGIES.format(""))
+    (read,) = read_extxyz(tmp_path / "a.xyz")
+    (same,) = read_any(tmp_path / "a.xyz")
+    (output,) = read_outputs(tmp_path / "a.xyz")
+    written = write_any(tmp_path / "a.cfg", [same], file_format="cfg")
+    (converted,) = read_any(tmp_path / "a.cfg")
+    assert read.label.energy == attached_labels(same)["energy"] == output.label.energy == -9.2
+    assert attached_labels(converted)["energy"] == -9.2
+    assert "the energy without smearing" in written.left_out
+
+
+@pytest.mark.parametrize("virial", [0.3937, 0.394])
+def test_stress_beside_the_same_virial(tmp_path: Path, virial: float):
+    text = f'virial="{-virial} 0 0 0 {-virial} 0 0 0 {-virial}"'
+    (tmp_path / "a.xyz").write_text(TWO_ENERGIES.format(text))
+    (read,) = read_extxyz(tmp_path / "a.xyz")
+    (same,) = read_any(tmp_path / "a.xyz")
+    assert np.array_equal(read.label.stress, 0.01 * np.eye(3))
+    assert np.array_equal(attached_labels(same)["stress"], 0.01 * np.eye(3))
+
+
+@pytest.mark.parametrize("virial", [0.39366, -0.41, -63.07, 0.0])  # sign, size, GPa, none
+def test_stress_and_virial_that_contradict(tmp_path: Path, virial: float):
+    text = f'virial="{virial} 0 0 0 {virial} 0 0 0 {virial}"'
+    (tmp_path / "a.xyz").write_text(TWO_ENERGIES.format(text))
+    for reader in (read_extxyz, read_any, lambda path: list(read_outputs(path))):
+        with pytest.raises(InputError, match=r"Configuration 0 of .*stress and virial contradict"):
+            reader(tmp_path / "a.xyz")
 
 
 def test_bad_files(tmp_path: Path):

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import sscha_mlp as sm
-from sscha_mlp.potentials.gap.settings import GapSettings
-from sscha_mlp.potentials.mtp.settings import MtpSettings
+from sscha_mlp.potentials.names import built_in_kinds
+from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.reference.table import read_table
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import RunSettings, read_toml
@@ -75,7 +75,7 @@ def value_of(cell: str) -> Any:
     return tomllib.loads(f"value = {cell.strip('`')}")["value"]
 
 
-OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}
+OF_POTENTIALS = {f"potential.{name}": find_kind(name).settings for name in built_in_kinds()}
 SETTINGS = [
     *settings_of(RunSettings),
     *(one for table, cls in OF_POTENTIALS.items() for one in settings_of(cls, table)),
@@ -111,8 +111,8 @@ def test_a_toml_example_is_a_reference_or_settings(text, tmp_path):
         assert read_table(tmp_path / "reference.toml").spec
         return
     settings = RunSettings.from_mapping({"temperature": 300.0, **values})
-    MtpSettings(**settings.mtp)
-    GapSettings(**settings.gap)
+    for name, values in settings.potential.items():
+        find_kind(name).read(values)
 
 
 def test_the_study_on_the_page_is_the_one_with_which_results_were_certified():

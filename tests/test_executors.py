@@ -278,7 +278,7 @@ def test_a_model_on_dask_predicts_as_it_does_here(finished_run, cluster):
         with spread(potential, cluster) as elsewhere:
             found = elsewhere.evaluate(frames, uncertainty=True)
             assert elsewhere.sha256 == potential.sha256
-            assert elsewhere.uncertainty_name == potential.uncertainty_name
+            assert elsewhere.uncertainty == potential.uncertainty
     assert found.energies == pytest.approx(expected.energies, abs=1e-9)
     assert found.stresses == pytest.approx(expected.stresses, abs=1e-9)
     assert found.uncertainty == pytest.approx(expected.uncertainty, abs=1e-9)

@@ -21,11 +21,12 @@ from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.errors import ConfigError, FitError, InputError, ModelError
 from sscha_mlp.parallel.memory import available
 from sscha_mlp.potentials import registry
-from sscha_mlp.potentials.gap import GapPotential, GapSettings, memory
+from sscha_mlp.potentials.gap import GapSettings, memory
 from sscha_mlp.potentials.gap import command as gap_command
-from sscha_mlp.potentials.gap import fit as gap_fit_function
 from sscha_mlp.potentials.gap import model as gap_model
 from sscha_mlp.potentials.gap.evaluator import Prediction
+from sscha_mlp.potentials.gap.fitting import fit as gap_fit_function
+from sscha_mlp.potentials.gap.model import GapPotential
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.selection import farthest_points, select
 from sscha_mlp.quippy_adapter import quippy_potential

@@ -343,7 +343,7 @@ def test_grades_survive_the_export(model, here):
 
 
 def load_mtp(name: str):
-    from sscha_mlp.potentials.mtp import load
+    from sscha_mlp.potentials.mtp.model import load
 
     return load(f"k/{name}")
 

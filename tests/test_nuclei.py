@@ -12,7 +12,8 @@ from toys import Bonds, fcc, half_response, wurtzite
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, symmetrise
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.ensemble.averages import average, importance_weights

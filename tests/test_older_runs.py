@@ -15,9 +15,13 @@ from sscha_mlp.report.phonons.data import run_phonons
 from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.finished_run import FinishedRun
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.hessian import HessianRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.run_files.status import Standing, State
+from sscha_mlp.studies.hessian import hessian_of_run
 
 STORED = Path(__file__).parent / "fixtures" / "runs-0.1.0.tar.xz"
 
@@ -117,10 +121,19 @@ def test_a_half_way_one_goes_on(stored):
     new = sum(one["payload"]["n_labels"] for one in rows if one["step"].startswith("labels/"))
     assert n_stored(place.path) == paid + new
     finished = FinishedRun.read(stored / "finished").result
+    (check,) = Journal(place.journal).all(CertificateRecord)
+    assert check.state == "population-round-1-2"
     now = Result.of(result)
     assert abs(now.volume_A3_per_atom.value - finished.volume_A3_per_atom.value) < 0.2
     energies = (one.free_energy_eV_per_atom.corrected for one in (now, finished))
     assert abs(next(energies) - next(energies)) < 5.0e-3
+
+
+def test_the_state_of_a_check_that_does_not_name_it_is_found_by_its_cell(stored):
+    found = HessianRecord.of(hessian_of_run(stored / "finished", n_configs=200))
+    assert found.check_labels == 8
+    assert found.verdict == "stable"
+    assert HessianRecord.read(stored / "finished" / "hessian.json") == found
 
 
 def test_a_result_is_written_as_it_was_read(stored):

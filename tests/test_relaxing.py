@@ -46,8 +46,7 @@ class Killed(BaseException):
 class Toy:
     """The bonds as a potential that counts, and that can be killed at some configuration."""
 
-    uncertainty_name = "none"
-    uncertainty_limit = None
+    uncertainty = None
 
     def __init__(self, dies_after=None):
         self.n_evaluated = 0

@@ -120,7 +120,11 @@ def test_uncertainties_are_shown_in_the_unit_of_their_kind(copied_run):
     assert {row.unit for row in rows} == {"meV"}
 
     for path in (copied_run / "validation").glob("*.npz"):
-        graded = {"uncertainty_name": "extrapolation grade", "uncertainty_limit": 10.0}
+        graded = {
+            "uncertainty_name": "extrapolation grade",
+            "uncertainty_limit": 10.0,
+            "uncertainty_statistic": "quantile",
+        }
         replace(ValidationSet.load(path), **graded).save(path)
     grades = report_data(copied_run).uncertainties
     populations = [row for row in grades if row.ensemble.startswith("population")]

@@ -35,7 +35,10 @@ def test_settings_survive_the_way_through_toml():
         cell="fixed-volume",
         relaxation={"sampler": "sobol", "tolerances": {"pressure_gpa": 1e-3}},
         training={"temperature": 0},
-        gap={"default_sigma": [0.001, 0.1, 0.05, 0.0], "cutoff": 5.0, "flag": True, "name": "x"},
+        potential={
+            "gap": {"default_sigma": [0.001, 0.1, 0.05, 0.0], "cutoff": 5.0, "name": "x"},
+            "own-kind": {"flag": True},
+        },
     )
     text = format_toml(original.to_mapping())
     again = RunSettings.from_mapping(tomllib.loads(text))
@@ -192,7 +195,7 @@ def test_a_run_directory_is_made_for_its_settings_and_refuses_others(run_directo
     place = RunDirectory(run_directory)
     with pytest.raises(InputError, match=r"is not a run directory: it has no run\.toml"):
         place.settings()
-    one = settings(gap={"cutoff": 5.0})
+    one = settings(potential={"gap": {"cutoff": 5.0}})
     place.prepare(one)
     assert place.settings() == one
     Journal(place.journal).record("start", {})

@@ -15,6 +15,7 @@ from sscha_mlp.reference.label import LabelFailure, LabelReport
 from sscha_mlp.report.page.style import GREY
 from sscha_mlp.report.validation.grade_figure import grade_figure
 from sscha_mlp.run_files.json_fields import Value
+from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.studies.sweep.point import PointResponse, SweepPoint
 from sscha_mlp.studies.sweep.table import Sweep
 from sscha_mlp.tables import Shown, Table, pm, span
@@ -345,3 +346,26 @@ def test_the_table_of_a_sweep_shows_expansion_in_ppm_and_a_dash_where_it_is_unkn
     first, second = sm.sweep_table(sweep).rows
     assert first[0] == "300" and first[5] == "—"
     assert second[5].startswith("12") and second[-1] == "yes"
+
+
+def test_values_are_one_line_and_their_tables_are_printed(bonds, group):
+    state = bonds.harmonic()[0]
+    assert repr(state).startswith("DynamicalMatrix(supercell=Supercell(")
+    assert "force_constants=array(4, " in repr(state)
+    for shown in (state, state.supercell, state.crystal, group, sm.RunSettings(300.0)):
+        assert "\n" not in repr(shown)
+        assert len(repr(shown)) < 250
+        assert str(shown) == str(shown.table())
+    assert len(str(state).splitlines()) < 12
+
+
+def test_a_repr_holds_what_differs_from_the_defaults():
+    settings = sm.RunSettings(300.0, structure="x.cif", masses={"Si": 28.0}, configs=1000)
+    assert (
+        repr(settings) == "RunSettings(temperature=300.0, structure='x.cif', masses={'Si': 28.0})"
+    )
+
+
+def test_content_that_is_a_dictionary_stays_one():
+    content = RunResult({"a": 1})
+    assert repr(content) == "{'a': 1}"

@@ -56,6 +56,17 @@ def test_a_page_made_from_the_code_is_up_to_date(name):
     assert written == PAGES.PAGES[name](), "run `make reference-pages`"
 
 
+def test_the_types_of_the_public_names_are_up_to_date():
+    assert PAGES.STUB.read_text(encoding="utf-8") == PAGES.stub(), "run `make reference-pages`"
+    assert set(dir(sm)) == set(sm.__all__)
+
+
+@pytest.mark.parametrize("words", ["thermal conductivity", "2D", "LO-TO", "CHGNet", "fine-tuning"])
+def test_the_search_finds_what_people_look_for(words: str):
+    pages = [path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")]
+    assert any(words.lower() in page.lower() for page in pages)
+
+
 def test_there_are_verbs_in_groups_and_outside():
     assert {"relax", "select-add", "reference check"} <= set(verbs())
 
@@ -111,7 +122,7 @@ def test_each_command_in_a_document_exists(document):
         ("hessian RUN_DIR [--configs 5000] [--fourth]", ""),
         ("relaxx --T 2000", "sscha-mlp has no verb relaxx"),
         ("reference chek", "sscha-mlp reference has no verb chek"),
-        ("relax --temperature 300", "sscha-mlp relax has no option --temperature"),
+        ("relax --temprature 300", "sscha-mlp relax has no option --temprature"),
         ("reference check --forth", "sscha-mlp reference check has no option --forth"),
         ("relax --supercell 2 2", "sscha-mlp relax: Option '--supercell' requires 3 arguments."),
         ("validate model", "sscha-mlp validate: Missing argument 'LABELLED.xyz...'."),

@@ -19,12 +19,14 @@ from typer.main import get_command
 
 import sscha_mlp
 from sscha_mlp.cli.app import app
-from sscha_mlp.potentials.gap.settings import GapSettings
-from sscha_mlp.potentials.mtp.settings import MtpSettings
+from sscha_mlp.potentials.names import built_in_kinds
+from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.run_files.settings import EXECUTION, RunSettings
 
 DOCS = Path(__file__).parents[1]
-OF_POTENTIALS = {"gap": GapSettings, "mtp": MtpSettings}
+STUB = DOCS.parent / "sscha_mlp" / "__init__.pyi"
+"""Types of the public names."""
+OF_POTENTIALS = {f"potential.{name}": find_kind(name).settings for name in built_in_kinds()}
 """Settings whose dataclass a run looks up by the kind of potential."""
 
 _CHOICE = (
@@ -300,6 +302,18 @@ def api_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def stub() -> str:
+    """Return the types of the package for type checkers, which do not follow lazy imports."""
+    lines = [
+        "# Made from the code by `make reference-pages`: change __init__.py, not this file.",
+        "from typing import Final",
+        "",
+    ]
+    pairs = sorted((module, name) for group in public_names().values() for name, module in group)
+    lines += [f"from {module} import {name} as {name}" for module, name in pairs]
+    return "\n".join([*lines, "", "__version__: Final[str]", ""])
+
+
 # Markdown
 
 
@@ -330,6 +344,8 @@ def main() -> None:
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
         print(DOCS / name)
+    STUB.write_text(stub(), encoding="utf-8")
+    print(STUB)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 from ase import Atoms
 
 from sscha_mlp.campaign.context import Context
@@ -11,14 +12,27 @@ from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.potentials.active_set import select_add
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.selection import HasGradingRows, SelectionMethod, select
+from sscha_mlp.potentials.selection import (
+    HasDescriptors,
+    HasGradingRows,
+    HasSiteDescriptors,
+    SelectionMethod,
+    select,
+)
 
 _PER_CHOICE: Final = 10
 """Configurations that each one is chosen from, where looking at one is expensive."""
 
 
+def has_limit(potential: Potential) -> bool:
+    """Whether the model's uncertainty has a limit of its own."""
+    return potential.uncertainty is not None and potential.uncertainty.limit is not None
+
+
 class Chooser:
-    """Chooses by what a kind of potential offers: D-optimality, or else its uncertainty.
+    """Chooses by what a potential offers: D-optimality where it has rows, else its uncertainty.
+
+    A potential whose uncertainty has no limit is asked for its uncertainty, rows or not.
 
     Parameters
     ----------
@@ -31,7 +45,7 @@ class Chooser:
     name
         Of the batch; decides the random numbers.
     strict
-        Whether only configurations beyond the grade that is worth a label are chosen.
+        Whether only configurations are chosen whose uncertainty makes them worth a label.
     """
 
     def __init__(
@@ -50,13 +64,17 @@ class Chooser:
         self.strict = strict
 
     @property
-    def graded(self) -> bool:
-        """Whether the model's uncertainty is a grade with a limit of its own."""
-        return self.potential.uncertainty_limit is not None
+    def _worth(self) -> float:
+        """The uncertainty above which a configuration is worth a label."""
+        given, stated = self.context.settings.training.save_grade, self.potential.uncertainty
+        known = () if stated is None else (stated.worth_a_label, stated.limit)
+        return next((one for one in (given, *known) if one is not None), 0.0)
 
     def n_candidates(self, count: int) -> int:
         """Return how many configurations are looked at to choose `count`."""
-        return max(self.context.settings.configs if self.graded else 0, _PER_CHOICE * count)
+        return max(
+            self.context.settings.configs if has_limit(self.potential) else 0, _PER_CHOICE * count
+        )
 
     def choose(self, ensemble: Ensemble, count: int) -> Sequence[int]:
         """Return the places of at most `count` configurations, the most instructive first."""
@@ -84,29 +102,28 @@ class Chooser:
     def _choose_from(self, frames: Sequence[Atoms], count: int) -> Sequence[int]:
         """Choose from configurations within reach."""
         rng = self.context.rng("select", self.name)
-        if not self.graded:
-            return select(
-                frames, count, method=SelectionMethod.VARIANCE, potential=self.potential, rng=rng
-            )
         known = [item.atoms for item in self.train]
         if self.strict:
-            return self._beyond_limit(frames, count, known)
-        return select(
-            frames,
-            count,
-            method=SelectionMethod.D_OPTIMAL,
-            potential=self.potential,
-            rng=rng,
-            known=known,
-        )
+            return self._worth_a_label(frames, count, known)
+        rows = isinstance(self.potential, HasSiteDescriptors | HasDescriptors)
+        if has_limit(self.potential) and rows:
+            method = SelectionMethod.D_OPTIMAL
+        elif self.potential.uncertainty is None:
+            method = SelectionMethod.FPS
+        else:
+            method, known = SelectionMethod.VARIANCE, []
+        return select(frames, count, method=method, potential=self.potential, rng=rng, known=known)
 
-    def _beyond_limit(
+    def _worth_a_label(
         self, frames: Sequence[Atoms], count: int, known: Sequence[Atoms]
     ) -> Sequence[int]:
-        """Return only what still is worth a label when those before it are learnt."""
-        if not isinstance(self.potential, HasGradingRows):
+        """Return only what is worth a label; with rows, when those before it are learnt."""
+        if isinstance(self.potential, HasGradingRows):
+            rows, owners = self.potential.grading_rows([*frames, *known])
+            new = owners < len(frames)
+            return select_add(rows[~new], rows[new], owners[new], count, threshold=self._worth)
+        values = self.potential.evaluate(frames, uncertainty=True).uncertainty
+        if values is None:
             return ()
-        rows, owners = self.potential.grading_rows([*frames, *known])
-        new = owners < len(frames)
-        limit = self.context.settings.training.save_grade
-        return select_add(rows[~new], rows[new], owners[new], count, threshold=limit)
+        order = [int(one) for one in np.argsort(-values, kind="stable")]
+        return [one for one in order if values[one] > self._worth][:count]

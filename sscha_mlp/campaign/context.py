@@ -12,6 +12,7 @@ from ase import Atoms
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import WaitingForLabelsError
 from sscha_mlp.parallel import Machines
+from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.spread import SpreadPotential
 from sscha_mlp.reference.label import LabelReport, label
@@ -153,9 +154,10 @@ class Context:
     def evaluator(self, potential: Potential, what: str) -> "ChunkedEvaluator":
         """Return an evaluator of a potential that shows progress and counts its time.
 
-        Where the uncertainty of the potential has an absolute limit, it comes with the values.
+        Where a quantile of the uncertainty is watched, the uncertainty comes with the values.
         """
-        uncertainty = potential.uncertainty_limit is not None
+        stated = potential.uncertainty
+        uncertainty = stated is not None and stated.statistic is Statistic.QUANTILE
         where = self._where_it_runs(potential)
         return ChunkedEvaluator(where, self.observer, what, uncertainty=uncertainty)
 

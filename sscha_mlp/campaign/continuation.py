@@ -17,6 +17,7 @@ from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
+from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.finished_run import FinishedRun
@@ -28,6 +29,7 @@ from sscha_mlp.run_files.settings import AUTO, RunSettings
 _OWN: Final = (
     "origin",
     "structure",
+    "symmetrise",
     "dyn",
     "label_store",
     "workers",
@@ -115,7 +117,9 @@ def _copy(context: Context) -> OriginRecord:
         check=len(dataset.check),
     )
     kind = origin.result.model.kind or ""
-    if context.settings.model in (kind, AUTO) and _same_settings(context.settings, origin, kind):
+    asked = context.settings.model
+    alike = asked == AUTO or find_kind(asked).name == kind
+    if alike and _same_settings(context.settings, origin, kind):
         _copy_directory(origin.model_directory, context.directory.model(0))
         fit, choice = origin.last(FitRecord), origin.last(ChoiceRecord)
         sha256 = origin.result.model.sha256 or ""

@@ -21,7 +21,7 @@ from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import FitError
 from sscha_mlp.potentials.protocol import Predictions
 from sscha_mlp.potentials.record import read_record
-from sscha_mlp.potentials.registry import fit, trial_settings
+from sscha_mlp.potentials.registry import find_kind, fit
 from sscha_mlp.run_files.records.models import CrossFitRecord, FitRecord
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.scha.estimators import Samples
@@ -113,7 +113,9 @@ def _held_out(
 ) -> Predictions:
     """Return what fits without them predict of the judged labels, in their order."""
     kind = context.journal.get(FitRecord, number).model
-    trial = trial_settings(kind, read_record(context.directory.model(number), kind).settings)
+    found_kind = find_kind(kind)
+    record = read_record(context.directory.model(number), found_kind.name)
+    trial = dict(found_kind.trial_settings(record.settings))
     place = context.directory.trial_model("crossfit")
     energies, stresses = np.zeros(len(judged)), np.zeros((len(judged), 3, 3))
     forces: list[Any] = [None] * len(judged)

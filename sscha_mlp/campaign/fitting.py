@@ -12,22 +12,15 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.potentials.choice import Candidate, Score, choose_settings
+from sscha_mlp.potentials.kind import HERE
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.potentials.registry import KINDS, fit, load, presets, trial_settings
+from sscha_mlp.potentials.registry import find_kind, fit, installed_kinds, load
 from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord, ValidationRecord
 from sscha_mlp.run_files.settings import AUTO
 from sscha_mlp.validation.metrics import ValidationSet, compare
 
 _CLEAR_LEAD: Final = 0.25
 """Hyper-parameters that beat the next best by this mean logarithm (a quarter) are kept."""
-
-_WARM_LABELS: Final = 60
-_WARM_PART: Final = 0.6
-"""A refit starts from the previous model if that model was fitted to at least this many labels, and
-to at least this part of the present training set."""
-
-_FEW: Final = 48
-"""Up to so many configurations, an MTP is compared on four folds instead of two."""
 
 
 def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Potential:
@@ -101,16 +94,12 @@ def has_learnt_all(context: Context, dataset: Dataset, number: int) -> bool:
 
 
 def _earlier(context: Context, number: int, choice: ChoiceRecord, n_train: int) -> Path | None:
-    """Return the directory of the model before, if the fit is to begin with it.
-
-    The radial functions of a model of much fewer labels are a poor start: they lead to a worse
-    minimum than a cold start does.
-    """
+    """Return the directory of the model before, if the fit is to begin with it."""
     if number == 0:
         return None
     before = context.journal.get(FitRecord, number - 1)
     alike = before.choice == choice.choice
-    enough = before.n_train >= max(_WARM_LABELS, _WARM_PART * n_train)
+    enough = find_kind(choice.model).schedule.begins_warm(before.n_train, n_train)
     return context.directory.model(number - 1) if alike and enough else None
 
 
@@ -121,10 +110,10 @@ def _choice(
 
     The choice is made again when the training set has doubled, unless it was clear.
     """
-    kind = context.settings.model
-    given = context.settings.hyper_parameters(kind)
+    asked = context.settings.model
+    given = {} if asked == AUTO else context.settings.hyper_parameters(find_kind(asked).name)
     if given:
-        return ChoiceRecord(number, "given", kind, given)
+        return ChoiceRecord(number, "given", asked, given)
     before = [one for one in context.journal.all(ChoiceRecord) if one.number < number]
     if not context.journal.has(ChoiceRecord, number) and before:
         grown = len(dataset.train) >= 2 * before[-1].n_train
@@ -143,7 +132,7 @@ def _choose(
     asked = context.settings.model
     best: dict[str, Candidate] = {}
     scores: dict[str, Score] = {}
-    for kind in KINDS if asked == AUTO else (asked,):
+    for kind in _kinds_to_compare(context) if asked == AUTO else (asked,):
         name, chosen, found = _choose_preset(context, dataset, start, kind)
         best[f"{kind} {name}" if asked == AUTO else name] = chosen
         scores |= {f"{kind} {key}" if asked == AUTO else key: one for key, one in found.items()}
@@ -165,15 +154,24 @@ def _choose(
     )
 
 
+def _kinds_to_compare(context: Context) -> list[str]:
+    """Return the kinds that can be used here, and say which cannot."""
+    kinds, reasons = installed_kinds()
+    for name, why in reasons.items():
+        context.observer.note(f"{name} is not compared: {why}")
+    return [one.name for one in kinds]
+
+
 def _choose_preset(
     context: Context, dataset: Dataset, start: DynamicalMatrix, kind: str
 ) -> tuple[str, Candidate, dict[str, Score]]:
     """Return the best preset of a kind, and the scores; what was given needs no comparison."""
-    given = context.settings.hyper_parameters(kind)
+    found = find_kind(kind)
+    given = context.settings.hyper_parameters(found.name)
     if given:
         return "given", Candidate(kind, given), {}
-    offered = presets(kind, start.crystal.to_ase())
-    trials = {name: Candidate(kind, trial_settings(kind, one)) for name, one in offered.items()}
+    offered = found.presets(start.crystal.to_ase())
+    trials = {name: Candidate(kind, found.trial_settings(one)) for name, one in offered.items()}
     name, scores = _compare(context, dataset, trials)
     return name, Candidate(kind, offered[name]), scores
 
@@ -182,14 +180,19 @@ def _compare(
     context: Context, dataset: Dataset, candidates: Mapping[str, Candidate]
 ) -> tuple[str, dict[str, Score]]:
     """Return the best candidate and all scores."""
-    quick = all(one.kind == "mtp" for one in candidates.values())
+    kinds = [find_kind(one.kind) for one in candidates.values()]
+    shared = any(
+        kind.device_of(one.settings) != HERE
+        for kind, one in zip(kinds, candidates.values(), strict=True)
+    )
+    n_train = len(dataset.train)
     return choose_settings(
         dataset.train,
         candidates,
         directory=context.directory.trial_model("trials"),
-        n_folds=4 if quick and len(dataset.train) <= _FEW else 2,
+        n_folds=min(kind.schedule.folds(n_train) for kind in kinds),
         seed=context.settings.seed,
-        n_workers=context.n_model_workers,
+        n_workers=1 if shared else context.n_model_workers,
         progress=lambda done, total: context.observer.progress("trial fits", done, total),
     )
 
@@ -230,8 +233,7 @@ def validate(
             configurations,
             predictions,
             configurations[0].temperature,
-            uncertainty_name=potential.uncertainty_name,
-            uncertainty_limit=potential.uncertainty_limit,
+            uncertainty=potential.uncertainty,
         )
         compared.save(path)
         spread = predictions.uncertainty

@@ -6,11 +6,13 @@ from typing import Final
 
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.primitive import count_primitive_cells
-from sscha_mlp.crystal.structure import Crystal, read_structure
+from sscha_mlp.crystal.structure import Crystal
+from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.data.dyn_files import dyn_paths, read_dyn
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel.memory import require_memory
-from sscha_mlp.potentials.registry import KINDS
+from sscha_mlp.potentials.names import kind_names
+from sscha_mlp.potentials.registry import find_kind, installed_kinds
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import AUTO, RunSettings
@@ -45,7 +47,8 @@ def read_input(settings: RunSettings) -> Crystal:
     StructureError
         If it cannot be used, or a mass is given for an element that it lacks.
     """
-    return read_structure(structure_file(settings)).with_masses(settings.masses)
+    crystal = read_structure(structure_file(settings), symmetrise=settings.symmetrise)
+    return crystal.with_masses(settings.masses)
 
 
 def check_input(settings: RunSettings) -> None:
@@ -60,11 +63,7 @@ def check_input(settings: RunSettings) -> None:
         from sscha_mlp.scha.python_sscha import upstream
 
         upstream()
-    if settings.model not in (*KINDS, AUTO):
-        raise ConfigError(
-            f"There is no potential of the kind {settings.model!r}; the known kinds are: "
-            f"{', '.join((*KINDS, AUTO))}."
-        )
+    check_model(settings)
     reference = get_reference(settings.reference)
     if settings.origin:
         check_origin(settings)
@@ -98,6 +97,29 @@ def _check_slab(settings: RunSettings, crystal: Crystal) -> None:
         "the in-plane lattice with your own code, then run at that lattice: --cell fixed "
         f"--supercell {' '.join(size)}."
     )
+
+
+def check_model(settings: RunSettings) -> None:
+    """Check that the kind of potential exists, is installed, and can take its settings.
+
+    Raises
+    ------
+    InputError
+        If not, or if settings are given for a kind that there is not.
+    """
+    if settings.model == AUTO:
+        kinds, _ = installed_kinds()
+    else:
+        kinds = (find_kind(settings.model),)
+    for kind in kinds:
+        kind.require_ready(settings.hyper_parameters(kind.name))
+    known = {kind.name for kind in kinds} | set(kind_names())
+    for name in settings.potential:
+        if name not in known:
+            raise ConfigError(
+                f"Unknown setting potential.{name}; the known kinds of potential are: "
+                f"{', '.join(sorted(known))}."
+            )
 
 
 def check_size(settings: RunSettings, n_primitive: int) -> None:

@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sscha_mlp.campaign.active_learning import Chooser
+from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
@@ -41,6 +41,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.parallel import Machines
+from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
@@ -50,8 +51,7 @@ from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watche
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
-from sscha_mlp.run_files.settings import RunSettings
-from sscha_mlp.run_files.stage_settings import LabelCounts
+from sscha_mlp.run_files.settings import AUTO, RunSettings
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
@@ -204,7 +204,7 @@ class _Run:
         """
         training, name = self.settings.training, f"train-{phase}"
         count = self.affordable(self.counts.n_extra)
-        if potential.uncertainty_limit is None or count < 1:
+        if not has_limit(potential) or count < 1:
             return False
         if not relaxed.broke_down:
             text = f"labels: at most {count} to train, where the model does not know enough"
@@ -268,7 +268,7 @@ class _Run:
         if has_learnt_all(self.context, self.at.dataset, number - 1):
             return load_model(self.context, number - 1)
         potential = fit_model(self.context, self.at.dataset, self.start.dynamical_matrix, number)
-        if potential.uncertainty_limit is not None:
+        if has_limit(potential):
             cross_fit(self.context, self.at.dataset.train, self.start.dynamical_matrix, number)
         self.at.fits += 1
         test = self.at.dataset.test
@@ -279,7 +279,9 @@ class _Run:
 
     def explored_for(self, potential: Potential, least: int = 0) -> int:
         """How many labels are taken where a relaxation with a model has led."""
-        return max(self.settings.counts_for(potential.kind).n_explored, least)
+        asked = self.settings.model
+        kind = potential.kind if asked == AUTO else asked
+        return max(self.settings.counts_for(kind).n_explored, least)
 
     def alarm(self, potential: Potential) -> Alarm:
         """When the newest model is stopped."""

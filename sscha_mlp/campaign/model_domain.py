@@ -12,6 +12,7 @@ from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.states import load_state
+from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.records.models import CrossFitRecord, ValidationRecord
 from sscha_mlp.run_files.records.start import StartRecord
@@ -82,8 +83,8 @@ class Alarm:
     limit
         Beyond it the model is stopped; None for no limit.
     fraction
-        Which part of the configurations may lie beyond an absolute limit; None where the limit is
-        relative to the test set, and the median of some configurations is compared with it.
+        Which part of the configurations may lie beyond the limit; None where the median of some
+        configurations is compared with it.
     name
         What the uncertainty is called.
     compression
@@ -102,8 +103,8 @@ class Alarm:
     def look(self, potential: Potential, drawn: Samples) -> float | None:
         """Return the number that is compared with the limit; None if the model states none.
 
-        An absolute uncertainty came with the values of the population; a relative one is asked of
-        some of its configurations.
+        Where a quantile is wanted, the uncertainty came with the values of the population; for a
+        median, some of its configurations are asked.
         """
         if self.fraction is not None:
             values, quantile = drawn.uncertainty, 1.0 - self.fraction
@@ -186,20 +187,25 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
     number
         Of the model.
     """
-    training, name = context.settings.training, potential.uncertainty_name
+    training, stated = context.settings.training, potential.uncertainty
     known = compression_of(context.journal.get(StartRecord))
-    if potential.uncertainty_limit is not None:
-        weight, limit = None, training.break_grade
+    if stated is None:
+        return Alarm(None, None, "", known)
+    if stated.limit is not None:
+        weight = None
+        limit = stated.limit if training.break_grade is None else training.break_grade
         if context.settings.labels is LabelPolicy.NEED:
             weight = Weight(context.group, _allowed(context, known))
             judged = context.journal.find(CrossFitRecord, number)
             if judged is not None and judged.passed and judged.grade is not None:
                 limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
-        return Alarm(limit, training.break_fraction, name, known, weight)
+        quantile = stated.statistic is Statistic.QUANTILE
+        part = training.break_fraction if quantile else None
+        return Alarm(limit, part, stated.text, known, weight)
     found = context.journal.find(ValidationRecord, f"test-{number}")
     usual = None if found is None else found.median_uncertainty
     beyond = None if usual is None else training.alarm_ratio * usual
-    return Alarm(beyond, None, name, known)
+    return Alarm(beyond, None, stated.text, known)
 
 
 def _allowed(context: Context, known: Compression | None) -> AllowedShifts:

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 
 def ensemble(
-    temperature: Annotated[float, Option("--T", help="Temperature, in K; at least 0.")],
+    temperature: Annotated[
+        float, Option(*options.TEMPERATURE, help="Temperature, in K; at least 0.")
+    ],
     nuclei: options.Nuclei = None,
     dyn: Annotated[
         str | None,

@@ -10,8 +10,8 @@ from sscha_mlp.cli import options
 from sscha_mlp.cli.models import ModelArgument, SpeciesOption, TrainOption
 
 if TYPE_CHECKING:
-    from sscha_mlp.potentials.mtp import MtpPotential
     from sscha_mlp.potentials.mtp.almtp import ActiveSetBlock
+    from sscha_mlp.potentials.mtp.model import MtpPotential
 
 _MTP: Final = ".mtp"
 _ALMTP: Final = ".almtp"

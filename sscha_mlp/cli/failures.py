@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from sscha_mlp.data.files import open_own
 from sscha_mlp.errors import (
     InputError,
     SschaMlpError,
@@ -44,6 +43,9 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _NO_NUMBER: Final = re.compile(r"Input should be a valid (number|integer)\b.*")
 """What the parser of the command line says of a text in the place of a number."""
+
+_OTHER_NAMES: Final = re.compile(r"(?<=') / '[^']*'")
+"""The other names of an option, where its parser lists all of them."""
 
 _NUMBERS: Final = {
     "number": "it must be a number, without a unit",
@@ -228,6 +230,7 @@ def _is_usage(err: BaseException) -> bool:
 
 def _usage(err: BaseException, verb: str) -> str:
     message = str(err.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    message = _OTHER_NAMES.sub("", message)
     message = _NO_NUMBER.sub(lambda found: _NUMBERS[found[1]], message)
     example = next((text for name, text in _EXAMPLES.items() if name in message), "")
     message += f"; write for example {example}" if example else ""
@@ -244,6 +247,8 @@ def kept_in_log(log: Path) -> Iterator[None]:
     except SschaMlpError:
         raise
     except Exception as err:
+        from sscha_mlp.data.files import open_own
+
         with contextlib.suppress(OSError, InputError), open_own(log, append=True) as stream:
             traceback.print_exception(err, file=stream)
             err.add_note(f"The traceback is in {log}.")

@@ -1,12 +1,12 @@
 """The verb ``fit``: a potential from labelled configurations."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from typer import Argument, Option
 
 from sscha_mlp.cli import options
+from sscha_mlp.potentials.names import DEFAULT, built_in_kinds
 
 if TYPE_CHECKING:
     from sscha_mlp.potentials.protocol import Potential
@@ -35,7 +35,10 @@ def fit(
     model: Annotated[
         str | None,
         Option(
-            "--model", metavar="mtp|gap", help="Kind of potential: mtp or gap. \\[default: mtp]"
+            "--model",
+            metavar="KIND",
+            help=f"Kind of potential: {', '.join(built_in_kinds())}, that of an installed package, "
+            f"or package.module:name. \\[default: {DEFAULT}]",
         ),
     ] = None,
     like: Annotated[
@@ -52,7 +55,7 @@ def fit(
         Option(
             "--config",
             metavar="FILE.toml",
-            help="Hyper-parameters in a table with the name of the kind, such as \\[mtp] "
+            help=f"Hyper-parameters in the table of the kind, such as \\[potential.{DEFAULT}] "
             "cutoff = 4.2 (Å); on top of --like. A run.toml has only what was given to the run.",
         ),
     ] = None,
@@ -93,17 +96,20 @@ def _hyper_parameters(
     kind: str | None, like: Path | None, config: Path | None
 ) -> tuple[str, dict[str, Any]]:
     """Return the kind, and the settings of an earlier model under those of a file."""
-    if like is None:
-        return kind or "mtp", dict(_settings(config, kind or "mtp"))
     from sscha_mlp.errors import ConfigError
-    from sscha_mlp.potentials.registry import load
+    from sscha_mlp.potentials.registry import find_kind, load, place_of_kind
 
-    with load(_model_directory(like)) as earlier:
-        if kind not in (None, earlier.kind):
+    if like is None:
+        kind = kind or DEFAULT
+        return kind, _settings(config, find_kind(kind).name)
+    directory = _model_directory(like)
+    with load(directory) as earlier:
+        if kind is not None and find_kind(kind).name != earlier.kind:
             raise ConfigError(
                 f"--like {like} is a {earlier.kind}, not a {kind}; leave out --model."
             )
-        return earlier.kind, {**earlier.settings, **_settings(config, earlier.kind)}
+        settings = {**earlier.settings, **_settings(config, earlier.kind)}
+        return kind or place_of_kind(directory), settings
 
 
 def _model_directory(path: Path) -> Path:
@@ -132,21 +138,22 @@ def _in_words(potential: "Potential") -> str:
     return ", ".join([*parts, f"{n_basis} basis functions"] if n_basis else parts)
 
 
-def _settings(config: Path | None, kind: str) -> Mapping[str, Any]:
+def _settings(config: Path | None, kind: str) -> dict[str, Any]:
     """Return the table of a kind; what belongs to a run and not to a fit is passed over."""
     if config is None:
         return {}
     from dataclasses import fields
 
     from sscha_mlp.errors import ConfigError
-    from sscha_mlp.run_files.settings import RunSettings, read_toml
+    from sscha_mlp.run_files.settings import RunSettings, as_now, read_toml
 
-    content = read_toml(config)
-    known = {field.name for field in fields(RunSettings)} | {kind}
-    unknown = sorted(set(content) - known)
+    try:
+        content = as_now(read_toml(config))
+    except ConfigError as err:
+        raise ConfigError(f"{config}: {err}") from err
+    unknown = sorted(set(content) - {field.name for field in fields(RunSettings)})
     if unknown:
-        raise ConfigError(f"{config} has the unknown setting {unknown[0]}; a fit reads [{kind}].")
-    table = content.get(kind, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{config}: {kind} must be a table of settings, not {table!r}.")
-    return table
+        raise ConfigError(
+            f"{config} has the unknown setting {unknown[0]}; a fit reads [potential.{kind}]."
+        )
+    return dict(content.get("potential", {}).get(kind, {}))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sscha_mlp.cli.models import Inputs
-    from sscha_mlp.potentials.mtp import MtpPotential
+    from sscha_mlp.potentials.mtp.model import MtpPotential
 
 
 def grade(

@@ -11,6 +11,7 @@ from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
     from sscha_mlp.run_files.observer import Observer
+    from sscha_mlp.run_files.records.hessian import HessianModes, HessianRecord, SoftestMode
     from sscha_mlp.studies.follow import FollowResult
 
 _TRIAL: Final = (
@@ -64,7 +65,9 @@ def hessian(
         whole = {**content, **({} if followed is None else {"follow": followed})}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return
-    for line in _lines(content, run_directory):
+    from sscha_mlp.run_files.records.hessian import HessianRecord
+
+    for line in _lines(HessianRecord.of(content), run_directory):
         print(line)
     if followed is not None:
         print(f"\n{followed.table()}")
@@ -75,9 +78,10 @@ def _follow(
 ) -> "FollowResult | None":
     """Follow the softest mode where it is unstable; say so where it is not."""
     from sscha_mlp.cli.screen import note
+    from sscha_mlp.run_files.records.hessian import HessianRecord
     from sscha_mlp.studies.follow import follow_hessian
 
-    if content["verdict"] != "unstable":
+    if HessianRecord.of(content).verdict != "unstable":
         note("No mode is unstable beyond two standard errors: there is nothing to follow.")
         return None
     return follow_hessian(
@@ -85,26 +89,26 @@ def _follow(
     )
 
 
-def _lines(content: Mapping[str, Any], directory: Path) -> Iterator[str]:
+def _lines(found: "HessianRecord", directory: Path) -> Iterator[str]:
     import textwrap
 
     from sscha_mlp.ensemble.nuclei import Nuclei
 
-    nuclei = Nuclei(content["nuclei"]).remark
-    order = "third and fourth order" if content["fourth_order"] else "third order"
+    nuclei = Nuclei(found.nuclei).remark
+    order = "third and fourth order" if found.fourth_order else "third order"
     yield (
-        f"Free-energy Hessian at {content['temperature_K']:g} K{nuclei}, {order}, "
-        f"{content['n_configs']} configurations"
+        f"Free-energy Hessian at {found.temperature_K:g} K{nuclei}, {order}, "
+        f"{found.n_configs} configurations"
     )
     yield f"{'q':<16}{'SSCHA':>8}{'Hessian':>9}{'Hessian squared':>21}{'correction':>12}"
     yield f"{'':<16}{'(THz)':>8}{'(THz)':>9}{'(THz²)':>21}{'(THz²)':>12}"
-    for entry in content["modes"]:
-        yield from _rows(entry, content["softest"])
-    yield from textwrap.wrap(content["statement"], width=80)
+    for entry in found.modes:
+        yield from _rows(entry, found.softest)
+    yield from textwrap.wrap(found.statement, width=80)
     yield from textwrap.wrap(_TRIAL, width=80)
-    if content["check_labels"]:
-        yield f"Corrected by {content['check_labels']} labels of the check."
-    yield from textwrap.wrap(f"Not in the errors: {content['left_out']}.", width=80)
+    if found.check_labels:
+        yield f"Corrected by {found.check_labels} labels of the check."
+    yield from textwrap.wrap(f"Not in the errors: {found.left_out}.", width=80)
     yield f"Files: {directory / 'hessian.json'}"
     yield f"       {directory / 'dyn' / 'hessian_dyn*'}"
 
@@ -113,29 +117,29 @@ _EQUAL: Final = 1.0e-6
 """Squared frequencies that are nearer than this, THz², are those of one level."""
 
 
-def _rows(entry: Mapping[str, Any], softest: Mapping[str, Any]) -> Iterator[str]:
+def _rows(entry: "HessianModes", softest: "SoftestMode") -> Iterator[str]:
     """One line for each set of equal modes of a wave vector, the softest of all marked."""
     from sscha_mlp.digits import error_decimals, fixed, with_error
     from sscha_mlp.quantities import q_name
 
-    squared = entry["squared_THz2"]
-    name = q_name(entry["q"])
+    squared = entry.squared_THz2
+    name = q_name(entry.q)
     last = None
     columns = zip(
-        entry["is_translation"],
-        entry["sscha_THz"],
-        entry["hessian_THz"],
-        squared["corrected"],
-        squared["stderr"],
-        squared["correction"],
+        entry.is_translation,
+        entry.sscha_THz,
+        entry.hessian_THz,
+        squared.corrected,
+        squared.stderr,
+        squared.correction,
         strict=True,
     )
     for is_translation, trial, frequency, value, error, correction in columns:
         if is_translation or (last is not None and abs(value - last) < _EQUAL):
             continue
         last = value
-        is_softest = abs(value - softest["squared_frequency_THz2"]) < _EQUAL
-        mark = "  < softest" if is_softest and entry["q"] == softest["q"] else ""
+        is_softest = abs(value - softest.squared_frequency_THz2) < _EQUAL
+        mark = "  < softest" if is_softest and entry.q == softest.q else ""
         change = fixed(correction, error_decimals(error), sign=True)
         yield (
             f"{name:<16}{fixed(trial, 3):>8}{fixed(frequency, 3):>9}"

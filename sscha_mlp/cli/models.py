@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from sscha_mlp.data.formats import Written
-    from sscha_mlp.potentials.mtp import MtpPotential
+    from sscha_mlp.potentials.mtp.model import MtpPotential
     from sscha_mlp.potentials.protocol import Potential
 
 ModelArgument = Annotated[
@@ -111,8 +111,8 @@ def load_mtp(
         If the model is of another kind, or the training data cannot be used.
     """
     from sscha_mlp.errors import InputError
-    from sscha_mlp.potentials.mtp import MtpPotential
     from sscha_mlp.potentials.mtp.imported import with_active_set
+    from sscha_mlp.potentials.mtp.model import MtpPotential
 
     potential = load_model(path, species, n_workers=n_workers)
     if not isinstance(potential, MtpPotential):

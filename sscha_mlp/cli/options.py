@@ -3,11 +3,16 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.names import DEFAULT, built_in_kinds
+
+TEMPERATURE: Final = ("--T", "-T", "--temperature")
+PRESSURE: Final = ("--pressure", "--P", "-P")
+"""Names that mean the same in every verb; the first one is that of the documents."""
 
 RUN: str = "What to run"
 TUNING: str = "How it is run"
@@ -16,7 +21,7 @@ SCREEN: str = "What is shown"
 Temperature = Annotated[
     float | None,
     Option(
-        "--T",
+        *TEMPERATURE,
         help="Temperature, in K; at least 0. Needed, unless --config or --from has one.",
         show_default=False,
         rich_help_panel=RUN,
@@ -24,7 +29,7 @@ Temperature = Annotated[
 ]
 Pressure = Annotated[
     float | None,
-    Option("--pressure", help="Target pressure, in GPa. \\[default: 0]", rich_help_panel=RUN),
+    Option(*PRESSURE, help="Target pressure, in GPa. \\[default: 0]", rich_help_panel=RUN),
 ]
 Nuclei = Annotated[
     str | None,
@@ -98,9 +103,10 @@ ModelKind = Annotated[
     str | None,
     Option(
         "--model",
-        metavar="mtp|gap|auto",
-        help="Kind of potential to fit: mtp, gap, or auto for the better of the two on held-out "
-        "training labels. \\[default: mtp]",
+        metavar="KIND",
+        help=f"Kind of potential to fit: {', '.join(built_in_kinds())}, that of an installed "
+        "package, package.module:name for one of your own, or auto for the best of those that are "
+        f"installed, on held-out training labels. \\[default: {DEFAULT}]",
         rich_help_panel=RUN,
     ),
 ]
@@ -127,6 +133,16 @@ MaxLabels = Annotated[
     Option(
         "--max-labels",
         help="Budget of reference labels: training, test and check together. \\[default: 300]",
+        rich_help_panel=TUNING,
+    ),
+]
+Symmetrise = Annotated[
+    float | None,
+    Option(
+        "--symmetrise",
+        metavar="DISTANCE",
+        help="Average the structure over the space group that it has within this distance, in Å, "
+        "such as 0.01; for coordinates with few digits. \\[default: as it is]",
         rich_help_panel=TUNING,
     ),
 ]

@@ -71,7 +71,7 @@ def check(
 
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.crystal.primitive import primitive_cell
-    from sscha_mlp.crystal.structure import read_structure
+    from sscha_mlp.crystal.structure_files import read_structure
     from sscha_mlp.crystal.supercell import Supercell
     from sscha_mlp.errors import InputError
     from sscha_mlp.reference.check import CheckSettings, check_reference

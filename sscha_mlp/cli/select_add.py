@@ -100,7 +100,7 @@ class _Choice:
     def __init__(
         self, potential: "Potential", known: "Sequence[Atoms]", pool: "Sequence[Atoms]"
     ) -> None:
-        from sscha_mlp.potentials.mtp import MtpPotential
+        from sscha_mlp.potentials.mtp.model import MtpPotential
 
         self.potential, self.known, self.pool = potential, known, pool
         self.old: NDArray[Any] | None = None
@@ -115,7 +115,7 @@ class _Choice:
 
         from sscha_mlp.errors import InputError
         from sscha_mlp.potentials.active_set import select_add as extend
-        from sscha_mlp.potentials.selection import select
+        from sscha_mlp.potentials.selection import HasGradingRows, select
 
         n = len(self.pool) if n_max is None else min(n_max, len(self.pool))
         if method != _D_OPTIMAL:
@@ -123,7 +123,7 @@ class _Choice:
             return select(
                 self.pool, n, method=method, potential=self.potential, rng=rng, known=self.known
             )
-        if self.potential.kind != "mtp":
+        if not isinstance(self.potential, HasGradingRows):
             raise InputError(
                 f"--method d-optimal needs an MTP, not a {self.potential.kind.upper()}: choose "
                 "fps, cur, random or variance."

@@ -11,11 +11,10 @@ from rich.table import Table
 
 from sscha_mlp.digits import duration
 from sscha_mlp.ensemble.nuclei import Nuclei
-from sscha_mlp.properties.modes import levels
+from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.run.data import labels_in_words
 from sscha_mlp.run_files.answer import (
-    TRANSLATION_THZ,
     AnswerRow,
     corrected_row,
     thermodynamic_rows,

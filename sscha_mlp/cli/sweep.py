@@ -10,8 +10,10 @@ from typer import Exit, Option
 from sscha_mlp.cli import options
 from sscha_mlp.cli.failures import FAILED, kept_in_log, say
 from sscha_mlp.cli.running import as_settings, merged, write_report
+from sscha_mlp.digits import DASH, concise
 
 if TYPE_CHECKING:
+    from sscha_mlp.run_files.json_fields import Value
     from sscha_mlp.studies.sweep.table import Sweep
 
 
@@ -19,7 +21,7 @@ def sweep(
     temperatures: Annotated[
         str | None,
         Option(
-            "--T",
+            *options.TEMPERATURE,
             metavar="RANGE",
             help="Temperatures in K: start:stop:step with both ends, or values such as 300,600. "
             "Needed.",
@@ -30,7 +32,7 @@ def sweep(
     pressures: Annotated[
         str,
         Option(
-            "--P",
+            *("--P", "-P", "--pressure"),
             metavar="RANGE",
             help="Pressures in GPa, in the same way.",
             rich_help_panel=options.RUN,
@@ -91,6 +93,7 @@ def sweep(
         ),
     ] = False,
     symmetry: options.Symmetry = None,
+    symmetrise: options.Symmetrise = None,
     engine: options.Engine = None,
     seed: options.RunSeed = None,
     workers: options.RunWorkers = None,
@@ -149,6 +152,7 @@ def sweep(
         "model": model,
         "configs": configs,
         "symmetry": symmetry,
+        "symmetrise": symmetrise,
         "engine": engine,
         "seed": seed,
         "workers": workers,
@@ -182,7 +186,7 @@ def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None
     if as_json:
         print(json.dumps(table.to_json(), indent=2, ensure_ascii=False))
     else:
-        for line in _lines(table):
+        for line in (*_lines(table), *_thermal_lines(table)):
             print(line)
         for path in written:
             print(path)
@@ -198,8 +202,6 @@ def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None
 
 def _lines(table: "Sweep") -> Iterator[str]:
     """The points, at most 80 columns wide."""
-    from sscha_mlp.digits import concise
-
     yield (
         f"{'T (K)':>7}{'P (GPa)':>9}{'V (Å³/atom)':>16}{'G (eV/atom)':>18}{'S (k/atom)':>15}"
         f"{'labels':>8}"
@@ -217,3 +219,46 @@ def _lines(table: "Sweep") -> Iterator[str]:
     yield f"{table.labels_in_words}. (12): standard error of the last digits."
     if not all(one.converged for one in table.points):
         yield "!: not certified."
+
+
+def _thermal_lines(table: "Sweep") -> Iterator[str]:
+    """Expansion, heat capacity and bulk modulus, at most 80 columns wide; none without any."""
+    from sscha_mlp.report.sweep.files import fitted_expansion, fitted_heat_capacity
+    from sscha_mlp.report.sweep.fits import fit_sweep
+    from sscha_mlp.studies.sweep.point import PointResponse
+
+    rows, of_model = [], False
+    for isobar in fit_sweep(table).isobars:
+        for point in isobar.points:
+            answer = point.response or PointResponse()
+            fitted = (fitted_expansion(isobar, point), fitted_heat_capacity(isobar, point))
+            model = (answer.expansion_per_K, answer.heat_capacity_p_kB)
+            chosen = [
+                other if one is None else one for one, other in zip(fitted, model, strict=True)
+            ]
+            taken = [
+                "*" if one is None and other is not None else ""
+                for one, other in zip(fitted, model, strict=True)
+            ]
+            of_model |= "*" in taken
+            cells = [
+                _in_short(chosen[0], 1.0e6) + taken[0],
+                _in_short(chosen[1]) + taken[1],
+                _in_short(answer.bulk_modulus_GPa),
+            ]
+            if any(cell != DASH for cell in cells):
+                place = f"{point.temperature_K:>7g}{point.pressure_GPa:>9g}"
+                rows.append(place + "".join(f"{cell:>18}" for cell in cells))
+    if rows:
+        yield ""
+        heads = ("α (10⁻⁶/K)", "C_P (k/atom)", "B (GPa)")
+        yield f"{'T (K)':>7}{'P (GPa)':>9}" + "".join(f"{one:>18}" for one in heads)
+        yield from rows
+        yield "α: of the volume. α, C_P: of the fits along each isobar; B: of the model."
+    if of_model:
+        yield "*: of the model's own response at this point, where no fit has a value."
+
+
+def _in_short(value: "Value | None", scale: float = 1.0) -> str:
+    """Return a value with the error of its last digits."""
+    return DASH if value is None else concise(value.value * scale, value.stderr * scale)

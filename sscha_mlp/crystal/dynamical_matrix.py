@@ -13,6 +13,7 @@ from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table, span
 
 
@@ -149,7 +150,7 @@ class DynamicalMatrix(Shown):
         """Return the crystal, its supercell and the range of its modes."""
         crystal = self.crystal
         rows = (
-            ("primitive cell", crystal.to_ase().get_chemical_formula()),
+            ("primitive cell", cations_first(crystal.to_ase().get_chemical_formula())),
             ("supercell", "×".join(str(n) for n in self.supercell.size)),
             ("atoms", str(self.supercell.n_atoms)),
             ("volume", f"{crystal.volume / crystal.n_atoms:.4f} Å³/atom"),

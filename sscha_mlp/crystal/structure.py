@@ -3,16 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
+from sscha_mlp.crystal.isotopes import ISOTOPES
 from sscha_mlp.errors import StructureError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 FloatArray = NDArray[np.float64]
@@ -25,13 +25,25 @@ LONGEST: float = 1.0e5
 """Coordinates above this (Å) are mistakes, and a search for neighbours would not end."""
 
 
+SMALLEST_VOLUME: float = 0.2
+"""Volume of an atom (Å³) below which none can be: hydrogen at 500 GPa has 1.2."""
+
+THINNEST: float = 0.05
+"""Distance (Å) of lattice planes below which a cell is a mistake."""
+
+MASSES: tuple[float, float] = (1.0e-3, 1.0e5)
+"""Masses (amu) outside these bounds are mistakes: the muon has 0.11, the heaviest nuclei 300."""
+
 SAME_MASS: float = 1.0e-6
 """Atoms of one element whose masses differ by less than this part of them are the same isotope."""
 
 
 def read_only(array: ArrayLike, dtype: type = np.float64) -> NDArray[Any]:
     """Return a read-only copy of an array with the given type."""
-    copy: NDArray[Any] = np.array(array, dtype=dtype)
+    try:
+        copy: NDArray[Any] = np.array(array, dtype=dtype)
+    except ValueError as err:
+        raise StructureError(f"Numbers of a structure cannot be read: {err}.") from err
     copy.flags.writeable = False
     return copy
 
@@ -68,7 +80,7 @@ class Crystal(Shown):
         object.__setattr__(self, "positions", read_only(self.positions))
         object.__setattr__(self, "numbers", read_only(self.numbers, np.int64))
         object.__setattr__(self, "masses", read_only(self.masses))
-        n_atoms = len(self.numbers)
+        n_atoms = self.numbers.size
         if n_atoms == 0:
             raise StructureError("The structure has no atoms; give a file that holds a crystal.")
         if self.cell.shape != (3, 3) or self.positions.shape != (n_atoms, 3):
@@ -78,6 +90,7 @@ class Crystal(Shown):
             )
         if self.masses.shape != (n_atoms,) or not np.all(self.masses > 0):
             raise StructureError(f"A crystal of {n_atoms} atoms needs {n_atoms} positive masses.")
+        _check_size_of(self.masses)
         if not (np.all(np.isfinite(self.cell)) and np.all(np.isfinite(self.positions))):
             raise StructureError("The structure has a cell or a position that is not a number.")
         if abs(np.linalg.det(self.cell)) < 1.0e-3:
@@ -206,7 +219,7 @@ class Crystal(Shown):
         """Return the formula, the cell and the volume."""
         lengths = np.linalg.norm(self.cell, axis=1)
         rows = (
-            ("formula", self.to_ase().get_chemical_formula()),
+            ("formula", cations_first(self.to_ase().get_chemical_formula())),
             ("atoms", str(self.n_atoms)),
             ("lattice vectors", ", ".join(f"{one:.4f}" for one in lengths) + " Å"),
             ("volume", f"{self.volume / self.n_atoms:.4f} Å³/atom"),
@@ -223,6 +236,11 @@ def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
         If a symbol is no element, or a mass no positive number.
     """
     for symbol, mass in masses.items():
+        if symbol in ISOTOPES:
+            element, own = ISOTOPES[symbol]
+            raise StructureError(
+                f"A mass is given for {symbol}, which is an isotope; write {element}={own:.6g}."
+            )
         if symbol not in chemical_symbols[1:]:
             raise StructureError(
                 f"A mass is given for {symbol!r}, which is no chemical symbol; write for example "
@@ -235,6 +253,40 @@ def check_masses(masses: Mapping[str, Any]) -> dict[str, float]:
                 f"for example {symbol}=28.9765."
             )
     return {symbol: float(mass) for symbol, mass in masses.items()}
+
+
+def check_volume(atoms: Atoms, where: str) -> None:
+    """Check that a cell is large enough for its atoms, before neighbours are searched in it.
+
+    Parameters
+    ----------
+    where
+        File and place in it, for the error.
+
+    Raises
+    ------
+    StructureError
+        If an atom has less than 0.2 Å³, or planes of the lattice are closer than 0.05 Å.
+    """
+    cell = atoms.cell.array
+    volume = float(abs(np.linalg.det(cell)))
+    areas = np.linalg.norm(np.cross(cell[[1, 2, 0]], cell[[2, 0, 1]]), axis=1)
+    thinnest = volume / float(max(areas.max(), 1.0e-300))
+    if volume < SMALLEST_VOLUME * len(atoms) or thinnest < THINNEST:
+        raise StructureError(
+            f"{where} has a cell of {volume:.3g} Å³, {thinnest:.3g} Å thin, for {len(atoms)} "
+            "atoms, which overlap in it; correct its lengths, angles or unit."
+        )
+
+
+def _check_size_of(masses: FloatArray) -> None:
+    """Refuse masses that no atom has: the frequencies would be no numbers of use."""
+    low, high = MASSES
+    if wrong := [mass for mass in masses if not low <= mass <= high]:
+        raise StructureError(
+            f"A mass is {wrong[0]:.3g} amu; masses outside {low:g} to {high:g} amu are taken for "
+            "mistakes."
+        )
 
 
 def shortest_distance(atoms: Atoms) -> float:
@@ -269,45 +321,3 @@ def check_geometry(atoms: Atoms, where: str) -> None:
                 f"{where} has {name} of {np.abs(values).max():.3g} Å; lengths above {LONGEST:g} Å "
                 "are taken for mistakes."
             )
-
-
-def _reason(err: Exception) -> str:
-    """Return what a reader said; some only stop."""
-    said = str(err).strip()
-    return f"{type(err).__name__}: {said}" if said else "it is in no known format, or cut off"
-
-
-def read_structure(path: str | Path) -> Crystal:
-    """Read a crystal from any file that ASE reads; the last frame of a trajectory.
-
-    Raises
-    ------
-    StructureError
-        If the file is missing, unreadable or empty, has no periodic cell, or has atoms closer
-        than 0.5 Å.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"There is no structure file {path}; give a file that ASE reads.")
-    try:
-        atoms = ase.io.read(path, index=-1)
-    except Exception as err:  # ASE's readers raise whatever their parser met
-        raise StructureError(
-            f"{path} could not be read as a structure ({_reason(err)}); give a file in a format "
-            "that ASE reads, such as POSCAR, .cif or .xyz with a cell."
-        ) from err
-    if not isinstance(atoms, Atoms) or len(atoms) == 0:
-        raise StructureError(f"{path} holds no atoms.")
-    check_geometry(atoms, str(path))
-    if atoms.cell.rank < 3:
-        raise StructureError(
-            f"{path} has no periodic cell in three dimensions; SSCHA needs a bulk crystal."
-        )
-    crystal = Crystal.from_ase(atoms)
-    distance = crystal.shortest_distance()
-    if distance < SHORTEST_DISTANCE:
-        raise StructureError(
-            f"Two atoms of {path} are {distance:.2f} Å apart; remove the duplicate or correct the "
-            "positions."
-        )
-    return crystal

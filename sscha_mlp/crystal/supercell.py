@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sscha_mlp.crystal.reciprocal import ComplexArray, HalfGrid
 from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray, read_only
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 
@@ -36,7 +37,14 @@ class Supercell(Shown):
     size: tuple[int, int, int]
 
     def __post_init__(self) -> None:
-        """Check the repetitions."""
+        """Check the primitive cell and the repetitions."""
+        given: object = self.primitive
+        if not isinstance(given, Crystal):
+            kind = type(given).__name__
+            raise InputError(
+                f"The primitive cell of a supercell must be a Crystal, not {kind}; "
+                "sm.read_structure and sm.Crystal.from_ase make one."
+            )
         object.__setattr__(self, "size", check_supercell_size(self.size))
 
     @property
@@ -127,7 +135,7 @@ class Supercell(Shown):
     def table(self) -> Table:
         """Return the size, and the wave vectors that fit into it."""
         rows = (
-            ("primitive cell", self.primitive.to_ase().get_chemical_formula()),
+            ("primitive cell", cations_first(self.primitive.to_ase().get_chemical_formula())),
             ("repetitions", "×".join(str(n) for n in self.size)),
             ("atoms", str(self.n_atoms)),
             ("wave vectors", str(self.n_cells)),

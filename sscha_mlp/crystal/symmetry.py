@@ -24,6 +24,9 @@ from sscha_mlp.tables import Shown, Table
 SYMMETRY_TOLERANCE: float = 1.0e-4
 """Largest distance (Å) between an atom's image under an operation and an atom."""
 
+LOOSE_TOLERANCE: float = 1.0e-2
+"""Distance (Å) within which rounded coordinates are looked at for more symmetry."""
+
 _SAME_SHIFT: float = 1.0e-3
 _AXES = ("x", "y", "z")
 _TERM = re.compile(r"([+-]?)([xyz]|[0-9]+/[1-9][0-9]*|[0-9]+(?:\.[0-9]+)?)")
@@ -279,8 +282,8 @@ def _check_closed(rotations: IntArray, translations: FloatArray) -> None:
             )
 
 
-def _permutations(group: SpaceGroup) -> NDArray[np.int64]:
-    """Find the image of each supercell atom under each operation."""
+def _permutations(group: SpaceGroup, tolerance: float = SYMMETRY_TOLERANCE) -> NDArray[np.int64]:
+    """Find the image of each supercell atom under each operation; `tolerance` is that of spglib."""
     supercell = group.supercell
     primitive = supercell.primitive
     scaled = supercell.crystal.positions @ np.linalg.inv(primitive.cell)
@@ -292,7 +295,7 @@ def _permutations(group: SpaceGroup) -> NDArray[np.int64]:
             offset = images - primitive.scaled_positions[b]
             cells = np.rint(offset)
             distance = np.linalg.norm((offset - cells) @ primitive.cell, axis=1)
-            found = distance < 20 * SYMMETRY_TOLERANCE
+            found = distance < 20 * tolerance
             index = supercell.cell_index(cells.astype(np.int64)) * primitive.n_atoms + b
             result[g, found] = index[found]
             remaining &= ~found
@@ -359,8 +362,39 @@ def standard_axes(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERANCE) ->
     return np.asarray(left @ right)
 
 
+def looser_symmetry(crystal: Crystal, *, tolerance: float = LOOSE_TOLERANCE) -> str:
+    """Return in words what group a crystal has within a looser tolerance; empty if it has no more.
+
+    Coordinates with few digits, such as 0.3333, lose operations, and with them the degeneracy of
+    modes; a larger set of force constants is then sampled than the crystal has.
+    """
+    own, loose = (
+        spglib.get_symmetry_dataset(
+            (crystal.cell, crystal.scaled_positions, crystal.species), symprec=one
+        )
+        for one in (SYMMETRY_TOLERANCE, tolerance)
+    )
+    if own is None or loose is None or len(loose.rotations) <= len(own.rotations):
+        return ""
+    return (
+        f"{loose.international} with {len(loose.rotations)} operations within {tolerance:g} Å, "
+        f"but {own.international} with {len(own.rotations)} as it is given"
+    )
+
+
 def symmetrise_structure(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERANCE) -> Crystal:
-    """Return the crystal with its cell and positions averaged over its own space group."""
+    """Return the crystal with its cell and positions averaged over its own space group.
+
+    Parameters
+    ----------
+    tolerance
+        Distance within which atoms count as equivalent, Å.
+
+    Raises
+    ------
+    StructureError
+        If spglib finds no group.
+    """
     supercell = Supercell(crystal, (1, 1, 1))
     group = find_space_group(supercell, tolerance=tolerance)
     metric = crystal.cell @ crystal.cell.T
@@ -375,8 +409,9 @@ def symmetrise_structure(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERA
         masses=crystal.masses,
     )
     scaled = np.zeros((crystal.n_atoms, 3))
+    permutations = _permutations(group, tolerance)
     for rotation, shift, permutation in zip(
-        rotations, group.translations, group.permutations, strict=True
+        rotations, group.translations, permutations, strict=True
     ):
         image = crystal.scaled_positions @ rotation.T + shift
         target = crystal.scaled_positions[permutation]

@@ -12,9 +12,16 @@ from ase import Atoms
 from ase.calculators.calculator import all_properties
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
 
 from sscha_mlp.data.labels import Label, LabelledConfiguration, was_chosen
 from sscha_mlp.errors import InputError
+from sscha_mlp.units import GPA
+
+FloatArray = NDArray[np.float64]
+
+_SAME_STRESS: Final = 0.01 * GPA
+"""Stresses that differ by less are the same one, printed with few digits."""
 
 _ORIGIN: Final = "config_type"
 
@@ -46,20 +53,25 @@ def as_atoms(configuration: LabelledConfiguration | Atoms) -> Atoms:
 def attached_labels(atoms: Atoms) -> dict[str, Any]:
     """Return what is attached of energy (eV), forces (eV/Å) and stress (3, 3) (eV/Å³).
 
-    The energy is the one whose derivative the forces are.  Labels of other positions are none.
+    Every reader of labels takes them from here.  The energy is the one whose derivative the forces
+    are: ``free_energy`` where it is given, as by codes with smearing, and ``energy`` otherwise.
+    The stress may be given as a ``virial`` (eV), which is ``-stress * volume``.  Labels of other
+    positions are none.
+
+    Raises
+    ------
+    InputError
+        If a value is not made of numbers, or stress and virial contradict each other.
     """
     results = _valid_results(atoms)
     found: dict[str, Any] = {}
     for name in ("free_energy", "energy"):
-        if results.get(name) is not None:
-            found.setdefault("energy", float(results[name]))
+        if results.get(name) is not None and "energy" not in found:
+            found["energy"] = float(_numbers(name, results[name], (1,))[0])
     if "forces" in results:
-        found["forces"] = np.array(results["forces"], dtype=np.float64)
-    if "stress" in results:
-        stress = np.array(results["stress"], dtype=np.float64)
-        full = stress.reshape(3, 3) if stress.size == 9 else voigt_6_to_full_3x3_stress(stress)
-        found["stress"] = full
-    return found
+        found["forces"] = _numbers("forces", results["forces"], (len(atoms), 3))
+    stress = _stress(atoms, results)
+    return found if stress is None else {**found, "stress": stress}
 
 
 def labelled(atoms: Atoms, name: str) -> LabelledConfiguration:
@@ -68,9 +80,12 @@ def labelled(atoms: Atoms, name: str) -> LabelledConfiguration:
     Raises
     ------
     InputError
-        If energy, forces or stress are missing or not finite.
+        If energy, forces or stress are missing, not finite, or contradict each other.
     """
-    labels = attached_labels(atoms)
+    try:
+        labels = attached_labels(atoms)
+    except InputError as err:
+        raise InputError(f"{name}: {err}") from err
     missing = [one for one in ("energy", "forces", "stress") if one not in labels]
     if missing:
         raise InputError(
@@ -91,6 +106,37 @@ def labelled(atoms: Atoms, name: str) -> LabelledConfiguration:
         )
     except (InputError, TypeError, ValueError) as err:
         raise InputError(f"{name}: {err}") from err
+
+
+def _stress(atoms: Atoms, results: dict[str, Any]) -> FloatArray | None:
+    """Return the stress (3, 3), eV/Å³, from the stress or the virial; None without both."""
+    stress = virial = None
+    if "stress" in results:
+        voigt = np.size(results["stress"]) != 9
+        stress = _numbers("stress", results["stress"], (6,) if voigt else (3, 3))
+        stress = voigt_6_to_full_3x3_stress(stress) if voigt else stress
+    if np.size(atoms.info.get("virial")) == 9 and atoms.cell.volume > 0.0:
+        virial = -_numbers("virial", atoms.info["virial"], (3, 3)) / atoms.cell.volume
+    if stress is None or virial is None:
+        return virial if stress is None else stress
+    allowed = _SAME_STRESS + 1.0e-3 * np.abs(stress).max()
+    if not np.all(np.abs(stress - virial) <= allowed):
+        raise InputError(
+            f"stress and virial contradict each other: {-np.trace(stress) / 3.0 / GPA:.4g} GPa and "
+            f"{-np.trace(virial) / 3.0 / GPA:.4g} GPa of pressure, where virial = -stress * volume "
+            "in eV; remove the wrong one."
+        )
+    return stress
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> FloatArray:
+    """Return values as an array of a shape; a single number may have any with one element."""
+    try:
+        return np.array(values, dtype=np.float64).reshape(shape)
+    except (TypeError, ValueError) as err:
+        raise InputError(
+            f"the {name} has shape {np.shape(values)} or holds no numbers; expected {shape}."
+        ) from err
 
 
 def _valid_results(atoms: Atoms) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.lines import Text
 from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.text_files import check_file
 
 SPECIES: Final = "species"
 """Key of the Feature, and of ``atoms.info``, that lists the elements in the order of the types."""
@@ -73,12 +74,11 @@ def read_cfg(path: str | Path, *, species: Sequence[str] | None = None) -> tuple
     """
     given = None if species is None else check_species(species)
     path = Path(path)
+    check_file(path)
     try:
         with path.open(encoding="utf-8") as stream:
             text = Text(path, stream)
             return tuple(_atoms(frame, text, given) for frame in read_frames(text))
-    except FileNotFoundError as err:
-        raise StructureError(f"The file {path} does not exist.") from err
     except UnicodeDecodeError as err:
         raise StructureError(
             f"{path} is not text; a binary .cfg must be written as text by MLIP first."

@@ -11,16 +11,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from sscha_mlp.crystal.structure import check_geometry
+from sscha_mlp.crystal.structure_files import read_with_isotopes
+from sscha_mlp.data.attached import labelled
 from sscha_mlp.data.files import write_atomic
-from sscha_mlp.data.labels import Label, LabelledConfiguration, was_chosen
-from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.data.labels import LabelledConfiguration, was_chosen
+from sscha_mlp.errors import StructureError
+from sscha_mlp.text_files import check_file
 
 _WRITTEN_ANYWAY: Final = frozenset({"numbers", "positions", "forces"})
 
@@ -60,23 +61,21 @@ def formatframe_text(configuration: LabelledConfiguration | Atoms) -> str:
 def read_extxyz(path: str | Path) -> tuple[LabelledConfiguration, ...]:
     """Read labelled configurations.
 
-    A ``virial`` (eV), as some codes write it, is taken as ``-stress * volume`` where no stress is
-    given.
+    The energy is ``free_energy`` where it is given, and ``energy`` otherwise: the one to which the
+    forces belong.  A ``virial`` (eV), as some codes write it, is ``-stress * volume``.
 
     Raises
     ------
     StructureError
         If the file cannot be read.
     InputError
-        If a configuration lacks its energy, forces or stress, or one of them is not finite.
+        If a configuration lacks its energy, forces or stress, one of them is not finite, or
+        stress and virial contradict each other.
     """
-    labelled = []
-    for index, atoms in enumerate(read_configurations(path)):
-        try:
-            labelled.append(_labelled(atoms))
-        except InputError as err:
-            raise InputError(f"Configuration {index} of {path}: {err}") from err
-    return tuple(labelled)
+    return tuple(
+        labelled(atoms, f"Configuration {index} of {path}")
+        for index, atoms in enumerate(read_configurations(path))
+    )
 
 
 def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
@@ -88,12 +87,11 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
         If the file does not exist or cannot be read, or a position or the cell is not finite.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"The file {path} does not exist.")
+    check_file(path)
     if path.stat().st_size == 0:
         return ()
     try:
-        frames = ase.io.read(path, index=":", format="extxyz")
+        frames = read_with_isotopes(path, "extxyz", index=slice(None))
     except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
         reason = " ".join(str(err).split()) or type(err).__name__
         raise StructureError(f"{path} cannot be read as extended XYZ: {reason}") from err
@@ -102,45 +100,11 @@ def read_configurations(path: str | Path) -> tuple[Atoms, ...]:
     return tuple(frames)
 
 
-def _labelled(atoms: Atoms) -> LabelledConfiguration:
-    results = _results(atoms)
-    missing = [name for name in ("energy", "forces", "stress") if name not in results]
-    if missing:
-        raise InputError(f"no {' and no '.join(missing)} (keys energy, forces, stress).")
-    return LabelledConfiguration(
-        atoms=atoms,
-        label=Label(**results),
-        temperature=_optional_float(atoms, "temperature"),
-        displacement_rms=_optional_float(atoms, "displacement_rms"),
-        origin=str(atoms.info.get("config_type", "unknown")),
-        chosen=was_chosen(atoms),
-    )
-
-
-def _results(atoms: Atoms) -> dict[str, Any]:
-    """Collect energy, forces and stress (3, 3) from where ASE's reader puts them."""
-    found: dict[str, Any] = dict(atoms.calc.results) if atoms.calc is not None else {}
-    for name, place in (("energy", atoms.info), ("stress", atoms.info), ("forces", atoms.arrays)):
-        if name not in found and name in place:
-            found[name] = place[name]
-    if "stress" not in found and "virial" in atoms.info:
-        found["stress"] = -np.reshape(atoms.info["virial"], (3, 3)) / atoms.get_volume()
-    if "stress" in found:
-        stress = np.asarray(found["stress"], dtype=np.float64)
-        full = stress.reshape(3, 3) if stress.size == 9 else voigt_6_to_full_3x3_stress(stress)
-        found["stress"] = full
-    return {name: found[name] for name in ("energy", "forces", "stress") if name in found}
-
-
 def _ensemble_info(atoms: Atoms) -> dict[str, str]:
     """Return what unlabelled configurations know of the ensemble that they come from."""
     names = ("temperature", "displacement_rms")
     known = {name: repr(float(atoms.info[name])) for name in names if name in atoms.info}
     return {**known, "chosen": "T"} if was_chosen(atoms) else known
-
-
-def _optional_float(atoms: Atoms, name: str) -> float | None:
-    return float(atoms.info[name]) if name in atoms.info else None
 
 
 def frame_text(atoms: Atoms, info: dict[str, str], forces: NDArray[np.float64] | None) -> str:

@@ -21,15 +21,24 @@ from ase.data import atomic_masses, atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, string2index
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from sscha_mlp.crystal.cif import read_cif
 from sscha_mlp.crystal.structure import check_geometry
+from sscha_mlp.crystal.structure_files import (
+    check_occupancy,
+    format_by_name,
+    read_with_isotopes,
+    reason_of,
+)
 from sscha_mlp.data.attached import as_atoms, attached_labels
 from sscha_mlp.data.cfg import SPECIES, check_species, read_cfg, species_order, write_cfg
 from sscha_mlp.data.extxyz import frame_text, read_configurations
 from sscha_mlp.data.files import make_directory, write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.data.losses import left_out
+from sscha_mlp.data.pw_output import read_pw_output
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.tables import Shown, Table, few
+from sscha_mlp.text_files import check_file
 
 NUMBER: Final = "{}"
 """Stands in the name of a file for the number of the configuration: one file for each."""
@@ -46,14 +55,6 @@ _OTHER_NAMES: Final = {
     "vasprun.xml": "vasp-xml",
     "lammps": "lammps-data",
 }
-_BY_NAME: Final = (
-    (r".*\.cfg", "cfg"),
-    (r".*\.(ext)?xyz", "extxyz"),
-    (r"(.*[._-])?(poscar|contcar)([._-].*)?|.*\.vasp", "vasp"),
-    (r"(.*[._-])?outcar([._-].*)?", "vasp-out"),
-    (r".*vasprun.*\.xml", "vasp-xml"),
-    (r".*\.(data|lmp|lammps|lammps-data)", "lammps-data"),
-)
 _ASE: Final = {"atomeye": "cfg"}  # our name -> ASE's
 _KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _TAKEN: Final = frozenset({"lattice", "properties", "pbc", "energy", "stress", "forces", "virial"})
@@ -120,19 +121,22 @@ def read_any(
         which element a type is.
     """
     path = Path(path)
-    if not path.is_file():
-        raise StructureError(f"The file {path} does not exist.")
+    check_file(path)
     name = _format(path, file_format, to_read=True)
     if name == "cfg":
         frames = read_cfg(path, species=species)
     elif name == "extxyz":
-        frames = tuple(_with_virial(atoms) for atoms in read_configurations(path))
+        frames = tuple(
+            _with_virial(atoms, f"Configuration {number} of {path}")
+            for number, atoms in enumerate(read_configurations(path))
+        )
     else:
         frames = _read_with_ase(path, name, species)
     if not frames:
         raise InputError(f"{path} holds no configuration; check the file, or name its format.")
     for number, atoms in enumerate(frames):
         check_geometry(atoms, f"Configuration {number} of {path}")
+        check_occupancy(atoms, f"Configuration {number} of {path}")
     return _selected(frames, index, path)
 
 
@@ -225,9 +229,8 @@ def _named(given: str) -> str:
 
 
 def _guessed(path: Path, *, to_read: bool) -> str:
-    for pattern, name in _BY_NAME:
-        if re.fullmatch(pattern, path.name.lower().replace(NUMBER, "0")):
-            return name
+    if name := format_by_name(path.name.replace(NUMBER, "0")):
+        return name
     try:
         name = str(filetype(str(path), read=to_read))
     except (UnknownFileTypeError, OSError, ValueError, StopIteration):
@@ -259,16 +262,18 @@ def _selected(frames: Sequence[Atoms], index: str, path: Path) -> tuple[Atoms, .
 # --- reading ------------------------------------------------------------------------------
 
 
-def _with_virial(atoms: Atoms) -> Atoms:
-    """Take a virial (eV), as some codes write it, for -stress * volume where there is no stress."""
-    results = dict(atoms.calc.results) if atoms.calc is not None else {}
-    if (
-        "stress" not in results
-        and np.size(atoms.info.get("virial")) == 9
-        and atoms.cell.volume > 0.0
-    ):
-        virial = np.reshape(atoms.info.pop("virial"), (3, 3))
-        results["stress"] = full_3x3_to_voigt_6_stress(-virial / atoms.cell.volume)
+def _with_virial(atoms: Atoms, name: str) -> Atoms:
+    """Attach the stress of a virial (eV), as some codes write it; `name` is for errors."""
+    if np.size(atoms.info.get("virial")) != 9:
+        return atoms
+    try:
+        stress = attached_labels(atoms).get("stress")
+    except InputError as err:
+        raise InputError(f"{name}: {err}") from err
+    if stress is not None:
+        results = dict(atoms.calc.results) if atoms.calc is not None else {}
+        del atoms.info["virial"]
+        results["stress"] = full_3x3_to_voigt_6_stress(stress)
         atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
@@ -291,7 +296,13 @@ def _read_with_ase(path: Path, name: str, species: Sequence[str] | None) -> tupl
 
 
 def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ...]:
+    if name == "cif":
+        return read_cif(path)
     try:
+        if name == "vasp":
+            return tuple(read_with_isotopes(path, name, index=slice(None)))
+        if name == "espresso-out":
+            return read_pw_output(path)
         frames = ase.io.read(
             str(path),
             index=":",
@@ -300,7 +311,7 @@ def _ase_read(path: Path, name: str, options: dict[str, Any]) -> tuple[Atoms, ..
             **options,
         )
     except Exception as err:  # readers raise anything, from KeyError to ASE's own errors
-        reason = " ".join(str(err).split()) or type(err).__name__
+        reason = " ".join(reason_of(err).split())
         raise StructureError(
             f"{path} cannot be read as {name}: {reason}. Check the file, or name its format."
         ) from err

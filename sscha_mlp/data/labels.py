@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from sscha_mlp import units
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 KEY_RESOLUTION: Final = 1.0e-8
@@ -134,7 +135,7 @@ class LabelledConfiguration(Shown):
     def table(self) -> Table:
         """Return the configuration, where it comes from, and its label."""
         drawn = (
-            ("formula", self.atoms.get_chemical_formula()),
+            ("formula", cations_first(self.atoms.get_chemical_formula())),
             ("origin", f"{self.origin}, chosen" if self.chosen else self.origin),
             ("temperature", "–" if self.temperature is None else f"{self.temperature:g} K"),
         )

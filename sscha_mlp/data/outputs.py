@@ -88,6 +88,11 @@ def read_outputs(path: Path) -> Iterator[Output]:
         If energy, forces or stress are missing, or the calculation has not ended.
     """
     kind = _kind(path)
+    if not kind:
+        raise InputError(
+            f"{path} is no output that can be read: give one of pw.x, an OUTCAR, a vasprun.xml, "
+            "an extended XYZ or a .cfg."
+        )
     if kind in ("extxyz", "cfg"):
         frames = read_any(path, file_format=kind)
         for i, atoms in enumerate(frames):

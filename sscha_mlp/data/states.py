@@ -38,14 +38,21 @@ def load_state(path: str | Path) -> DynamicalMatrix:
     Raises
     ------
     InputError
-        If the file is missing or damaged.
+        If the file is missing, is a directory, or is no state.
     """
+    if Path(path).is_dir():
+        states = sorted(Path(path, "states").glob("*.npz"))
+        way_out = f"give one of its states, such as {states[0]}" if states else "give a file"
+        raise InputError(f"{path} is a directory, not a state; {way_out}.")
+    if not Path(path).exists():
+        raise InputError(f"There is no state {path}; give an .npz file that save_state wrote.")
     try:
         with np.load(path, allow_pickle=False) as stored:
             values = {key: stored[key] for key in _KEYS}
     except (OSError, TypeError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as err:
         raise InputError(
-            f"The state {path} cannot be read ({err}); remove it and what came after it."
+            f"The state {path} cannot be read ({err}); give an .npz file that save_state or a run "
+            "wrote. If it is a damaged file of a run, remove it with what came after it."
         ) from err
     crystal = Crystal(values["cell"], values["positions"], values["numbers"], values["masses"])
     size = tuple(int(v) for v in values["size"])

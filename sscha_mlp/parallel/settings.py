@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sscha_mlp.errors import ConfigError, cause_of
+from sscha_mlp.text_files import written_text
 
 HERE: Final = "here"
 PROCESSES: Final = "processes"
@@ -166,7 +167,7 @@ def executor_values(spec: str | Path) -> dict[str, Any]:
 
 def _from_toml(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(written_text(path))
     except FileNotFoundError as err:
         raise ConfigError(f"There is no executor file {path}; check its path.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep

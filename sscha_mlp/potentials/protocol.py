@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from sscha_mlp import units
 from sscha_mlp.errors import InputError
+from sscha_mlp.potentials.kind import Uncertainty
 from sscha_mlp.tables import Shown, Table, span
 
 FloatArray = NDArray[np.float64]
@@ -31,7 +32,7 @@ class Predictions(Shown):
         Shape ``(n, 3, 3)``, symmetric, eV/Å³, ASE's sign.
     uncertainty
         One number per configuration, shape ``(n,)``, whose meaning and unit the kind of potential
-        defines (:attr:`Potential.uncertainty_name`).  None if not asked for.
+        defines (:attr:`Potential.uncertainty`).  None if not asked for.
 
     Raises
     ------
@@ -102,13 +103,8 @@ class Potential(Protocol):
         ...
 
     @property
-    def uncertainty_name(self) -> str:
-        """What its uncertainty is, with the unit in parentheses unless it is dimensionless."""
-        ...
-
-    @property
-    def uncertainty_limit(self) -> float | None:
-        """Uncertainty beyond which a prediction must not be used; None without absolute scale."""
+    def uncertainty(self) -> Uncertainty | None:
+        """What it states about its own predictions; None for nothing."""
         ...
 
     def evaluate(

@@ -12,6 +12,7 @@ from ase.calculators.calculator import Calculator
 
 from sscha_mlp.errors import ModelError
 from sscha_mlp.parallel import Executor, Failed, Machines
+from sscha_mlp.potentials.kind import Uncertainty
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.registry import load
 
@@ -105,14 +106,9 @@ class SpreadPotential:
         return MappingProxyType(dict(self.potential.settings))
 
     @property
-    def uncertainty_name(self) -> str:
-        """What its uncertainty is, with the unit."""
-        return self.potential.uncertainty_name
-
-    @property
-    def uncertainty_limit(self) -> float | None:
-        """Uncertainty beyond which a prediction must not be used."""
-        return self.potential.uncertainty_limit
+    def uncertainty(self) -> Uncertainty | None:
+        """What it states about its own predictions."""
+        return self.potential.uncertainty
 
     def evaluate(
         self, configurations: Sequence[Atoms], *, uncertainty: bool = False

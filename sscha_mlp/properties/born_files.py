@@ -13,6 +13,7 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.dyn_files import born_of_file
 from sscha_mlp.errors import InputError
+from sscha_mlp.text_files import written_text
 
 _LARGEST_NET_CHARGE = 0.1
 """Mean charge per atom (e) above which charges are no numerical noise but wrong."""
@@ -83,8 +84,8 @@ def fitted(born: BornCharges, crystal: Crystal, where: str) -> BornCharges:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
+        return written_text(path)
+    except (OSError, ValueError) as err:
         raise InputError(
             f"The Born charges {path} cannot be read ({err}); give a BORN or a TOML file."
         ) from err

@@ -25,6 +25,7 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SYMMETRY_TOLERANCE, find_space_group
 from sscha_mlp.errors import InputError, StructureError
 from sscha_mlp.properties.dipoles import DipoleSum
+from sscha_mlp.quantities import cations_first
 from sscha_mlp.tables import Shown, Table
 
 _ASYMMETRY = 1.0e-6
@@ -146,7 +147,7 @@ class Interpolation(Shown):
     def table(self) -> Table:
         """Return what is interpolated."""
         rows = (
-            ("primitive cell", self.crystal.to_ase().get_chemical_formula()),
+            ("primitive cell", cations_first(self.crystal.to_ase().get_chemical_formula())),
             ("lattice translations", str(len(self.translations))),
             ("rotations", str(len(self.rotations))),
             ("dipoles", "no" if self.dipoles is None else "yes"),

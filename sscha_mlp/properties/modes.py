@@ -13,6 +13,9 @@ from sscha_mlp.crystal.reciprocal import ComplexArray
 from sscha_mlp.crystal.structure import FloatArray, IntArray
 from sscha_mlp.errors import InputError
 
+TRANSLATION_THZ = 1.0e-6
+"""A mode of a result below this is a translation, THz: it is set to zero where a state is made."""
+
 DEGENERATE_THZ = 1.0e-3
 """Modes of one wave vector that differ by less (THz) are one level."""
 

@@ -18,6 +18,7 @@ def write_phonopy(
 ) -> list[Path]:
     """Write the files from which ``phonopy.load`` gets the crystal and its force constants.
 
+    ``phonopy.load("DIRECTORY/phonopy.yaml")`` works from any directory: that file holds all of it.
     Lengths are in Å, force constants in eV/Å², masses in amu: phonopy's defaults.  The primitive
     cell is given as both the unit cell and the primitive cell.
 
@@ -63,17 +64,33 @@ def phonopy_order(supercell: Supercell) -> IntArray:
     return np.concatenate([index * n_primitive + atom for atom in range(n_primitive)])
 
 
-def _force_constants(state: DynamicalMatrix) -> Iterator[str]:
-    """The compact form: rows for the atoms of the primitive cell, 1-based indices."""
-    supercell = state.supercell
-    order = phonopy_order(supercell)
-    first = np.argsort(order, kind="stable")[: supercell.primitive.n_atoms]
-    yield f"{len(first)} {supercell.n_atoms}"
+def _blocks(state: DynamicalMatrix) -> Iterator[tuple[int, int, np.ndarray]]:
+    """The compact form: rows for the atoms of the primitive cell, 1-based indices, 3 x 3 blocks."""
+    order = phonopy_order(state.supercell)
+    first = np.argsort(order, kind="stable")[: state.supercell.primitive.n_atoms]
     for atom, row in enumerate(first):
         for column, ours in enumerate(order):
-            yield f"{row + 1} {column + 1}"
-            for line in state.force_constants[atom, ours]:
-                yield " ".join(f"{value:22.15f}" for value in line)
+            yield int(row) + 1, column + 1, state.force_constants[atom, ours]
+
+
+def _force_constants(state: DynamicalMatrix) -> Iterator[str]:
+    """The file ``FORCE_CONSTANTS``, as other programs read it."""
+    yield f"{state.supercell.primitive.n_atoms} {state.supercell.n_atoms}"
+    for row, column, block in _blocks(state):
+        yield f"{row} {column}"
+        for line in block:
+            yield " ".join(f"{value:22.15f}" for value in line)
+
+
+def _force_constants_yaml(state: DynamicalMatrix) -> Iterator[str]:
+    """The same numbers in ``phonopy.yaml``: the file is then enough, from any directory."""
+    yield "force_constants:"
+    yield '  format: "compact"'
+    yield f"  shape: [ {state.supercell.primitive.n_atoms}, {state.supercell.n_atoms} ]"
+    yield "  elements:"
+    for row, column, block in _blocks(state):
+        yield f"  - # ({row}, {column})"
+        yield from _rows(block, "    ")
 
 
 def _yaml(state: DynamicalMatrix, born: BornCharges | None) -> Iterator[str]:
@@ -103,6 +120,7 @@ def _yaml(state: DynamicalMatrix, born: BornCharges | None) -> Iterator[str]:
             lines = list(_rows(charge, "    "))
             yield f"  - {lines[0].strip()}"
             yield from lines[1:]
+    yield from _force_constants_yaml(state)
 
 
 def _matrix(name: str, values: np.ndarray) -> Iterator[str]:

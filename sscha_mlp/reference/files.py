@@ -14,6 +14,7 @@ from ase.io import espresso
 
 from sscha_mlp.data.formats import write_any
 from sscha_mlp.errors import ConfigError, ReferenceFailedError, cause_of
+from sscha_mlp.text_files import written_text
 
 _CARDS: Final = ("ATOMIC_SPECIES", "K_POINTS", "HUBBARD", "OCCUPATIONS")
 """Cards of a pw.x input that do not depend on the configuration."""
@@ -115,8 +116,8 @@ def read_template(template: str) -> str:
             "[reference.parameters]: an input of pw.x with pseudopotentials, cutoffs and k-points."
         )
     try:
-        text = Path(template).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as err:
+        text = written_text(template)
+    except (OSError, ValueError) as err:
         raise ConfigError(f"The template {template} cannot be read: {cause_of(err)}.") from err
     missing = [card for card in _CARDS[:2] if not _card(text, card)]
     if missing:

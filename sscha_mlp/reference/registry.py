@@ -1,10 +1,8 @@
 """From what a user writes to a reference: a name, ``package.module:factory``, or a TOML file."""
 
 import hashlib
-import importlib
 import inspect
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import BaseCalculator, Calculator
 
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
+from sscha_mlp.named_objects import import_object
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
-from sscha_mlp.parallel.outcome import describe_exception
 from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
 from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.prepared import suggestion
@@ -167,13 +165,16 @@ def reference_names() -> tuple[str, ...]:
     return tuple(BUILT_IN)
 
 
-def get_reference(spec: "str | Path | Reference") -> Reference:
+def get_reference(
+    spec: "str | Path | Reference | Calculator | Callable[..., Any]",
+) -> Reference:
     """Return the reference that a user asks for.
 
     Parameters
     ----------
     spec
-        A built-in name (see :func:`reference_names`); ``package.module:factory``, where the module
+        A function or class that makes an ASE calculator; a built-in name (see
+        :func:`reference_names`); ``package.module:factory``, where the module
         may lie in the current directory and the factory returns an ASE calculator; or a TOML file,
         one of the bundled ones if there is none of that name::
 
@@ -194,6 +195,8 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     """
     if isinstance(spec, Reference):
         return spec
+    if not isinstance(spec, str | Path):
+        return _of_object(spec)
     if isinstance(spec, Path) or spec.endswith(".toml"):
         path = find_table(spec)
         try:
@@ -204,6 +207,26 @@ def get_reference(spec: "str | Path | Reference") -> Reference:
     return _from_table(ReferenceTable(spec, place=Path.cwd()))
 
 
+def _of_object(spec: Any) -> Reference:
+    """Return the reference of a factory; a calculator itself cannot go to other processes."""
+    kind = type(spec).__name__
+    is_calculator = isinstance(spec, BaseCalculator) or hasattr(spec, "get_potential_energy")
+    if is_calculator and not isinstance(spec, type):
+        raise ConfigError(
+            f"A calculator object ({kind}) was given as the reference. Labels are computed in "
+            "several processes, and each makes a calculator of its own: give what makes it, "
+            f"sm.get_reference({kind}), sm.Reference.from_factory({kind}, parameter=value), or "
+            "the name 'module:function' of a function in a file."
+        )
+    name = getattr(spec, "__qualname__", "")
+    if not callable(spec) or "<" in name or not name:
+        raise ConfigError(
+            f"{spec!r} cannot be imported by other processes; give a function or class that is "
+            "defined at the top of a module, or its name 'module:function'."
+        )
+    return Reference.from_factory(spec)
+
+
 def _from_table(table: ReferenceTable) -> Reference:
     spec = table.spec
     if ":" in spec:
@@ -212,6 +235,12 @@ def _from_table(table: ReferenceTable) -> Reference:
         return _program(table)
     if spec in BUILT_IN:
         return _built_in(spec, table.all_parameters())
+    file = find_table(f"{spec}.toml")
+    if file.is_file():
+        raise ConfigError(
+            f"There is no reference {spec!r}, but a reference file of that name, {file}; write "
+            f"{spec}.toml."
+        )
     raise ConfigError(
         f"There is no reference {spec!r}.{suggestion(spec, (*BUILT_IN, *PROGRAMS))} "
         f"Valid: {', '.join(BUILT_IN)}, "
@@ -263,23 +292,8 @@ def _built_in(name: str, parameters: dict[str, Any]) -> Reference:
 
 
 def _import_factory(spec: str, places: list[Path]) -> Callable[..., Any]:
-    """Import ``module:function``; the places go to the front of the search path and stay there."""
-    module_name, _, attribute = spec.partition(":")
-    for place in reversed(places):
-        if str(place) not in sys.path:
-            sys.path.insert(0, str(place))
-    importlib.invalidate_caches()
-    try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except AttributeError as err:
-        raise ConfigError(f"The reference {spec!r}: {err}.") from err
-    except Exception as err:
-        raise ConfigError(
-            f"The reference {spec!r}: the module {module_name!r} cannot be imported "
-            f"({describe_exception(err)}); looked in {places[0]} and the Python path."
-        ) from err
+    """Import ``module:function``, which may lie in one of the places."""
+    value: Any = import_object(spec, what="The reference", places=places)
     if not callable(value):
         raise ConfigError(f"The reference {spec!r} is a {type(value).__name__}, not a function.")
     factory: Callable[..., Any] = value

@@ -10,6 +10,7 @@ from sscha_mlp.errors import ConfigError, InputError, cause_of
 from sscha_mlp.reference.prepared import pseudopotential_table, sha256
 from sscha_mlp.reference.program import check_environment, resolve, split_command
 from sscha_mlp.resources import bundled_file
+from sscha_mlp.text_files import written_text
 
 _TABLES: Final = ("pseudopotentials", "kpoints")
 """Keys that decide a label and are named alike for all codes."""
@@ -74,7 +75,7 @@ def read_table(path: Path) -> ReferenceTable:
         If it cannot be read, has unknown keys, or a key has a value of the wrong kind.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(written_text(path))
     except FileNotFoundError as err:
         raise ConfigError(
             f"There is no reference file {path}; check its path. silicon-qe.toml, which comes with "

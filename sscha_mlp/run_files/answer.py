@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from sscha_mlp.digits import DASH, fixed, is_number, with_error
+from sscha_mlp.properties.modes import TRANSLATION_THZ
 from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
 from sscha_mlp.run_files.records.result import Corrected, Result
-
-TRANSLATION_THZ: Final = 1.0e-6
-"""A mode of the model below this is a translation, THz: it is set to zero there."""
 
 _FALLBACK: Final = 4
 

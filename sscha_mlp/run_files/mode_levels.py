@@ -6,11 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from sscha_mlp.properties.modes import levels
+from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
 from sscha_mlp.run_files.records.result import Frequencies, Result
 
 _SAME_Q: Final = 1.0e-6
-_TRANSLATION_THZ: Final = 1.0e-6
 SAME_THZ: Final = 1.0e-4
 """Modes of one wave vector that are nearer than this are one level."""
 
@@ -53,5 +52,5 @@ def _levels(entry: Frequencies) -> Iterator[Level]:
     values, stderr = entry.values("corrected"), entry.values("stderr")
     for level in levels(values, SAME_THZ):
         frequency = float(values[level.first])
-        if abs(frequency) > _TRANSLATION_THZ:
+        if abs(frequency) > TRANSLATION_THZ:
             yield Level(entry.q, frequency, float(stderr[level.first]), level.degeneracy)

@@ -1,6 +1,5 @@
 """What a finished run says about its temperature and pressure, per atom and with errors."""
 
-import json
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +19,8 @@ from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.json_fields import Value
 from sscha_mlp.run_files.mode_levels import SAME_THZ, Level, levels_of
+from sscha_mlp.run_files.records.fields import fields_of
+from sscha_mlp.run_files.records.hessian import HessianRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import CellMode
@@ -235,9 +236,4 @@ def _soft_mode(place: RunDirectory) -> dict[str, Any] | None:
     """Softest mode of the free-energy Hessian, where it was computed for this run."""
     if not place.hessian.is_file():
         return None
-    softest = json.loads(place.hessian.read_text(encoding="utf-8"))["softest"]
-    return {
-        "squared_frequency_THz2": float(softest["squared_frequency_THz2"]),
-        "stderr_THz2": float(softest["stderr_THz2"]),
-        "q": [float(v) for v in softest["q"]],
-    }
+    return fields_of(HessianRecord.read(place.hessian).softest)

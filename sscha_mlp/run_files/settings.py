@@ -11,15 +11,17 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 import numpy as np
 
 from sscha_mlp.crystal.structure import check_masses
+from sscha_mlp.crystal.structure_files import check_symmetrise
 from sscha_mlp.crystal.supercell import check_supercell_size
 from sscha_mlp.crystal.symmetry import read_triplet
-from sscha_mlp.data.files import read_plain
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei, check_quantum, check_temperature
 from sscha_mlp.errors import ConfigError, cause_of
 from sscha_mlp.parallel import ExecutorSettings
+from sscha_mlp.potentials.kind import LabelCounts
+from sscha_mlp.potentials.names import DEFAULT, built_in_kinds
+from sscha_mlp.potentials.registry import find_kind, installed_kinds
 from sscha_mlp.run_files.stage_settings import (
     CertificateSettings,
-    LabelCounts,
     LabelPolicy,
     LoopSettings,
     StartSettings,
@@ -29,6 +31,7 @@ from sscha_mlp.run_files.stage_settings import (
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.tables import Shown, Table
+from sscha_mlp.text_files import written_text
 from sscha_mlp.validation.certificate import MIN_LABELS
 
 EXECUTION: Final = (
@@ -44,6 +47,9 @@ ENGINES: Final = ("native", "python-sscha")
 
 _MAIN: Final = ("temperature", "pressure", "supercell", "reference", "model", "configs", "seed")
 """Settings that a table shows also where they are the defaults."""
+
+_WRITTEN_BEFORE: Final = {"break_grade": 10.0, "save_grade": 2.0}
+"""What earlier versions wrote where the settings of the training left the limit to the kind."""
 
 AUTO: Final = "auto"
 """In place of a kind of potential: choose it by cross-validation."""
@@ -74,8 +80,8 @@ class RunSettings(Shown):
     reference
         Name, ``package.module:function`` or TOML file of the calculator taken for the truth.
     model
-        Kind of potential that is fitted: ``gap``, ``mtp``, or ``auto`` for the better of the two on
-        held-out training labels.
+        Kind of potential that is fitted: its name, ``package.module:name`` for one of your own, or
+        ``auto`` for the best of those that are installed, on held-out training labels.
     configs
         Configurations per population; even, at least 20.
     seed
@@ -91,6 +97,9 @@ class RunSettings(Shown):
     symmetry
         What is imposed: ``full`` for the space group of the structure, ``none``, or some of its
         operations in the coordinates of the primitive cell, ``x,y,z; -x,-y,-z``.
+    symmetrise
+        Distance within which atoms of the structure count as equivalent, Å: cell and positions are
+        averaged over the space group that is found with it.  Not set: the structure as it is.
     engine
         Who minimises an ensemble: ``native`` or ``python-sscha``.
     workers
@@ -107,8 +116,8 @@ class RunSettings(Shown):
     masses
         Mass of every atom of an element, amu, by chemical symbol; others keep those of the
         structure.
-    gap, mtp
-        Hyper-parameters of this kind, in place of what is chosen on held-out labels.
+    potential
+        Hyper-parameters by the name of a kind, in place of what is chosen on held-out labels.
     """
 
     temperature: float
@@ -119,13 +128,14 @@ class RunSettings(Shown):
     origin: str = ""
     supercell: tuple[int, int, int] = (2, 2, 2)
     reference: str = "tersoff"
-    model: str = "mtp"
+    model: str = DEFAULT
     configs: int = 1000
     seed: int = 0
     labels: LabelPolicy = LabelPolicy.NEED
     max_labels: int = 300
     cell: CellMode = CellMode.VARIABLE
     symmetry: str = "full"
+    symmetrise: float | None = None
     engine: str = "native"
     workers: int = 0
     label_time_limit: float = 0.0
@@ -137,8 +147,7 @@ class RunSettings(Shown):
     executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     model_executor: ExecutorSettings = field(default_factory=ExecutorSettings)
     masses: Mapping[str, float] = field(default_factory=dict)
-    gap: Mapping[str, Any] = field(default_factory=dict)
-    mtp: Mapping[str, Any] = field(default_factory=dict)
+    potential: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what can be checked before anything is computed."""
@@ -155,9 +164,13 @@ class RunSettings(Shown):
             raise ConfigError(f"seed = {self.seed} must not be negative.")
         if self.workers < 0 or self.label_time_limit < 0:
             raise ConfigError("workers and label_time_limit must not be negative.")
-        if self.symmetry not in {"full", "none"}:
-            for operation in self.symmetry.split(";"):
-                read_triplet(operation)
+        self._check_symmetry()
+        if not isinstance(self.reference, str):
+            raise ConfigError(
+                f"The reference of a run must be text, not {type(self.reference).__name__}: a "
+                "name, a TOML file, or 'module:function', which the run finds again when it goes "
+                "on."
+            )
         if self.engine not in ENGINES:
             raise ConfigError(f"Unknown engine {self.engine!r}; known: {', '.join(ENGINES)}.")
         if sum(bool(one) for one in (self.structure, self.dyn, self.origin)) > 1:
@@ -184,6 +197,16 @@ class RunSettings(Shown):
                 f"{'' if self.origin else first}{counts.n_check} to check. Raise the "
                 "budget or lower these."
             )
+
+    def _check_symmetry(self) -> None:
+        """Check which operations are imposed, and how far atoms may move for the group."""
+        if self.symmetry not in {"full", "none"}:
+            for operation in self.symmetry.split(";"):
+                read_triplet(operation)
+        if self.symmetrise is not None:
+            check_symmetrise(self.symmetrise)
+            if self.dyn:
+                raise ConfigError("symmetrise is for a structure; dyn files keep their group.")
 
     def _spell_out(self, counts: LabelCounts) -> None:
         """Write the numbers of labels into the settings of the stages."""
@@ -243,8 +266,7 @@ class RunSettings(Shown):
 
     def hyper_parameters(self, kind: str) -> dict[str, Any]:
         """Return the settings that were given for a kind of potential."""
-        given = {"gap": self.gap, "mtp": self.mtp}
-        return dict(given.get(kind, {}))
+        return dict(self.potential.get(kind, {}))
 
     def relaxation_settings(self) -> RelaxationSettings:
         """Return the settings of the final relaxation."""
@@ -284,8 +306,7 @@ class RunSettings(Shown):
             {
                 **asdict(self),
                 "masses": dict(self.masses),
-                "gap": dict(self.gap),
-                "mtp": dict(self.mtp),
+                "potential": {name: dict(one) for name, one in self.potential.items()},
             }
         )
         return plain
@@ -301,8 +322,39 @@ class RunSettings(Shown):
         """
         if "temperature" not in values:
             raise ConfigError("No temperature is given; write for example --T 300.")
-        settings: RunSettings = _build(cls, values, "")
+        settings: RunSettings = _build(cls, as_now(values), "")
         return settings
+
+
+def as_now(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run as they are written now.
+
+    Earlier versions had the table of a kind of potential by itself, ``[KIND]`` in place of
+    ``[potential.KIND]``, and wrote the limits of the uncertainty where none were given.
+
+    Raises
+    ------
+    ConfigError
+        If the settings of a kind are not a table.
+    """
+    now, tables = dict(values), dict(_table(values.get("potential", {}), "potential"))
+    former = [kind for kind in built_in_kinds() if kind in now]
+    for kind in former:
+        tables[kind] = merge(_table(tables.get(kind, {}), kind), _table(now.pop(kind), kind))
+    for kind, one in tables.items():
+        _table(one, f"potential.{kind}")
+    if former and isinstance(training := now.get("training"), Mapping):
+        now["training"] = {
+            key: value for key, value in training.items() if _WRITTEN_BEFORE.get(key) != value
+        }
+    return {**now, "potential": tables} if tables or "potential" in now else now
+
+
+def _table(value: Any, where: str) -> Mapping[str, Any]:
+    """Check that a value is a table of settings."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
+    return value
 
 
 def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
@@ -318,9 +370,7 @@ def _build(cls: type[Any], values: Mapping[str, Any], where: str) -> Any:
 def _convert(hint: Any, value: Any, where: str) -> Any:
     """Check and convert one plain value."""
     if is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
-        return _build(hint, value, where + ".")  # type: ignore[arg-type]
+        return _build(hint, _table(value, where), where + ".")  # type: ignore[arg-type]
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _choice(hint, value, where)
     if get_origin(hint) is tuple:
@@ -328,9 +378,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ConfigError(f"{where} = {value!r} must be a list.")
         return tuple(value)
     if get_origin(hint) is Mapping:
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{where} must be a table of settings, not {value!r}.")
-        return value
+        return _table(value, where)
     allowed = tuple(one for one in (*get_args(hint), hint) if isinstance(one, type))
     if float in allowed and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -364,15 +412,14 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     ------
     ConfigError
         If it is missing or is not TOML.
-    InputError
-        If it is no plain file.
     """
     try:
-        return tomllib.loads(read_plain(Path(path)).decode("utf-8"))
+        values: dict[str, Any] = tomllib.loads(written_text(path))
     except FileNotFoundError as err:
         raise ConfigError(f"There is no settings file {path}.") from err
     except (OSError, ValueError, RecursionError) as err:  # not TOML, or nested too deep
         raise ConfigError(f"The settings file {path} cannot be read: {cause_of(err)}.") from err
+    return values
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -427,9 +474,24 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Return one line per setting that differs and decides the result."""
     before, after = flatten(old), flatten(new)
-    keys = [key for key in {**before, **after} if key.partition(".")[0] not in EXECUTION]
+    devices = _devices(new)
+    keys = [
+        key
+        for key in {**before, **after}
+        if key.partition(".")[0] not in EXECUTION and key not in devices
+    ]
     return [
         f"{key}: {before.get(key, 'not set')} -> {after.get(key, 'not set')}"
         for key in keys
         if before.get(key) != after.get(key)
     ]
+
+
+def _devices(values: Mapping[str, Any]) -> set[str]:
+    """Return the settings that say where the kind of potential computes."""
+    model = values.get("model", DEFAULT)
+    try:
+        kinds = installed_kinds()[0] if model == AUTO else (find_kind(str(model)),)
+    except ConfigError:
+        return set()
+    return {f"potential.{one.name}.{one.device.setting}" for one in kinds if one.device}

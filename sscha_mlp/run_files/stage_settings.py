@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
 
 import numpy as np
 
 from sscha_mlp.ensemble.nuclei import check_temperature
 from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Sampler
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.potentials.kind import LabelCounts
+from sscha_mlp.potentials.registry import schedule_of
 from sscha_mlp.scha.convergence import Tolerances
 from sscha_mlp.scha.minimiser import MinimiserSettings
 from sscha_mlp.validation.bounds import LEAST
@@ -22,49 +23,10 @@ class LabelPolicy(StrEnum):
     FIXED = "fixed"
 
 
-@dataclass(frozen=True)
-class LabelCounts:
-    """How many labels each stage takes.
-
-    Parameters
-    ----------
-    n_start, n_test, n_explored
-        To train on at the start, to test on, and to train on where an exploration leads.
-    n_extra
-        Chosen ones after a failed check, and the most of an active-learning step.
-    n_check
-        Of the first look of a check.
-    n_reserve
-        Kept back for a check.
-    max_rounds, max_lessons
-        Rounds of a run, and active-learning steps of a relaxation.
-    """
-
-    n_start: int
-    n_test: int
-    n_explored: int
-    n_extra: int
-    n_check: int
-    n_reserve: int
-    max_rounds: int
-    max_lessons: int
-
-
-_FIXED: Final = {
-    "gap": LabelCounts(24, 12, 48, 16, 36, 36, 5, 4),
-    "mtp": LabelCounts(24, 12, 24, 16, 36, 36, 5, 4),
-}
-_NEED: Final = {
-    "gap": LabelCounts(16, 6, 24, 8, 4, 12, 12, 4),
-    "mtp": LabelCounts(8, 0, 0, 4, 4, 12, 12, 8),
-}
-"""An MTP knows by its grade what it lacks; the uncertainty of a GAP has a scale by a test alone."""
-
-
-def usual_counts(policy: LabelPolicy, kind: str) -> LabelCounts:
+def usual_counts(policy: LabelPolicy, model: str) -> LabelCounts:
     """Return how many labels each stage takes where the settings do not say so."""
-    usual = _NEED if policy is LabelPolicy.NEED else _FIXED
-    return usual.get(kind, usual["gap"])
+    schedule = schedule_of(model)
+    return schedule.need if policy is LabelPolicy.NEED else schedule.fixed
 
 
 @dataclass(frozen=True)
@@ -116,8 +78,8 @@ class TrainingSettings:
         Training labels drawn where a short relaxation with the first model leads; 0 leaves the
         exploration out.
     n_extra
-        Labels chosen from the ensemble after a failed certificate, beside those of the check; for
-        an MTP also the most labels of one lesson.
+        Labels chosen from the ensemble after a failed certificate, beside those of the check; also
+        the most labels of one lesson.
     strain
         Largest strain of the cells of labels that are drawn where a relaxation broke down: those of
         one cell do not say how the energy changes with the volume.
@@ -126,15 +88,17 @@ class TrainingSettings:
     explore_populations
         Largest number of populations of the short relaxation.
     alarm_ratio
-        A GAP has left its domain when its median uncertainty exceeds that on the test set this many
-        times.
+        Where the uncertainty of a kind of potential has no limit of its own, a model has left its
+        domain when its median uncertainty exceeds that on the test set this many times.
     break_grade
-        An MTP has left its domain when its extrapolation grade exceeds this on more than
-        ``break_fraction`` of a population.
+        Where it has one, as an extrapolation grade has, a model has left its domain when its
+        uncertainty exceeds this on more than ``break_fraction`` of a population; that limit when
+        left out, which for an MTP is a grade of 10.
     break_fraction
         See ``break_grade``; at least 0, less than 1.
     save_grade
-        In a lesson, configurations of a lower extrapolation grade are not labelled.
+        In a lesson, configurations of a lower uncertainty are not labelled; when left out, what
+        the kind says, which for an MTP is a grade of 2.
     max_lessons
         How often a relaxation may stop to learn before it counts as another round; 0 for never.
     """
@@ -148,9 +112,9 @@ class TrainingSettings:
     explore_configs: int = 200
     explore_populations: int = 5
     alarm_ratio: float = 3.0
-    break_grade: float = 10.0
+    break_grade: float | None = None
     break_fraction: float = 0.001
-    save_grade: float = 2.0
+    save_grade: float | None = None
     max_lessons: int | None = None
 
     def __post_init__(self) -> None:
@@ -176,7 +140,8 @@ class TrainingSettings:
     def _check_limits(self) -> None:
         """Check when a model is stopped."""
         for name in ("alarm_ratio", "break_grade", "save_grade"):
-            if not getattr(self, name) > 0:
+            value = getattr(self, name)
+            if value is not None and not value > 0:
                 raise ConfigError(f"training.{name} = {getattr(self, name)} is not above 0.")
         if not 0 <= self.strain < 0.1:
             raise ConfigError(f"training.strain = {self.strain} is not between 0 and 0.1.")

@@ -279,9 +279,9 @@ def _predict(
     for name, frames in plan.parts.items():
         found = evaluator.evaluate(frames)
         values[name] = _of_model(found)
-        limit = potential.uncertainty_limit
-        if limit is not None and found.uncertainty is not None:
-            beyond = int((found.uncertainty > limit).sum())
+        stated = potential.uncertainty
+        if stated is not None and stated.limit is not None and found.uncertainty is not None:
+            beyond = int((found.uncertainty > stated.limit).sum())
             grades.append(Extrapolation(name, float(found.uncertainty.max()), beyond, len(frames)))
     return values, tuple(grades)
 
@@ -292,10 +292,13 @@ def _of_model(found: Evaluation) -> _Values:
 
 def _left_domain(potential: Potential, grades: Sequence[Extrapolation]) -> list[str]:
     """Say where the model was asked beyond its limit."""
+    stated = potential.uncertainty
+    if stated is None:
+        return []
     return [
         f"{one.n_beyond} of {one.n_configs} configurations for {one.part} are beyond the limit of "
-        f"the model's {potential.uncertainty_name} (up to {one.largest:.3g}, limit "
-        f"{potential.uncertainty_limit:g}): it was not trained on their like."
+        f"the model's {stated.text} (up to {one.largest:.3g}, limit "
+        f"{stated.limit:g}): it was not trained on their like."
         for one in grades
         if one.n_beyond
     ]

@@ -15,7 +15,7 @@ from sscha_mlp.digits import DASH, significant
 from sscha_mlp.properties.dispersion import Dispersion
 from sscha_mlp.properties.elastic import ElasticConstants
 from sscha_mlp.properties.equation_of_state import EquationOfState
-from sscha_mlp.properties.modes import levels
+from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
 from sscha_mlp.quantities import q_name
 from sscha_mlp.tables import Shown, Table
 
@@ -24,8 +24,6 @@ VOLUME_LIMIT: Final = 0.005
 
 MODULUS_LIMIT: Final = 0.05
 """Relative difference of a bulk modulus or an elastic constant that counts as a departure."""
-
-_TRANSLATION_THZ: Final = 1.0e-6
 
 
 @dataclass(frozen=True)
@@ -130,7 +128,7 @@ class FrequencyEntry:
     @property
     def moving(self) -> np.ndarray:
         """False for translations, shape (n_bands,)."""
-        return np.asarray(np.abs(self.reference) > _TRANSLATION_THZ)
+        return np.asarray(np.abs(self.reference) > TRANSLATION_THZ)
 
     def rows(self) -> list[LevelRow]:
         """Levels of the reference; translations are left out."""

@@ -1,18 +1,13 @@
 """The free-energy Hessian of a finished run: is its state stable at this temperature."""
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.structure import FloatArray
-from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.files import write_json_atomic
@@ -23,26 +18,26 @@ from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import Ensemble
-from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
 from sscha_mlp.quantities import q_name
-from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.provenance import versions
 from sscha_mlp.run_files.records.certificate import CertificateRecord
+from sscha_mlp.run_files.records.hessian import (
+    HessianModes,
+    HessianRecord,
+    SoftestMode,
+    SquaredFrequencies,
+)
 from sscha_mlp.run_files.records.population import PopulationRecord
-from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
-from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.estimators import Samples, estimate_difference
 from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
 from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
+from sscha_mlp.studies.opened import OpenedRun, opened_run
 from sscha_mlp.tables import ShownContent, Table, few
 from sscha_mlp.validation.bounds import LEAST, student_widening
-
-SCHEMA: Final = "sscha-mlp/hessian/1"
 
 _SAME_CELL = 1.0e-4
 """Å within which the cell of a label is that of a state: labels are stored with fewer digits."""
@@ -55,32 +50,22 @@ _LEFT_OUT = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Study:
-    """What the Hessian of a run is made from."""
-
-    place: RunDirectory
-    settings: RunSettings
-    state: DynamicalMatrix
-    group: SpaceGroup
-    evaluator: Evaluator
-
-
 class HessianResult(ShownContent):
     """The content of ``hessian.json``."""
 
     def table(self) -> Table:
         """Return the softest mode of each irreducible wave vector, and the verdict."""
-        rows = [_softest_row(one) for one in self["modes"] if not all(one["is_translation"])]
-        labels = self["check_labels"]
+        found = HessianRecord.of(self)
+        rows = [_softest_row(one) for one in found.modes if one.moving]
+        labels = found.check_labels
         columns = (
             "q",
             "SSCHA (THz²)",
             "Hessian, model (THz²)",
             f"corrected by {labels} labels" if labels else "no labels to correct it",
         )
-        title = f"Free-energy Hessian at {self['temperature_K']:g} K: softest modes, squared"
-        return Table(title, few(rows), columns, self["statement"])
+        title = f"Free-energy Hessian at {found.temperature_K:g} K: softest modes, squared"
+        return Table(title, few(rows), columns, found.statement)
 
 
 def hessian_of_run(
@@ -122,17 +107,13 @@ def hessian_of_run(
     RelaxationError
         If the ensemble cannot be drawn, or the fourth order does not converge.
     """
-    run = FinishedRun.read(directory)
-    place, settings = run.place, run.settings
-    watcher = watched_by(observer)
-    state, group = run.minimum()
-    with load(run.model_directory, n_workers=n_workers) as potential:
-        evaluator = ChunkedEvaluator(potential, watcher, "model for the Hessian")
-        study = _Study(place, settings, state, group, evaluator)
-        watcher.stage(f"hessian: {n_configs} configurations of the final state")
+    with opened_run(
+        directory, "model for the Hessian", n_workers=n_workers, observer=observer
+    ) as study:
+        study.observer.stage(f"hessian: {n_configs} configurations of the final state")
         hessian = _of_model(study, n_configs, fourth=fourth)
         correction, n_labels = _correction(study, hessian)
-    content = _content(study, hessian, correction, n_labels)
+    place, content = study.place, _content(study, hessian, correction, n_labels).to_json()
     save_state(place.state("hessian"), hessian.dynamical_matrix)
     born = born_of_file(place.dyn / "start_dyn1")
     write_dyn(place.dyn / "hessian_dyn", hessian.dynamical_matrix, born=born)
@@ -140,20 +121,18 @@ def hessian_of_run(
     return HessianResult(content)
 
 
-def _softest_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _softest_row(entry: HessianModes) -> tuple[str, ...]:
     """Wave vector and softest mode, translations left out."""
-    squares = entry["squared_THz2"]
-    places = [n for n, rigid in enumerate(entry["is_translation"]) if not rigid]
-    softest = min(places, key=lambda n: squares["corrected"][n])
+    squares, softest = entry.squared_THz2, entry.softest
     return (
-        q_name(entry["q"]),
-        fixed(min(entry["sscha_THz"][n] for n in places) ** 2, 2),
-        fixed(squares["model"][softest], 2),
-        with_error(squares["corrected"][softest], squares["stderr"][softest]),
+        q_name(entry.q),
+        fixed(min(entry.sscha_THz[n] for n in entry.moving) ** 2, 2),
+        fixed(squares.model[softest], 2),
+        with_error(squares.corrected[softest], squares.stderr[softest]),
     )
 
 
-def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:
+def _of_model(study: OpenedRun, n_configs: int, *, fourth: bool) -> Hessian:
     """Draw, minimise, and take the second derivative at the minimum."""
     settings = study.settings
     samples = draw_samples(
@@ -170,7 +149,7 @@ def _of_model(study: _Study, n_configs: int, *, fourth: bool) -> Hessian:
     return free_energy_hessian(samples, study.group, trial=trial, fourth=fourth)
 
 
-def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
+def _correction(study: OpenedRun, hessian: Hessian) -> tuple[Estimate | None, int]:
     """First-order shift to the reference by the labels of the last check; None without them."""
     configurations = Dataset.read(study.place.dataset).check
     state = _checked_state(study, configurations)
@@ -192,7 +171,7 @@ def _correction(study: _Study, hessian: Hessian) -> tuple[Estimate | None, int]:
 
 
 def _checked_state(
-    study: _Study, configurations: tuple[LabelledConfiguration, ...]
+    study: OpenedRun, configurations: tuple[LabelledConfiguration, ...]
 ) -> DynamicalMatrix | None:
     """State that the check was drawn from.
 
@@ -226,8 +205,8 @@ def _displacements(
 
 
 def _content(
-    study: _Study, hessian: Hessian, correction: Estimate | None, n_labels: int
-) -> dict[str, Any]:
+    study: OpenedRun, hessian: Hessian, correction: Estimate | None, n_labels: int
+) -> HessianRecord:
     """What ``hessian.json`` holds."""
     unit = units.THZ**2
     model, sampling = hessian.squares.value / unit, hessian.squares.stderr / unit
@@ -237,46 +216,42 @@ def _content(
     found = judge_stability(corrected, stderr, hessian.moving)
     stars = study.group.equivalent_qpoints()
     qpoints = study.state.supercell.qpoints
-    return {
-        "schema": SCHEMA,
-        "temperature_K": study.settings.temperature,
-        "nuclei": str(study.settings.nuclei),
-        "supercell": list(study.settings.supercell),
-        "n_configs": hessian.n_configs,
-        "effective_sample_size": hessian.effective_sample_size,
-        "fourth_order": hessian.fourth,
-        "check_labels": n_labels,
-        "verdict": str(found.verdict),
-        "statement": statement(
+    q1, q2, q3 = (float(v) for v in qpoints[stars[found.place[0]]])
+    return HessianRecord(
+        temperature_K=study.settings.temperature,
+        nuclei=str(study.settings.nuclei),
+        supercell=study.settings.supercell,
+        n_configs=hessian.n_configs,
+        effective_sample_size=hessian.effective_sample_size,
+        fourth_order=hessian.fourth,
+        check_labels=n_labels,
+        verdict=str(found.verdict),
+        statement=statement(
             found,
             study.settings.temperature,
             corrected=correction is not None,
             nuclei=study.settings.nuclei,
         ),
-        "softest": {
-            "q": [float(v) for v in qpoints[stars[found.place[0]]]],
-            "squared_frequency_THz2": found.value,
-            "stderr_THz2": found.stderr,
-        },
-        "modes": [
-            {
-                "q": [float(v) for v in qpoints[q]],
-                "is_translation": (~hessian.moving[q]).tolist(),
-                "sscha_THz": hessian.trial_frequencies_thz[q].tolist(),
-                "hessian_THz": signed_root(corrected[q]).tolist(),
-                "squared_THz2": {
-                    "model": model[q].tolist(),
-                    "correction": shift[q].tolist(),
-                    "corrected": corrected[q].tolist(),
-                    "stderr": stderr[q].tolist(),
-                },
-            }
+        softest=SoftestMode((q1, q2, q3), found.value, found.stderr),
+        modes=tuple(
+            HessianModes(
+                q=qpoints[q].tolist(),
+                is_translation=(~hessian.moving[q]).tolist(),
+                sscha_THz=hessian.trial_frequencies_thz[q].tolist(),
+                hessian_THz=signed_root(corrected[q]).tolist(),
+                squared_THz2=SquaredFrequencies(
+                    model=model[q].tolist(),
+                    correction=shift[q].tolist(),
+                    corrected=corrected[q].tolist(),
+                    stderr=stderr[q].tolist(),
+                ),
+            )
             for q in np.unique(stars)
-        ],
-        "seed": study.settings.seed,
-        "versions": versions(),
-        "left_out": ("" if hessian.fourth else _THIRD_ONLY) + _LEFT_OUT,
-    }
+        ),
+        seed=study.settings.seed,
+        versions=versions(),
+        left_out=("" if hessian.fourth else _THIRD_ONLY) + _LEFT_OUT,
+    )
 
 
 def statement(

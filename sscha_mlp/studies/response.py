@@ -24,21 +24,19 @@ from typing import Final
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.campaign.context import ChunkedEvaluator
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.errors import InputError
-from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.thermodynamics import thermodynamics
-from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.json_fields import Value
-from sscha_mlp.run_files.observer import Observer, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import Evaluator
 from sscha_mlp.scha.minimiser import Minimisation
 from sscha_mlp.scha.relaxation import draw_samples, pressure_of
+from sscha_mlp.studies.opened import opened_run
 from sscha_mlp.studies.sweep.point import PointResponse
 
 VOLUME_STEP: Final = 0.01
@@ -164,13 +162,12 @@ def response_of_run(
     RelaxationError
         If a state cannot be drawn from or minimised.
     """
-    run = FinishedRun.read(directory)
-    watcher = watched_by(observer)
-    state, group = run.minimum()
-    with load(run.model_directory, n_workers=n_workers) as potential:
-        evaluator = ChunkedEvaluator(potential, watcher, "model for the response")
-        found = respond(state, evaluator, run.settings, group, n_configs=n_configs).shown()
-    write_json_atomic(run.place.response, found.to_json())
+    with opened_run(
+        directory, "model for the response", n_workers=n_workers, observer=observer
+    ) as one:
+        response = respond(one.state, one.evaluator, one.settings, one.group, n_configs=n_configs)
+    found = response.shown()
+    write_json_atomic(one.place.response, found.to_json())
     return found
 
 

@@ -6,7 +6,7 @@ how much the errors beyond a threshold exceed those below.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.potentials.active_set import SAVE
 from sscha_mlp.tables import Shown, Table
 from sscha_mlp.validation.metrics import ValidationSet
 from sscha_mlp.validation.ranking import (
@@ -32,9 +31,6 @@ from sscha_mlp.validation.statistics import FloatArray, finite_or_none, root_mea
 
 FEWEST: Final = 10
 """Configurations below which nothing is said about an uncertainty."""
-
-_WORTH_A_LABEL: Final[Mapping[str, float]] = {"extrapolation grade": SAVE}
-"""Name of an uncertainty -> value above which a configuration is worth a label."""
 
 WITHIN: Final = "within the domain"
 """What is said of a configuration below all thresholds."""
@@ -361,7 +357,7 @@ def calibrate(
     return Calibration(
         name=name or " and ".join(one.name for one in known),
         uncertainty_name=first.uncertainty_name or "uncertainty",
-        thresholds=_thresholds(first.uncertainty_name, first.uncertainty_limit),
+        thresholds=_thresholds(first),
         uncertainties=uncertainties[finite],
         force_errors=forces[finite],
         energy_errors=np.abs(energies - energies.mean()),
@@ -373,12 +369,12 @@ def has_uncertainty(one: ValidationSet) -> bool:
     return one.uncertainties is not None and bool(np.isfinite(one.uncertainties).any())
 
 
-def _thresholds(name: str | None, limit: float | None) -> tuple[Threshold, ...]:
+def _thresholds(one: ValidationSet) -> tuple[Threshold, ...]:
     found = []
-    if name is not None and name in _WORTH_A_LABEL:
-        found.append(Threshold(_WORTH_A_LABEL[name], "worth a label"))
-    if limit is not None:
-        found.append(Threshold(limit, "not to be used"))
+    if one.uncertainty_worth is not None:
+        found.append(Threshold(one.uncertainty_worth, "worth a label"))
+    if one.uncertainty_limit is not None:
+        found.append(Threshold(one.uncertainty_limit, "not to be used"))
     return tuple(found)
 
 

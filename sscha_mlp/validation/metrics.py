@@ -19,7 +19,9 @@ from sscha_mlp import units
 from sscha_mlp.data.files import write_atomic
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import InputError
+from sscha_mlp.potentials.kind import Uncertainty
 from sscha_mlp.potentials.protocol import Potential, Predictions
+from sscha_mlp.potentials.registry import uncertainty_called
 from sscha_mlp.tables import Shown, Table, pm
 from sscha_mlp.validation.breakdown import (
     DisplacementBin,
@@ -41,7 +43,14 @@ _MEV: Final = 1.0e3
 _VOIGT: Final = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))
 """Rows and columns of xx, yy, zz, yz, xz, xy."""
 
-_OPTIONAL: Final = ("temperature", "uncertainties", "uncertainty_name", "uncertainty_limit")
+_OF_UNCERTAINTY: Final = (
+    "uncertainty_name",
+    "uncertainty_limit",
+    "uncertainty_statistic",
+    "uncertainty_worth",
+)
+_OPTIONAL: Final = ("temperature", "uncertainties", *_OF_UNCERTAINTY)
+_NUMBERS: Final = ("temperature", "uncertainty_limit", "uncertainty_worth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +80,10 @@ class ValidationSet(Shown):
     uncertainties
         The model's own uncertainty of each configuration, shape (n_configs,), in the model's
         unit.
-    uncertainty_name, uncertainty_limit
-        What it is, and beyond which value a prediction must not be used, as
-        :class:`~sscha_mlp.potentials.protocol.Potential` says; None where unknown.
+    uncertainty_name, uncertainty_limit, uncertainty_statistic, uncertainty_worth
+        What it is, beyond which value a prediction must not be used, which number of a population
+        is compared with that, and beyond which value a configuration is worth a label, as
+        :class:`~sscha_mlp.potentials.kind.Uncertainty` says; None where unknown.
 
     Raises
     ------
@@ -95,6 +105,8 @@ class ValidationSet(Shown):
     uncertainties: FloatArray | None = None
     uncertainty_name: str | None = None
     uncertainty_limit: float | None = None
+    uncertainty_statistic: str | None = None
+    uncertainty_worth: float | None = None
 
     def __post_init__(self) -> None:
         """Freeze the arrays and check that they fit together."""
@@ -303,11 +315,15 @@ class ValidationSet(Shown):
             )
         values = {key: stored[key] for key in wanted if key in stored}
         values["name"] = str(values["name"])
-        if "uncertainty_name" in values:
-            values["uncertainty_name"] = str(values["uncertainty_name"])
-        for key in ("temperature", "uncertainty_limit"):
+        for key in ("uncertainty_name", "uncertainty_statistic"):
+            if key in values:
+                values[key] = str(values[key])
+        for key in _NUMBERS:
             if key in values:
                 values[key] = float(values[key])
+        if "uncertainty_name" in values and "uncertainty_statistic" not in values:
+            # An earlier version did not write what a kind of potential knows of its uncertainty.
+            values = _of(uncertainty_called(values["uncertainty_name"])) | values
         return cls(**values)
 
 
@@ -317,8 +333,7 @@ def compare(
     predictions: Predictions,
     temperature: float | None = None,
     *,
-    uncertainty_name: str | None = None,
-    uncertainty_limit: float | None = None,
+    uncertainty: Uncertainty | None = None,
 ) -> ValidationSet:
     """Pair the labels of configurations with a model's predictions for them.
 
@@ -332,8 +347,8 @@ def compare(
         The model's answer to the same configurations in the same order.
     temperature
         Temperature of the ensemble that the configurations come from, K.
-    uncertainty_name, uncertainty_limit
-        What the model's uncertainty is, and its limit, from the model's attributes of these names.
+    uncertainty
+        What the model's uncertainty is.
 
     Raises
     ------
@@ -369,8 +384,7 @@ def compare(
         displacement_rms=np.array([_amplitude(one) for one in configurations]),
         temperature=None if temperature is None else float(temperature),
         uncertainties=_optional_array(predictions.uncertainty),
-        uncertainty_name=uncertainty_name,
-        uncertainty_limit=None if uncertainty_limit is None else float(uncertainty_limit),
+        **_of(uncertainty),
     )
 
 
@@ -410,9 +424,21 @@ def validate(
         configurations,
         predictions,
         temperature,
-        uncertainty_name=model.uncertainty_name,
-        uncertainty_limit=model.uncertainty_limit,
+        uncertainty=model.uncertainty,
     )
+
+
+def _of(uncertainty: Uncertainty | None) -> dict[str, Any]:
+    """Return what an uncertainty is, as fields of a set."""
+    if uncertainty is None:
+        return {}
+    limit, worth = uncertainty.limit, uncertainty.worth_a_label
+    return {
+        "uncertainty_name": uncertainty.text,
+        "uncertainty_limit": None if limit is None else float(limit),
+        "uncertainty_statistic": str(uncertainty.statistic),
+        "uncertainty_worth": None if worth is None else float(worth),
+    }
 
 
 def _error_row(name: str, errors: ErrorStatistics, factor: float) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from ase import Atoms
 from sscha_mlp.errors import ModelError
 from sscha_mlp.parallel import Failed, WorkerPool
 from sscha_mlp.potentials.domain import require_finite, require_usable
+from sscha_mlp.potentials.gap import KIND
 from sscha_mlp.potentials.gap.command import MODEL_FILE
 from sscha_mlp.potentials.gap.evaluator import Chunk, EvaluatorFactory, Group, Prediction
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
@@ -54,9 +55,8 @@ class GapPotential(RecordedModel):
         Number of processes.
     """
 
-    kind: Final = "gap"
-    uncertainty_name: Final = "standard deviation of a local energy (eV)"
-    uncertainty_limit: Final = None
+    kind: Final = KIND.name
+    uncertainty: Final = KIND.uncertainty
 
     def __init__(self, path: Path, record: ModelRecord, *, n_workers: int = 1) -> None:
         super().__init__(path, record, n_workers)

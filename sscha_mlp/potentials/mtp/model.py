@@ -10,8 +10,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from sscha_mlp.errors import InputError, ModelError
-from sscha_mlp.potentials.active_set import BREAK, ActiveSet, configuration_grades
+from sscha_mlp.potentials.active_set import ActiveSet, configuration_grades
 from sscha_mlp.potentials.domain import require_finite, require_usable
+from sscha_mlp.potentials.mtp import KIND
 from sscha_mlp.potentials.mtp.engine import Engine
 from sscha_mlp.potentials.mtp.files import read_mtp
 from sscha_mlp.potentials.mtp.parameters import Parameters
@@ -66,9 +67,8 @@ class MtpPotential(RecordedModel):
         Threads among which a batch is divided.
     """
 
-    kind: Final = "mtp"
-    uncertainty_name: Final = "extrapolation grade"
-    uncertainty_limit: Final = BREAK
+    kind: Final = KIND.name
+    uncertainty: Final = KIND.uncertainty
 
     def __init__(
         self,

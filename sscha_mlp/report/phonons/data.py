@@ -22,7 +22,7 @@ from sscha_mlp.properties.density_of_states import DensityOfStates, Smearing, de
 from sscha_mlp.properties.dispersion import Dispersion, dispersion
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.properties.mesh import MeshFrequencies, mesh_for, mesh_frequencies
-from sscha_mlp.properties.modes import levels, matched_frequencies
+from sscha_mlp.properties.modes import TRANSLATION_THZ, levels, matched_frequencies
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.polar_modes import PolarLevel, is_ionic, polar_levels
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
@@ -38,7 +38,6 @@ from sscha_mlp.tables import Shown, Table, few
 SAME_THZ: Final = 2.0e-3
 """The corrected state counts as that of the result when no frequency differs by more, THz."""
 
-_TRANSLATION_THZ: Final = 1.0e-6
 _N_BINS: Final = 300
 _POLAR: Final = (
     "The curves have the electric field of the dipoles near q = 0; the frequencies of the "
@@ -436,7 +435,7 @@ def _rows(entry: _Entry) -> Iterator[ModeRow]:
     """Levels of one wave vector; translations are left out."""
     for level in levels(entry.corrected):
         part = level.modes
-        if np.abs(entry.corrected[part]).max() < _TRANSLATION_THZ:
+        if np.abs(entry.corrected[part]).max() < TRANSLATION_THZ:
             continue
         yield ModeRow(
             q=entry.q,
@@ -470,7 +469,7 @@ def _points(
         entry = by_star.get(star(q))
         if entry is None or (polar and not any(entry.q)):
             continue
-        moving = np.where(np.abs(entry.corrected) < _TRANSLATION_THZ, np.nan, entry.corrected)
+        moving = np.where(np.abs(entry.corrected) < TRANSLATION_THZ, np.nan, entry.corrected)
         points[round(distance, 8)] = PathPoint(
             distance, moving, entry.harmonic, entry.stderr, entry.known
         )

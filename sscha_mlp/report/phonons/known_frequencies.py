@@ -8,8 +8,10 @@ from typing import Final
 from sscha_mlp.errors import InputError
 from sscha_mlp.run_files.records.fields import read
 from sscha_mlp.run_files.records.result import Result
+from sscha_mlp.text_files import written_text
 
 _FIELD: Final = "frequencies_THz"
+_LARGEST: Final = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ def known_frequencies(path: Path, result: Result) -> list[list[float]]:
         If the file cannot be read, or lacks a wave vector or a mode of the result.
     """
     try:
-        stored = read(tuple[_Known, ...], json.loads(path.read_text(encoding="utf-8"))[_FIELD])
+        stored = read(tuple[_Known, ...], json.loads(written_text(path, largest=_LARGEST))[_FIELD])
         found = {_rounded(one.q): list(one.corrected or one.value or ()) for one in stored}
     except (OSError, ValueError, LookupError, TypeError, RecursionError, InputError) as err:
         raise InputError(

@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
 from sscha_mlp.digits import significant, with_error, with_minus
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import q_name
 from sscha_mlp.report.page.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.page.style import (
     BAND_COLOUR,
@@ -20,7 +21,7 @@ from sscha_mlp.report.page.style import (
     TEXT_WIDTH,
     style,
 )
-from sscha_mlp.report.run.data import CertificateRow
+from sscha_mlp.report.run.data import CertificateRow, ReportData
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.validation.certificate import Certificate, Shift
@@ -112,6 +113,32 @@ def _scale_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
         SymmetricalLogLocator(base=10.0, linthresh=2.0 * tolerance, subs=(1.0,))
     )
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: significant(value, 1)))
+
+
+def worst_mode(data: ReportData) -> str:
+    """Name the mode whose frequency the reference shifts most, measured by its tolerance.
+
+    Empty where there is no result, or no tolerance in the settings.
+    """
+    limits = (data.settings.get("certificate") or {}).get("tolerances") or {}
+    absolute, relative = (
+        float(limits.get(name) or 0.0) for name in ("frequency_thz", "frequency_relative")
+    )
+    modes = [
+        (there - here, max(absolute, relative * abs(here)), q_name(row.q), number, here)
+        for row in (data.result.frequencies_THz if absolute and relative else ())
+        for number, (here, there) in enumerate(
+            zip(row.model, row.corrected or (), strict=False), start=1
+        )
+        if np.isfinite(there - here)
+    ]
+    if not modes:
+        return ""
+    shift, allowed, q, number, frequency = max(modes, key=lambda one: abs(one[0]) / one[1])
+    return with_minus(
+        f"The worst frequency of the answer is that of mode {number} at q = {q}, {frequency:.3f} "
+        f"THz: the reference shifts it by {shift:+.4f} THz, where {allowed:.3f} THz are allowed."
+    )
 
 
 def draw_certificate(

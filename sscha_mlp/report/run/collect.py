@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from sscha_mlp.errors import InputError
+from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.report.phonons.data import Phonons, run_phonons
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
 from sscha_mlp.report.run.data import (
@@ -310,16 +311,23 @@ def _on_population(
 ) -> UncertaintyRow:
     """Return what the alarm looked at: a quantile of all, or the median of some.
 
-    It depends on whether the model's uncertainty has an absolute limit.
+    It depends on the kind of potential; a set that does not say it is of a version in which it
+    depended on whether the uncertainty has a limit.
     """
     factor, unit = _shown_unit(latest)
     name = f"population {row.population} of {row.phase}"
     value, alarm = factor * uncertainty, row.left_domain
-    if latest is not None and latest.uncertainty_limit is not None:
+    if latest is not None and _watches_quantile(latest):
         measure = _measure(latest)
         return UncertaintyRow(name, row.n_drawn, math.nan, value, unit, level, alarm, measure)
     n_configs = min(_N_UNCERTAIN, row.n_drawn)
     return UncertaintyRow(name, n_configs, value, math.nan, unit, alarm=alarm)
+
+
+def _watches_quantile(one: ValidationSet) -> bool:
+    if one.uncertainty_statistic is None:
+        return one.uncertainty_limit is not None
+    return one.uncertainty_statistic == Statistic.QUANTILE
 
 
 def _measure(one: ValidationSet) -> str:
@@ -330,7 +338,7 @@ def _measure(one: ValidationSet) -> str:
 def _shown_unit(one: ValidationSet | None) -> tuple[float, str]:
     """Return the factor to the unit in which an uncertainty is shown, and the unit.
 
-    A set that does not say what its uncertainty is comes from a GAP.
+    A set that does not say what its uncertainty is has an energy.
     """
     name = None if one is None else one.uncertainty_name
     unit = "eV" if name is None else name.partition("(")[2].rstrip(")")

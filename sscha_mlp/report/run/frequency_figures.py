@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.digits import DASH, fixed, is_number
+from sscha_mlp.properties.modes import TRANSLATION_THZ
 from sscha_mlp.quantities import QUANTITIES, q_name
 from sscha_mlp.report.page.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.page.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
@@ -27,9 +28,6 @@ FREQUENCY_COLUMNS: Final = (
     Column("(known − corrected) / σ", 21.0),
 )
 """Columns of the table of frequencies."""
-
-_TRANSLATION: Final = 1.0e-6
-"""Modes below this frequency are translations, THz."""
 
 _LEFT: Final = 13.0
 _LEVELS: Final = 62.0
@@ -297,7 +295,7 @@ def _frequency_cells(modes: _Modes, index: int) -> list[str]:
     model, corrected = modes.model[index], modes.corrected[index]
     stderr, known = modes.stderr[index], modes.known[index]
     distance = (known - corrected) / stderr if stderr > 0.0 else math.nan
-    if abs(model) < _TRANSLATION:
+    if abs(model) < TRANSLATION_THZ:
         return [fixed(0.0, 3), DASH, "translation", fixed(known, 3), DASH]
     return [
         fixed(model, 3),

@@ -19,6 +19,7 @@ from sscha_mlp.report.run.certificate_figures import (
     budget_rows,
     certificate_rows,
     draw_certificate,
+    worst_mode,
 )
 from sscha_mlp.report.run.cost_pages import cost_pages
 from sscha_mlp.report.run.data import ReportData, ValidationStage
@@ -217,6 +218,10 @@ def _certificate_pages(data: ReportData) -> list[Figure]:
         colour=GREY,
     )
     flow.skip(4.0)
+    named = worst_mode(data)
+    if named:
+        flow.paragraph(named, size=8.6)
+        flow.skip(2.0)
     records = [one.record for one in data.certificates]
     flow.top = draw_certificate(page, records, left=MARGIN, top=flow.top)
     rows = certificate_rows(data.certificates)
@@ -224,7 +229,7 @@ def _certificate_pages(data: ReportData) -> list[Figure]:
     flow.skip(4.0)
     budget = budget_rows(data.result)
     if not budget:
-        return [page, *more]
+        return [page, *more, *_population_pages(data, flow)]
     title = "From the model to the answer"
     last, flow = table_pages(title, BUDGET_COLUMNS, budget, size=8.5, first=flow)
     flow.paragraph(
@@ -235,7 +240,19 @@ def _certificate_pages(data: ReportData) -> list[Figure]:
         size=7.8,
         colour=GREY,
     )
-    return [page, *more, *last]
+    flow.skip(4.0)
+    return [page, *more, *last, *_population_pages(data, flow)]
+
+
+def _population_pages(data: ReportData, first: Flow | None) -> list[Figure]:
+    """Return the pages of the table of populations beyond the one that it begins on."""
+    if not data.populations:
+        return []
+    columns, rows = population_table(data.populations)
+    more, flow = table_pages("Populations", columns, rows, size=7.6, first=first)
+    note = "" if len(columns) < len(POPULATION_COLUMNS) else " Rej.: impossible configurations."
+    flow.paragraph(_POPULATION_NOTE + note, size=7.6, colour=GREY)
+    return more
 
 
 def _validation_pages(stage: ValidationStage) -> list[Figure]:
@@ -281,11 +298,9 @@ def _run_pages(data: ReportData) -> list[Figure]:
         page, data.populations, left=MARGIN, top=flow.top, pressure_target_GPa=target
     )
     flow.paragraph(_RUN_CAPTION + _CELL_CAPTIONS.get(cell, ""), size=7.8, colour=GREY)
-    columns, rows = population_table(data.populations)
-    more, flow = table_pages("Populations", columns, rows, size=7.6)
-    note = "" if len(columns) < len(POPULATION_COLUMNS) else " Rej.: impossible configurations."
-    flow.paragraph(_POPULATION_NOTE + note, size=7.6, colour=GREY)
-    return [page, *more]
+    if data.certificates:  # the table stands below the certificate, where there is room
+        return [page]
+    return [page, *_population_pages(data, None)]
 
 
 def _frequency_pages(data: ReportData) -> list[Figure]:

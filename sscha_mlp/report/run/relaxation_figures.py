@@ -24,6 +24,7 @@ from sscha_mlp.report.page.style import (
     VERMILION,
     style,
 )
+from sscha_mlp.report.run.cell_lengths import distinct_lengths
 from sscha_mlp.report.run.data import PopulationRow
 from sscha_mlp.run_files.records.population import MinimisationTrace, PopulationRecord
 from sscha_mlp.scha.relaxation import Population
@@ -257,20 +258,20 @@ def draw_volume(axes: Axes, progress: Progress) -> None:
 
 
 def draw_cell_lengths(axes: Axes, progress: Progress) -> None:
-    """Draw the lengths of the primitive lattice vectors; equal ones lie on each other."""
+    """Draw the lengths of the primitive lattice vectors; equal ones as one curve."""
     styles = ("-", "--", ":")
     if all(row.record.cell_lengths_A is not None for row in progress.rows):
         lengths = np.array([row.record.cell_lengths_A for row in progress.rows])
-        for index, name in enumerate("abc"):
+        for index, (names, values) in enumerate(distinct_lengths(lengths)):
             axes.plot(
                 progress.ends,
-                lengths[:, index],
+                values,
                 color=CYCLE[index],
                 linestyle=styles[index],
                 marker=("o", "s", "^")[index],
                 markersize=(4.6, 3.2, 2.0)[index],
                 linewidth=0.9,
-                label=f"|{name}|",
+                label=names,
             )
         _legend(axes)
         axes.margins(y=0.25)

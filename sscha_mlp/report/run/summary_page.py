@@ -14,6 +14,7 @@ from sscha_mlp.digits import (
     with_minus,
 )
 from sscha_mlp.ensemble.nuclei import Nuclei
+from sscha_mlp.properties.modes import TRANSLATION_THZ
 from sscha_mlp.quantities import cells_name, q_name, reduced_formula
 from sscha_mlp.report.page.layout import (
     Column,
@@ -33,7 +34,7 @@ from sscha_mlp.report.page.style import (
 from sscha_mlp.report.phonons.figures import draw_phonons
 from sscha_mlp.report.run.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.run.data import ReportData, labels_in_words
-from sscha_mlp.run_files.answer import TRANSLATION_THZ, answer_rows
+from sscha_mlp.run_files.answer import answer_rows
 from sscha_mlp.run_files.records.result import Frequencies, Result
 from sscha_mlp.validation.certificate import Shift
 

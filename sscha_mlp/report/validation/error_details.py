@@ -240,13 +240,10 @@ def write_statistics(flow: Flow, sets: Sequence[ValidationSet]) -> None:
 def draw_details(
     figure: Figure, sets: Sequence[ValidationSet], *, left: float, top: float
 ) -> float:
-    """Draw the four panels, and return where they end, in mm from the top of the figure."""
-    panels = (
-        draw_force_by_amplitude,
-        draw_energy_by_amplitude,
-        draw_force_by_magnitude,
-        draw_force_by_element,
-    )
+    """Draw the panels, and return where they end, in mm from the top of the figure."""
+    panels = [draw_force_by_amplitude, draw_energy_by_amplitude, draw_force_by_magnitude]
+    if len({row.symbol for one in sets for row in one.per_element}) > 1:  # no chart of one bar
+        panels.append(draw_force_by_element)
     for number, draw in enumerate(panels):
         row, column = divmod(number, 2)
         x = left + (_LEFT if column == 0 else _STEP)
@@ -257,7 +254,7 @@ def draw_details(
 
 
 def details_figure(sets: Sequence[ValidationSet]) -> Figure:
-    """Return the four panels as a figure of their own."""
+    """Return the panels as a figure of their own."""
     with style():
         width, height = TEXT_WIDTH + 6.0, 2 * (_HEIGHT + _ROW) + 3.0
         figure = Figure(figsize=(width * MM, height * MM))

@@ -6,7 +6,6 @@ asks for it, and what it has learnt goes on to the points that follow.  All labe
 A sweep that was interrupted goes on with the point where it stopped.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +24,7 @@ from sscha_mlp.reference.offline import is_offline
 from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
+from sscha_mlp.run_files.records.hessian import HessianRecord
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml, read_toml
 from sscha_mlp.run_files.stage_settings import LabelPolicy
 from sscha_mlp.studies.hessian import hessian_of_run
@@ -116,9 +116,7 @@ def _has_hessian(place: RunDirectory, *, fourth: bool) -> bool:
     """Whether a run has a Hessian of this order."""
     if not place.hessian.is_file():
         return False
-    with place.trusted():
-        stored = json.loads(place.hessian.read_text(encoding="utf-8"))
-        return bool(stored["fourth_order"]) == fourth
+    return HessianRecord.read(place.hessian).fourth_order == fourth
 
 
 def _runner(runner: _Runner) -> _Runner:

@@ -118,6 +118,7 @@ def read_values(text: str, name: str) -> tuple[float, ...]:
     try:
         if ":" in text:
             start, stop, step = (float(one) for one in text.split(":"))
+            _check_direction(text, name, start, stop, step)
             values = _range(start, stop, step)
         else:
             values = [float(one) for one in text.split(",")]
@@ -129,6 +130,15 @@ def read_values(text: str, name: str) -> tuple[float, ...]:
     if not values or len(values) > _MOST or not np.all(np.isfinite(values)):
         raise ConfigError(f"{name} {text!r} must be between 1 and {_MOST} finite numbers.")
     return tuple(sorted(set(values)))
+
+
+def _check_direction(text: str, name: str, start: float, stop: float, step: float) -> None:
+    """Refuse a range that descends, with the ascending one in its place."""
+    if stop < start and np.isfinite([start, stop, step]).all() and step != 0.0:
+        raise ConfigError(
+            f"{name} {text!r} descends; write it upwards: {name} {stop:g}:{start:g}:{abs(step):g} "
+            "(a sweep computes its points from the highest temperature down in either case)."
+        )
 
 
 def _range(start: float, stop: float, step: float) -> list[float]:

@@ -65,6 +65,9 @@ class SweepSettings(Shown):
 
     def __post_init__(self) -> None:
         """Check the ranges, and that each point would be a run."""
+        for name in ("temperatures", "pressures"):
+            values = tuple(float(one) for one in getattr(self, name))
+            object.__setattr__(self, name, values)
         if not self.temperatures or not self.pressures:
             raise ConfigError("A sweep needs at least one temperature and one pressure.")
         if (
