@@ -132,13 +132,13 @@ def test_a_model_is_stopped_only_where_its_answer_rests_on_what_it_does_not_know
     wide = CertificateTolerances(100.0, 10.0, 10.0, 1.0)
     narrow = CertificateTolerances(1e-6, 1e-6, 1e-6, 1e-6)
     for weight, stopped in ((None, True), (wide, False), (narrow, True)):
-        felt = None if weight is None else Weight(group, weight)
+        felt = None if weight is None else Weight(group, weight.for_crystal())
         alarm = Alarm(10.0, 0.001, "extrapolation grade", weight=felt)
         assert alarm.raised_by(45.0, known) is stopped
     wild = known.energies.copy()
     wild[5] += 100.0
     catastrophe = Samples(known.ensemble, wild, known.forces, known.stresses, uncertainty=grades)
-    usual = Alarm(10.0, 0.001, "grade", weight=Weight(group, CertificateTolerances()))
+    usual = Alarm(10.0, 0.001, "grade", weight=Weight(group, CertificateTolerances().for_crystal()))
     assert usual.raised_by(45.0, catastrophe)
 
 

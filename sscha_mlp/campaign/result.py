@@ -224,7 +224,8 @@ def _parameters(context: Context, final: Ending) -> dict[str, Any]:
 def _volume_error(context: Context, final: Ending, volume: float, pressure: Corrected) -> float:
     """Of the volume at the target pressure.
 
-    Where the check has failed, the cell is off its target, which counts as an error.
+    What the pressure is off its target counts as an error: next to nothing, unless the check has
+    failed and the cell stayed where it was checked.
     """
     if context.settings.cell is not CellMode.VARIABLE:
         return 0.0
@@ -233,8 +234,7 @@ def _volume_error(context: Context, final: Ending, volume: float, pressure: Corr
     if final.errors is not None:
         error = combined([shifts.volume_stderr for shifts in final.errors.shifts])
     missing = pressure.corrected - context.settings.pressure
-    if not final.certified:
-        error = float(np.hypot(error, missing / bulk))
+    error = float(np.hypot(error, missing / bulk))
     return float(volume * error * _distrust(context, final.last, volume))
 
 

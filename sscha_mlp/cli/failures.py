@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from sscha_mlp.data.files import open_own
 from sscha_mlp.errors import (
     InputError,
     SschaMlpError,
@@ -248,6 +247,8 @@ def kept_in_log(log: Path) -> Iterator[None]:
     except SschaMlpError:
         raise
     except Exception as err:
+        from sscha_mlp.data.files import open_own
+
         with contextlib.suppress(OSError, InputError), open_own(log, append=True) as stream:
             traceback.print_exception(err, file=stream)
             err.add_note(f"The traceback is in {log}.")

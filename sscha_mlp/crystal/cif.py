@@ -93,7 +93,7 @@ def read_cif(path: str | Path) -> tuple[Atoms, ...]:
         reason = f"{type(err).__name__}: {said}" if said else "it is cut off, or no CIF"
         raise StructureError(
             f"{path} could not be read as a CIF ({reason}); check the file, or give the structure "
-            "in another format, such as POSCAR."
+            "in another format that ASE reads, such as POSCAR."
         ) from err
 
 

@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, Self
 
 from ase import Atoms
 
@@ -84,6 +85,28 @@ class Written:
     state: State
     reason: str = ""
 
+    @cached_property
+    def key(self) -> str:
+        """Content of the configuration; empty where it is not finite."""
+        return _key(self.atoms)
+
+    @cached_property
+    def fingerprint(self) -> Fingerprint | None:
+        """By which it is found in another order and place; None where it is no crystal."""
+        return _fingerprint(self.atoms)
+
+    def computed(self) -> Self:
+        """Return this with both computed, before a transaction keeps others waiting.
+
+        Raises
+        ------
+        InputError
+            If a position or the cell is not finite.
+        """
+        self.__dict__["key"] = configuration_key(self.atoms)
+        _ = self.fingerprint
+        return self
+
 
 def prepare(db: Any) -> None:
     """Make the tables of the index where they are not there."""
@@ -129,8 +152,8 @@ def add_rows(db: Any, rows: Sequence[int]) -> None:
 def insert(db: Any, row: int, written: "Written", *, key: str | None = None) -> None:
     """Index one row; in the transaction that writes the row."""
     reference = digest(written.identity)
-    found = _fingerprint(written.atoms)
-    key = key or _key(written.atoms)
+    found = written.fingerprint
+    key = key or written.key
     content: tuple[Any, ...] = (None, None, None, None, None)
     if found is not None:
         content = (found.formula, found.volume, *found.waves)

@@ -257,11 +257,14 @@ class LabelStore:
         SschaMlpError
             If they cannot be written.
         """
-        rows = [(labelled_atoms(atoms, label), atoms) for atoms, label in pairs]
+        rows = [
+            (labelled_atoms(atoms, label), Written(atoms, identity, State.LABEL).computed())
+            for atoms, label in pairs
+        ]
 
         def add(db: Any) -> int:
-            for row, atoms in rows:
-                _add(db, row, Written(atoms, identity, State.LABEL))
+            for row, written in rows:
+                _add(db, row, written)
             return len(rows)
 
         return database.write(self.path, add)
@@ -304,7 +307,8 @@ class LabelStore:
         database.write(self.path, change)
 
     def _insert(self, row: Atoms, written: Written) -> int:
-        return database.write(self.path, lambda db: _add(db, row, written))
+        known = written.computed()
+        return database.write(self.path, lambda db: _add(db, row, known))
 
     def _index(self) -> None:
         """Index what is not in the index: all of an old store, or what ASE has added."""
@@ -335,7 +339,7 @@ def _bare(atoms: Atoms) -> Atoms:
 def _add(db: Any, row: Atoms, written: Written) -> int:
     """Write a row and its entry in the index, in the transaction that is open."""
     keys = {
-        "configuration": f"sha256-{configuration_key(written.atoms)}",  # looks like no number
+        "configuration": f"sha256-{written.key}",  # looks like no number
         "reference": f"sha256-{index.digest(written.identity).hex()}",
         "failed": written.state is State.FAILED,
     }
