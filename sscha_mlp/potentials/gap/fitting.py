@@ -121,6 +121,8 @@ def _fit_in(
     store.clean(directory)
     with tempfile.TemporaryDirectory(prefix=store.SCRATCH_PREFIX, dir=directory) as name:
         scratch = Path(name).resolve()
+        if progress is not None:  # a quick gap_fit ends before it says how far it is
+            progress(0, 100)
         write_extxyz(scratch / TRAIN_FILE, [_only_labels(item) for item in job.train])
         said = run_gap_fit(
             gap_fit_arguments(job.settings, n_sparse=job.n_sparse, seed=job.seed),
