@@ -90,23 +90,24 @@ def signals_interrupt() -> Iterator[None]:
     """Let SIGTERM raise :class:`Terminated` in this process, and end its children as before.
 
     It and Ctrl-C wait until a module is imported: packages swallow the exception, or turn it into
-    another one.
+    another one.  Where the command ends before that, with an error or without one, they come at
+    its end.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     own = os.getpid()
+    waiting: dict[int, threading.Timer] = {}
 
     def end(number: int, frame: FrameType | None) -> None:
         if os.getpid() != own:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         elif _is_importing(frame):  # what an import makes of exceptions is up to the package
-            threading.Timer(_LATER, os.kill, [own, number]).start()
-        elif number == signal.SIGINT:
-            raise KeyboardInterrupt
+            waiting[number] = threading.Timer(_LATER, os.kill, [own, number])
+            waiting[number].start()
         else:
-            raise Terminated(TERMINATED)
+            raise _interruption(number)
 
     numbers = [signal.SIGTERM]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -115,8 +116,17 @@ def signals_interrupt() -> Iterator[None]:
     try:
         yield
     finally:
+        late = [number for number, timer in waiting.items() if timer.is_alive()]
+        for timer in waiting.values():
+            timer.cancel()
         for number, handler in before:
             signal.signal(number, handler)
+        if late:
+            raise _interruption(late[0])
+
+
+def _interruption(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else Terminated(TERMINATED)
 
 
 def _is_importing(frame: FrameType | None) -> bool:
