@@ -181,6 +181,8 @@ def _tuple(inner: tuple[Any, ...], value: Any) -> Any:
 
 
 def _mapping(inner: tuple[Any, ...], value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{value!r} is no mapping")
     return {str(key): _read(inner[1] if inner else Any, one) for key, one in value.items()}
 
 
