@@ -59,15 +59,16 @@ def conventional_lattice(result: Result) -> list[tuple[str, str]]:
 
 def _named(result: Result) -> list[tuple[str, str]]:
     """Rows of the parameters that a result has by their names."""
+    lattice, coordinates = result.lattice or {}, result.coordinates or {}
     rows = [
         (_LATTICE[name], with_error(one.value, one.stderr, fallback=4))
-        for name, one in result.lattice.items()
+        for name, one in lattice.items()
     ]
     rows += [
         (f"Coordinate {name}", with_error(one.value, one.stderr, fallback=4))
-        for name, one in list(result.coordinates.items())[:MOST_COORDINATES]
+        for name, one in list(coordinates.items())[:MOST_COORDINATES]
     ]
-    more = len(result.coordinates) - MOST_COORDINATES
+    more = len(coordinates) - MOST_COORDINATES
     return [*rows, (f"{more} coordinates more", "in result.json")] if more > 0 else rows
 
 

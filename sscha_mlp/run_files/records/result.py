@@ -206,8 +206,8 @@ class Result:
     free_energy_eV_per_atom: Corrected | None = None
     pressure_GPa: Corrected | None = None
     bulk_modulus_GPa: float | None = None
-    lattice: Mapping[str, Measured] = field(default_factory=dict)
-    coordinates: Mapping[str, Measured] = field(default_factory=dict)
+    lattice: Mapping[str, Measured] | None = None
+    coordinates: Mapping[str, Measured] | None = None
     entropy_kB_per_atom: Measured | None = None
     heat_capacity_kB_per_atom: Measured | None = None
     zero_point_energy_eV_per_atom: Measured | None = None
