@@ -67,7 +67,7 @@ def check_origin(settings: RunSettings) -> None:
     run = FinishedRun.read(settings.origin)
     if settings.reference != run.settings.reference:
         raise ConfigError(
-            f"The run in {run.place.path} has the reference {run.settings.reference!r}, not "
+            f"The run in {run.place.shown} has the reference {run.settings.reference!r}, not "
             f"{settings.reference!r}: its labels would be mixed with others. Use its reference."
         )
     require_same_reference(run.place, get_reference(settings.reference))

@@ -54,7 +54,7 @@ def require_same_input(settings: RunSettings, reference: Reference, place: RunDi
     if not same:
         file = settings.dyn or structure_file(settings)
         raise ConfigError(
-            f"{file} holds another structure than when the run in {place.path} began. Bring the "
+            f"{file} holds another structure than when the run in {place.shown} began. Bring the "
             "old file back to go on, or take another --run-dir."
         )
 

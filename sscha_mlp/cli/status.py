@@ -79,7 +79,7 @@ def _heading(run: "Standing") -> Iterator[str]:
         f"{what}, {settings.temperature:g} K{settings.nuclei.remark}, "
         f"{settings.pressure:g} GPa, {cells_name(settings.supercell)}: {str(run.state).upper()}"
     )
-    yield from _entry("Directory", str(run.place.path))
+    yield from _entry("Directory", str(run.place.shown))
     if run.origin:
         yield from _entry("Starts from", run.origin)
 

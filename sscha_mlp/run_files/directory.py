@@ -3,7 +3,7 @@
 import fcntl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,16 @@ class RunDirectory:
     ----------
     path
         The directory.
+    shown
+        The directory as it was given, for what a person reads.
     """
 
     path: Path
+    shown: Path = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Make the path absolute: a calculator may change the working directory."""
+        object.__setattr__(self, "shown", self.path)
         object.__setattr__(self, "path", self.path.absolute())
 
     @property
@@ -138,7 +142,7 @@ class RunDirectory:
             yield
         except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as err:
             raise SschaMlpError(
-                f"The files of {self.path} do not hold what a run writes "
+                f"The files of {self.shown} do not hold what a run writes "
                 f"({type(err).__name__}: {err}): one of journal.jsonl, result.json and states/ is "
                 "damaged, or from another version. Take copies that are whole, or run again in "
                 "another directory (--label-store finds its labels)."
@@ -159,7 +163,7 @@ class RunDirectory:
         """Read the settings file as it is."""
         if not self.settings_file.is_file():
             raise InputError(
-                f"{self.path} is not a run directory: it has no run.toml. Start one with "
+                f"{self.shown} is not a run directory: it has no run.toml. Start one with "
                 "sscha-mlp relax --run-dir."
             )
         return read_toml(self.settings_file)
@@ -189,7 +193,7 @@ class RunDirectory:
                 place.mkdir(parents=True, exist_ok=True)
         except OSError as err:
             raise InputError(
-                f"The run directory {self.path} cannot be made ({err.strerror}); choose another "
+                f"The run directory {self.shown} cannot be made ({err.strerror}); choose another "
                 "with --run-dir."
             ) from err
         if not self.settings_file.exists() or not (self.has_begun or self.is_locked()):
@@ -221,7 +225,7 @@ class RunDirectory:
             if self.has_begun:
                 if not self.settings_file.exists():
                     raise ConfigError(
-                        f"{self.path} holds a journal without run.toml; use another one."
+                        f"{self.shown} holds a journal without run.toml; use another one."
                     )
                 settings = self._compared(settings)
             else:
@@ -256,7 +260,7 @@ class RunDirectory:
         changed = differences(before.to_mapping(), settings.to_mapping())
         if changed:
             raise ConfigError(
-                f"{self.path} holds a run with other settings ({'; '.join(changed)}). "
+                f"{self.shown} holds a run with other settings ({'; '.join(changed)}). "
                 f"{self._ways_on(settings)}"
             )
         return settings
@@ -289,7 +293,7 @@ class RunDirectory:
         ]
         if other:
             raise InputError(
-                f"run.toml and result.json of {self.path} belong to different runs "
+                f"run.toml and result.json of {self.shown} belong to different runs "
                 f"({'; '.join(other)}); take the files of one, or run again in another directory."
             )
 
@@ -302,7 +306,7 @@ class RunDirectory:
         if self.result.is_file():
             return (
                 "Use the same settings to see its result; relax "
-                f"--from {self.path} takes over its state, model and labels in another --run-dir."
+                f"--from {self.shown} takes over its state, model and labels in another --run-dir."
             )
         return (
             "Use the same settings to go on, or another --run-dir, where "
@@ -336,7 +340,7 @@ class RunDirectory:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as err:
                 raise SschaMlpError(
-                    f"Another run is working in {self.path}; wait for it or use another --run-dir."
+                    f"Another run is working in {self.shown}; wait for it or use another --run-dir."
                 ) from err
             yield
 

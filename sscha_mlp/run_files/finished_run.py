@@ -49,12 +49,12 @@ class FinishedRun:
         settings = place.settings()
         if not place.result.is_file():
             raise InputError(
-                f"The run in {place.path} is not finished: it has no result.json. Go on with it "
+                f"The run in {place.shown} is not finished: it has no result.json. Go on with it "
                 "by the same sscha-mlp relax command first."
             )
         if not place.journal.is_file():
             raise InputError(
-                f"The run in {place.path} has no journal.jsonl, which tells how it came to its "
+                f"The run in {place.shown} has no journal.jsonl, which tells how it came to its "
                 "result; take a copy of the whole directory."
             )
         result = place.read_result()

@@ -43,7 +43,7 @@ def require_same_reference(place: RunDirectory, reference: Reference) -> None:
     changed = differences(json.loads(before), json.loads(reference.identity))
     what = "; ".join(changed[:_SHOWN]) or "its form"
     raise ConfigError(
-        f"The reference {reference.name!r} is not the one with which the run in {place.path} was "
+        f"The reference {reference.name!r} is not the one with which the run in {place.shown} was "
         f"labelled ({what}): labels of both would be mixed. Bring the old one back to go on, or "
         "take another --run-dir."
     )

@@ -107,7 +107,7 @@ def run_values(place: RunDirectory) -> RunValues:
     settings, result = place.settings(), place.read_result()
     if settings.cell is not CellMode.VARIABLE:
         raise InputError(
-            f"{place.path} was run with a cell that is {settings.cell}: a Gibbs free energy at a "
+            f"{place.shown} was run with a cell that is {settings.cell}: a Gibbs free energy at a "
             "pressure needs one that is relaxed to it. Run it again without --cell."
         )
     temperature, pressure = result.temperature_K, result.pressure_target_GPa
@@ -226,7 +226,7 @@ def _lattice_errors(result: Result) -> dict[str, float]:
     """Errors of a, b and c by the names of a result; b is a where symmetry makes it so."""
     errors = {
         name: one.stderr
-        for name, one in result.lattice.items()
+        for name, one in (result.lattice or {}).items()
         if name in "abc" and np.isfinite(one.stderr)
     }
     return {"b": errors["a"], "c": errors["a"], **errors} if "a" in errors else errors

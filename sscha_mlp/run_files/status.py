@@ -205,7 +205,7 @@ class Standing:
         result = self.place.read_result() if self.place.result.is_file() else None
         states = {State.CERTIFIED: "finished", State.NOT_CERTIFIED: "finished"}
         return {
-            "run_directory": str(self.place.path),
+            "run_directory": str(self.place.shown),
             "state": states.get(self.state, str(self.state).partition(" ")[0]),
             "reason": self.reason or None,
             "converged": None if result is None else result.converged,

@@ -153,7 +153,7 @@ def find_candidates(parent: FinishedRun, evaluator: Evaluator) -> list[Candidate
     stored = parent.place.state("hessian")
     if not stored.is_file():
         raise InputError(
-            f"The run in {parent.place.path} has no Hessian yet; sscha-mlp hessian computes it."
+            f"The run in {parent.place.shown} has no Hessian yet; sscha-mlp hessian computes it."
         )
     hessian = load_state(stored)
     group = find_space_group(hessian.supercell).restricted(parent.settings.symmetry)

@@ -327,7 +327,7 @@ def _harmonic(place: RunDirectory, notes: list[str]) -> DynamicalMatrix:
     lifted = place.state("start")
     if not lifted.is_file():
         raise InputError(
-            f"{place.path} has no harmonic start yet; wait until sscha-mlp status shows one."
+            f"{place.shown} has no harmonic start yet; wait until sscha-mlp status shows one."
         )
     start = Journal(place.journal, read_only=True).find(StartRecord)
     if start is not None and start.modes_changed:
