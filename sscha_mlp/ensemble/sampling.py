@@ -201,11 +201,7 @@ def sample(
     gaussian = Gaussian(dynamical_matrix, temperature, as_nuclei(nuclei))
     check_moving(float(dynamical_matrix.modes.frequencies.max()), temperature, gaussian.nuclei)
     step = 2 if antithetic else 1
-    if n_configs < 1 or n_configs % step:
-        raise InputError(
-            f"{n_configs} configurations cannot be drawn"
-            + (" in antithetic pairs; give an even number." if antithetic else "; give at least 1.")
-        )
+    require_drawable(n_configs, antithetic=antithetic)
     n_draws = n_configs // step
     limit = minimum_distance_ratio * dynamical_matrix.crystal.shortest_distance()
     kept: list[FloatArray] = []
@@ -230,6 +226,28 @@ def sample(
         pairs = np.stack([displacements, -displacements], axis=1)
         displacements = pairs.reshape(n_configs, -1)
     return Ensemble(gaussian, displacements, antithetic, rejected)
+
+
+def require_drawable(n_configs: int, *, antithetic: bool) -> None:
+    """Refuse a number of configurations that no ensemble has.
+
+    Parameters
+    ----------
+    n_configs
+        Number of configurations.
+    antithetic
+        Whether they come in pairs.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one has no partner.
+    """
+    if n_configs < 1 or (antithetic and n_configs % 2):
+        raise InputError(
+            f"{n_configs} configurations cannot be drawn"
+            + (" in antithetic pairs; give an even number." if antithetic else "; give at least 1.")
+        )
 
 
 def _take(drawn: FloatArray, good: NDArray[np.bool_], n_wanted: int) -> tuple[FloatArray, int]:

@@ -16,7 +16,13 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.nuclei import Nuclei, as_nuclei
-from sscha_mlp.ensemble.sampling import MINIMUM_DISTANCE_RATIO, Ensemble, Sampler, sample
+from sscha_mlp.ensemble.sampling import (
+    MINIMUM_DISTANCE_RATIO,
+    Ensemble,
+    Sampler,
+    require_drawable,
+    sample,
+)
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator
@@ -379,7 +385,8 @@ def draw_samples(
     n_configs: int | None = None,
 ) -> Samples:
     """Draw an ensemble of a state and evaluate it."""
-    wanted = n_configs or settings.n_configs
+    wanted = settings.n_configs if n_configs is None else n_configs
+    require_drawable(wanted, antithetic=settings.antithetic)
     step = 2 if settings.antithetic else 1
     parts = [
         sample(
