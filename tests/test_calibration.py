@@ -22,6 +22,7 @@ from sscha_mlp.report.validation.calibration_page import (
     calibration_pages,
     calibration_rows,
 )
+from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.validation.calibration import (
     FEWEST,
     WITHIN,
@@ -356,13 +357,13 @@ def test_each_page_keeps_inside_its_margins(rng):
 def test_the_report_shows_the_last_model(rng):
     first, last = (graded_set(rng, name) for name in ("First", "Last"))
     stages = (ValidationStage("model 0", (first,)), ValidationStage("model 1", (last,)))
-    pages = report_pages(ReportData(name="run", result={}, validation=stages))
+    pages = report_pages(ReportData(name="run", result=Result(), validation=stages))
     titles = [page.texts[0].get_text() for page in pages]
 
     assert sum("uncertainty against" in title for title in titles) == 1
     assert "Validation: model 1, uncertainty against true error" in titles
     bare = ValidationStage("model 0", (make_set(rng),))
-    assert len(report_pages(ReportData(name="run", result={}, validation=(bare,)))) == 5
+    assert len(report_pages(ReportData(name="run", result=Result(), validation=(bare,)))) == 5
 
 
 def test_the_summary_is_in_the_json_of_a_validation(rng, tmp_path):

@@ -6,10 +6,12 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import sscha_mlp as sm
 from sscha_mlp.errors import ConfigError
+from sscha_mlp.run_files.records.population import PopulationRecord
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -156,16 +158,20 @@ def test_populations_are_a_table_of_the_last_ones(monkeypatch):
     pytest.importorskip("IPython")
     screen = Screen(monkeypatch)
     watch = sm.NotebookObserver("run")
-    row = {
-        "free_energy": -5.3,
-        "free_energy_stderr": 1e-4,
-        "pressure_GPa": 0.25,
-        "pressure_stderr_GPa": 0.01,
-        "volume": 20.0,
-        "gradient_THz": 0.1,
-        "gradient_stderr_THz": 0.02,
-        "converged": False,
-    }
+    row = PopulationRecord(
+        population=1,
+        n_drawn=1000,
+        effective_sample_size=990.0,
+        frequencies_THz=np.array([3.0, 15.0]),
+        free_energy=-5.3,
+        free_energy_stderr=1e-4,
+        pressure_GPa=0.25,
+        pressure_stderr_GPa=0.01,
+        volume=20.0,
+        gradient_THz=0.1,
+        gradient_stderr_THz=0.02,
+        converged=False,
+    )
     for _ in range(30):
         watch.population(row)
     html = screen.drawn[-1]._repr_html_()

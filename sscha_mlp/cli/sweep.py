@@ -10,7 +10,6 @@ from typer import Exit, Option
 from sscha_mlp.cli import options
 from sscha_mlp.cli.failures import FAILED, kept_in_log, say
 from sscha_mlp.cli.running import as_settings, merged, write_report
-from sscha_mlp.digits import DASH, concise
 
 if TYPE_CHECKING:
     from sscha_mlp.run_files.json_fields import Value
@@ -202,6 +201,8 @@ def _end(table: "Sweep", n_points: int, run_dir: Path, *, as_json: bool) -> None
 
 def _lines(table: "Sweep") -> Iterator[str]:
     """The points, at most 80 columns wide."""
+    from sscha_mlp.digits import concise
+
     yield (
         f"{'T (K)':>7}{'P (GPa)':>9}{'V (Å³/atom)':>16}{'G (eV/atom)':>18}{'S (k/atom)':>15}"
         f"{'labels':>8}"
@@ -223,6 +224,7 @@ def _lines(table: "Sweep") -> Iterator[str]:
 
 def _thermal_lines(table: "Sweep") -> Iterator[str]:
     """Expansion, heat capacity and bulk modulus, at most 80 columns wide; none without any."""
+    from sscha_mlp.digits import DASH
     from sscha_mlp.report.sweep.files import fitted_expansion, fitted_heat_capacity
     from sscha_mlp.report.sweep.fits import fit_sweep
     from sscha_mlp.studies.sweep.point import PointResponse
@@ -261,4 +263,6 @@ def _thermal_lines(table: "Sweep") -> Iterator[str]:
 
 def _in_short(value: "Value | None", scale: float = 1.0) -> str:
     """Return a value with the error of its last digits."""
+    from sscha_mlp.digits import DASH, concise
+
     return DASH if value is None else concise(value.value * scale, value.stderr * scale)
