@@ -114,7 +114,7 @@ def with_reference(run, name):
     lines = [json.loads(one) for one in journal.read_text().splitlines()]
     for one in lines:
         if one["step"] == "start":
-            one["reference_identity"] = get_reference(name).identity
+            one["payload"]["reference_identity"] = get_reference(name).identity
     journal.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(
