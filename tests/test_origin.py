@@ -148,7 +148,15 @@ def test_the_command_line_takes_the_settings_over(finished_run, tmp_path):
     found = resolve(as_settings({"origin": finished_run, "temperature": 250.0}), None)
     assert found.temperature == 250.0 and found.origin == str(finished_run)
     assert not found.structure and found.executor == ExecutorSettings()
-    for name in ("supercell", "reference", "model", "gap", "certificate", "configs", "max_labels"):
+    for name in (
+        "supercell",
+        "reference",
+        "model",
+        "potential",
+        "certificate",
+        "configs",
+        "max_labels",
+    ):
         assert getattr(found, name) == getattr(before, name), name
     config = tmp_path / "less.toml"
     config.write_text(f'origin = "{finished_run}"\nmax_labels = 33\n[certificate]\nn_labels = 9\n')
