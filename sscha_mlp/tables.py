@@ -70,10 +70,10 @@ class Shown:
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Set a short ``repr`` before a dataclass would make a long one."""
+        """Keep the inherited short ``repr``, in whose place a dataclass would put a long one."""
         super().__init_subclass__(**options)
         if "__repr__" not in vars(cls) and not issubclass(cls, dict | tuple):
-            cls.__repr__ = Shown.__repr__  # type: ignore[method-assign]
+            cls.__repr__ = cls.__repr__  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         """Return the class and its fields, on one line."""

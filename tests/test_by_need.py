@@ -29,7 +29,7 @@ LINEAR = {"cutoff": 3.1, "refine_steps": 0}
 def silicon(tmp_path_factory):
     """Silicon at 300 K with defaults, but for a linear fit, which takes a tenth of the time."""
     place = tmp_path_factory.mktemp("need") / "run"
-    settings = RunSettings(300.0, configs=200, workers=1, mtp=LINEAR)
+    settings = RunSettings(300.0, configs=200, workers=1, potential={"mtp": LINEAR})
     return place, run(settings, place)
 
 
@@ -84,7 +84,7 @@ def test_two_sittings_end_as_one_does(silicon, tmp_path):
     kept = keys.index("population/round-1/1") + 1
     (again / "journal.jsonl").write_text("".join(lines[:kept]))
     (again / "result.json").unlink()
-    settings = RunSettings(300.0, configs=200, workers=1, mtp=LINEAR)
+    settings = RunSettings(300.0, configs=200, workers=1, potential={"mtp": LINEAR})
     second = dict(run(settings, again))
     first = dict(result)
     for one in (first, second):

@@ -12,6 +12,7 @@ from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.model_domain import Alarm
 from sscha_mlp.cli import run_command
 from sscha_mlp.run_files.directory import RunDirectory
+from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.label_progress import Coming, LabelWatch
 from sscha_mlp.run_files.observer import (
     LogObserver,
@@ -247,13 +248,14 @@ def test_lines_are_in_the_log_once(tmp_path):
 
 
 @pytest.mark.parametrize(("spent", "more"), [(100, True), (84, False), (120, False)])
-def test_a_budget_that_is_left_but_too_small_is_explained(spent, more):
+def test_a_budget_that_is_left_but_too_small_is_explained(spent, more, tmp_path):
     settings = RunSettings(300.0, labels=LabelPolicy.FIXED, max_labels=120)
     text = stop_reason(
-        SimpleNamespace(settings=settings),
+        SimpleNamespace(settings=settings, journal=Journal(tmp_path / "journal.jsonl")),
         SimpleNamespace(left_domain=False, converged=True),
         SimpleNamespace(left_domain=False),
         SimpleNamespace(certificate=SimpleNamespace(verdict=Verdict.RETRAIN, reason="outside")),
+        on_target=True,
         spent=spent,
         checks=1,
     )

@@ -109,6 +109,13 @@ def calls(run):
 
 
 def with_reference(run, name):
+    """Give a run another reference, as if it had been labelled with that one."""
+    journal = run / "journal.jsonl"
+    lines = [json.loads(one) for one in journal.read_text().splitlines()]
+    for one in lines:
+        if one["step"] == "start":
+            one["payload"]["reference_identity"] = get_reference(name).identity
+    journal.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(
         text.replace('reference = "cheap:diary"', f'reference = "{name}"')

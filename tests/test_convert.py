@@ -248,7 +248,7 @@ def test_index_format_and_species_are_taken(here, capsys):
     ("arguments", "words"),
     [
         (["missing.cfg"], "does not exist"),
-        (["."], "does not exist"),
+        (["."], "is a directory"),
         (["typed.cfg"], "give the species in the order of the types"),
         (["typed.cfg", "--species", "Au"], "list all of them"),
         (["typed.cfg", "--species", "gold"], "no chemical symbol"),

@@ -518,7 +518,7 @@ def test_settings_survive_json():
 
 
 def test_unknown_kind_names_the_known_ones(train, tmp_path):
-    with pytest.raises(ConfigError, match=r"kind 'magic'; the known kinds are: gap"):
+    with pytest.raises(ConfigError, match=r"kind 'magic'; the known kinds are: mtp, gap"):
         registry.fit("magic", train, directory=tmp_path)
     (tmp_path / "model.json").write_text('{"kind": "magic"}')
     with pytest.raises(ConfigError, match="magic"):

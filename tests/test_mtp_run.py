@@ -91,15 +91,21 @@ def test_an_earlier_version_may_have_fitted_the_same_labels_again(tmp_path):
 
 @pytest.mark.parametrize("broke_down", [True, False])
 def test_where_a_relaxation_broke_down_the_run_says_that_it_learns(broke_down, monkeypatch):
-    taken, said = [], []
+    taken, said, looked = [], [], []
     monkeypatch.setattr(
         _Run, "add_training", lambda self, *what, strain: taken.append((what[:2], strain))
     )
+    monkeypatch.setattr(
+        "sscha_mlp.campaign.loop.check_reach", lambda *what, name: looked.append((what[1:], name))
+    )
     study = object.__new__(_Run)
     study.settings = RunSettings(temperature=300.0)
+    study.start = SimpleNamespace(dynamical_matrix="start")
+    study.at = SimpleNamespace(dataset=SimpleNamespace(train=["label"]), state="state")
     study.context = SimpleNamespace(observer=SimpleNamespace(note=said.append))
     ended = Relaxed(None, None, False, True, "no bulk modulus", broke_down=broke_down)
     study.learn_there("train-left-1", 8, None, ended)
+    assert looked == [((None, "state", "start", ["label"]), "train-left-1")]
     assert taken == [(("train-left-1", 8), study.settings.training.strain if broke_down else 0.0)]
     assert said == (["learning 8 labels there, half in strained cells"] if broke_down else [])
 

@@ -28,6 +28,8 @@ from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.report.compare.supercell_convergence import write_sizes
 from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.report.run.training_pages import start_pages
+from sscha_mlp.run_files.journal import Journal
+from sscha_mlp.run_files.records.models import CrossFitRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 from sscha_mlp.studies.supercell_convergence import enlarged_settings, size_rows
@@ -148,7 +150,15 @@ def test_the_command_line_takes_the_settings_over(finished_run, tmp_path):
     found = resolve(as_settings({"origin": finished_run, "temperature": 250.0}), None)
     assert found.temperature == 250.0 and found.origin == str(finished_run)
     assert not found.structure and found.executor == ExecutorSettings()
-    for name in ("supercell", "reference", "model", "gap", "certificate", "configs", "max_labels"):
+    for name in (
+        "supercell",
+        "reference",
+        "model",
+        "potential",
+        "certificate",
+        "configs",
+        "max_labels",
+    ):
         assert getattr(found, name) == getattr(before, name), name
     config = tmp_path / "less.toml"
     config.write_text(f'origin = "{finished_run}"\nmax_labels = 33\n[certificate]\nn_labels = 9\n')
@@ -200,6 +210,14 @@ def test_a_larger_cell_is_certified_by_its_own_labels(larger):
     assert result["supercell"] == [3, 3, 3] and result["labels"]["new"] <= 60
     check = Dataset.read(run_directory / "dataset").check
     assert all(len(one.atoms) == 27 for one in check)
+
+
+def test_labels_of_another_first_state_are_not_held_out(small, larger):
+    """Those that were taken over were drawn from a state of another cell."""
+    run_directory, _ = larger
+    for place, n_judged in ((small, 1), (run_directory, 0)):
+        journal = Journal(place / "journal.jsonl", read_only=True)
+        assert len(journal.all(CrossFitRecord)) == n_judged
 
 
 def test_sizes_stand_side_by_side(small, larger):

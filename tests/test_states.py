@@ -60,7 +60,7 @@ def test_a_damaged_state_is_refused_with_its_name(state, tmp_path, how):
 
 
 def test_a_missing_state_or_another_array_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="There is no state"):
         load_state(tmp_path / "none.npz")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(InputError, match="cannot be read"):

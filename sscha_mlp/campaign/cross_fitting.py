@@ -43,6 +43,9 @@ def cross_fit(
 ) -> None:
     """Judge the settings of model `number` on the labels of the first state, each held out once.
 
+    A run that starts from another one has no such labels: those that it took over were drawn from
+    the first state of that run, maybe in another supercell, and say nothing of an ensemble of this.
+
     Parameters
     ----------
     train
@@ -53,12 +56,12 @@ def cross_fit(
         Of the model, which is fitted.
     """
     settings = context.settings
+    if settings.labels is not LabelPolicy.NEED or settings.origin:
+        return
     judged = [place for place, one in enumerate(train) if _is_fair(one)]
     at_temperature = settings.training_temperature == settings.temperature
-    few = len(judged) > LEAST and len(train) <= _MOST and at_temperature
-    if settings.labels is not LabelPolicy.NEED or not few:
+    if not (len(judged) > LEAST and len(train) <= _MOST and at_temperature):
         return
-
     context.journal.make(
         CrossFitRecord, number, lambda: _judge(context, train, judged, state, number)
     )

@@ -6,19 +6,17 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
+
+from ase import Atoms
 
 from sscha_mlp import potentials
+from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.errors import ConfigError, ModelError
 from sscha_mlp.named_objects import import_object
 from sscha_mlp.potentials.kind import Kind, Schedule, Uncertainty
 from sscha_mlp.potentials.names import GROUP, built_in_kinds, kind_names
-
-if TYPE_CHECKING:
-    from ase import Atoms
-
-    from sscha_mlp.data.labels import LabelledConfiguration
-    from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.potentials.protocol import Potential
 
 MARKER: Final = "model.json"
 """File that a finished fit writes last; its entry ``kind`` says how to load the directory."""

@@ -25,7 +25,7 @@ from sscha_mlp.potentials.mtp.kernels import (
     span,
 )
 
-KERNELS: Final = "38faefa79033da17"
+KERNELS: Final = "07342d3de5d8f20c"
 """Beginning of the SHA-256 of ``kernels.py``: numba compiles this file again only if it changes,
 and it has the functions of that file compiled in."""
 
