@@ -1,6 +1,7 @@
 """What surrounds the program: terminals, signals, files in its way, and calculators beside it."""
 
 import contextlib
+import importlib
 import io
 import json
 import os
@@ -133,6 +134,18 @@ def test_a_signal_while_the_command_imports_is_not_lost(name, tmp_path):
     )
     assert done.returncode in (130, 143), done.stderr
     assert "broken" not in done.stderr
+
+
+def test_a_signal_of_an_import_comes_where_the_command_ends_at_once(
+    interruptible, monkeypatch, tmp_path
+):
+    """What the package makes of it is an error, and the command ends before the signal is back."""
+    (tmp_path / "swallows_signals.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nraise ImportError('broken')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt), signals_interrupt():
+        importlib.import_module("swallows_signals")
 
 
 # --- terminals --------------------------------------------------------------------------------
