@@ -40,7 +40,7 @@ engine: $(TOOLS)
 
 .PHONY: demo
 demo: command ## the main job: the bundled silicon at 2000 K, results in runs/demo
-	$(BIN)/sscha-mlp relax --T 2000 --run-dir runs/demo
+	$(BIN)/sscha-mlp relax --T 2000 --labels fixed --run-dir runs/demo
 
 .PHONY: test
 test: install ## the tests that take seconds
