@@ -27,6 +27,9 @@ from sscha_mlp.scha.cell import Evaluator
 
 _STRAIN: float = 2.0e-3
 
+_NO_STIFFNESS: Final = 1.0e-7
+"""Stiffness in the place of none, eV/Å³: 16 kPa."""
+
 _SOFTEST: float = 0.02
 """No strain is taken for softer than this part of what clamped atoms would make of it."""
 
@@ -140,7 +143,12 @@ def cell_response(
 
 
 def _positive(matrix: NDArray[np.float64]) -> FloatArray:
-    """Symmetric matrix whose smallest eigenvalue is at least 2 % of the largest modulus."""
+    """Symmetric matrix whose smallest eigenvalue is at least 2 % of the largest modulus.
+
+    A potential without stress, as a toy in a fixed cell may be, has a stiffness of zero: it gets
+    one that is far below that of any crystal.
+    """
     values, vectors = np.linalg.eigh(matrix)
     values = np.abs(values)
-    return np.asarray((vectors * np.maximum(values, _SOFTEST * values.max())) @ vectors.T)
+    floor = max(_SOFTEST * float(values.max()), _NO_STIFFNESS)
+    return np.asarray((vectors * np.maximum(values, floor)) @ vectors.T)
