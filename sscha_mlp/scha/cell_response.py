@@ -27,7 +27,7 @@ from sscha_mlp.scha.cell import Evaluator
 
 _STRAIN: float = 2.0e-3
 
-_NO_STIFFNESS: Final = 1.0e-7
+_NO_STIFFNESS: float = 1.0e-7
 """Stiffness in the place of none, eV/Å³: 16 kPa."""
 
 _SOFTEST: float = 0.02
