@@ -116,6 +116,11 @@ def with_reference(run, name):
         if one["step"] == "start":
             one["payload"]["reference_identity"] = get_reference(name).identity
     journal.write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+    name_reference(run, name)
+
+
+def name_reference(run, name):
+    """Write another reference into the settings of a run."""
     text = (run / "run.toml").read_text()
     (run / "run.toml").write_text(
         text.replace('reference = "cheap:diary"', f'reference = "{name}"')
@@ -375,7 +380,7 @@ def test_wrong_input_gets_a_sentence_and_changes_nothing(copied, tmp_path, capsy
     assert "give 5 to 101" in refusal(capsys, copied, "--points", 4)
     (tmp_path / "file").touch()
     assert "cannot be made" in refusal(capsys, copied, "--out", tmp_path / "file")
-    with_reference(copied, "cheap:nothing")
+    name_reference(copied, "cheap:nothing")
     assert "nothing" in refusal(capsys, copied)
     assert {one: one.stat().st_mtime_ns for one in copied.rglob("*.json")} == before
     (copied / "result.json").unlink()
