@@ -41,10 +41,10 @@ SHOWN: Final = ("F", "V", "frequencies")
 
 def triclinic() -> Atoms:
     """Return eight atoms of two kinds on fcc sites, in a cell and an order without symmetry."""
-    atoms = make_supercell(bulk("Ni", "fcc", a=3.6), [[2, 1, 0], [-1, 2, 1], [0, 1, 2]])
-    order = np.lexsort(np.round(atoms.get_scaled_positions(), 6).T)
-    symbols = np.array(["Ni", "Al", "Al", "Ni", "Ni", "Ni", "Al", "Ni"])
-    atoms.symbols = symbols[np.argsort(order)]
+    atoms = make_supercell(bulk("Ni", "fcc", a=3.6), [[2, 1, 0], [0, 2, 0], [1, 1, 2]])
+    symbols = np.array(["Ni"] * 8)
+    symbols[[4, 6, 7]] = "Al"
+    atoms.symbols = symbols
     return atoms
 
 
