@@ -207,7 +207,7 @@ def test_a_fixed_cell_asks_for_no_stiffness():
         last.minimisation.estimators, last.response, free_strains(group, CellMode.FIXED)
     )
     assert shifts.volume_stderr == 0.0
-    with pytest.raises(RelaxationError, match="bulk modulus of the model is 0.0 GPa"):
+    with pytest.raises(RelaxationError, match=r"bulk modulus of the model is 0\.0 GPa"):
         cell_strain(np.eye(3), last.response, group, mode=CellMode.VARIABLE, points=last.points)
 
 
