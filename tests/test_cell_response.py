@@ -10,6 +10,7 @@ from ase.optimize import BFGS
 from toys import BondsCalculator, CalculatorEvaluator, fcc, wurtzite
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal
@@ -17,7 +18,6 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Predictions
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.scha.cell import CellMode, free_strains
 from sscha_mlp.scha.cell_response import CellResponse, cell_response
 from sscha_mlp.scha.cell_step import (
