@@ -27,6 +27,7 @@ ORDER: tuple[tuple[str, ...], ...] = (
     ("crystal",),
     ("ensemble",),
     ("data",),
+    ("calculators",),
     ("reference", "potentials", "scha"),  # three wings that do not know each other
     ("validation",),
     ("testing",),

@@ -10,6 +10,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from cheap import finish, relax_arguments
 
+from sscha_mlp.calculators.compute import compute_label
 from sscha_mlp.cli import run_command
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.structure import Crystal
@@ -20,7 +21,6 @@ from sscha_mlp.data.labels import Label, configuration_key
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.errors import ReferenceFailedError
 from sscha_mlp.reference import LabelStore, Reference, get_reference, label
-from sscha_mlp.reference.compute import compute_label
 from sscha_mlp.reference.guard import check_batch, check_label
 from sscha_mlp.reference.index import State
 
