@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from cheap import relax_arguments
+from sscha_mlp.reference.registry import get_reference
 from test_bad_input import sentence
 from test_offline import ask, bring, labels_of
 from toys import fcc
@@ -24,7 +25,6 @@ from sscha_mlp.reference.consistency import check_units
 from sscha_mlp.reference.derivatives import second_differences
 from sscha_mlp.reference.importing import import_labels
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.settings import RunSettings
 
 RYDBERG, BOHR = units.RYDBERG, units.BOHR
