@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from ase.build import bulk
 from cheap import relax_arguments
-from sscha_mlp.reference.registry import get_reference
 from test_bad_input import sentence
 from test_offline import ask, bring, labels_of
 from toys import fcc
@@ -19,12 +18,11 @@ from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.data.labels import Label, LabelledConfiguration
 from sscha_mlp.errors import InputError, ReferenceFailedError, WaitingForLabelsError
-from sscha_mlp.reference import LabelStore
+from sscha_mlp.reference import LabelStore, get_reference, label
 from sscha_mlp.reference.bond_expansion import explain
 from sscha_mlp.reference.consistency import check_units
 from sscha_mlp.reference.derivatives import second_differences
 from sscha_mlp.reference.importing import import_labels
-from sscha_mlp.reference.label import label
 from sscha_mlp.run_files.settings import RunSettings
 
 RYDBERG, BOHR = units.RYDBERG, units.BOHR
