@@ -121,10 +121,9 @@ def _of_frequencies(result: dict[str, Any], truth: dict[str, Any]) -> NDArray[np
     """Deviations of the distinct frequencies of each irreducible wave vector."""
     values = []
     for ours, known in zip(result["frequencies_THz"], truth["frequencies_THz"], strict=True):
-        z = _z(ours["corrected"], ours["stderr"], known["value"], known["stderr"])
-        before = None
-        for model, one in zip(ours["model"], z, strict=True):
-            if abs(model) > _TRANSLATION and (before is None or abs(model - before) > _TRANSLATION):
-                values.append(float(one))
-            before = model
+        model = np.asarray(ours["model"])
+        distinct = np.abs(np.diff(model, prepend=-np.inf)) > _TRANSLATION  # one of each level
+        kept = distinct & (np.abs(model) > _TRANSLATION)
+        pairs = (ours["corrected"], ours["stderr"], known["value"], known["stderr"])
+        values += _z(*(np.asarray(one)[kept] for one in pairs)).tolist()
     return np.array(values)

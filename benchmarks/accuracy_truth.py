@@ -23,6 +23,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, make_positive, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.primitive import primitive_cell
@@ -30,7 +31,6 @@ from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
 from sscha_mlp.potentials.protocol import Predictions
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.scha.cell_step import strain_between
 from sscha_mlp.scha.relaxation import Population, RelaxationSettings, relax

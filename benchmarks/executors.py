@@ -19,9 +19,9 @@ from ase import Atoms
 from ase.build import bulk
 from ase.calculators.calculator import Calculator, all_changes
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.parallel import Machines
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 
 SECONDS = 1.0e-3

@@ -18,6 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dataset import Dataset
@@ -26,7 +27,6 @@ from sscha_mlp.data.states import load_state
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.potentials.registry import fit, load
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.scha.relaxation import evaluate_ensemble
@@ -86,7 +86,7 @@ def mistaken_labels(
     train: tuple[LabelledConfiguration, ...],
 ) -> list[LabelledConfiguration]:
     """Return the same silicon configurations labelled with a crystal of other bonds: Tersoff Ge."""
-    from sscha_mlp.reference.tersoff import tersoff
+    from sscha_mlp.calculators.tersoff import tersoff
 
     reference = get_reference("tersoff").from_factory(tersoff, elements=("Ge",))
     frames = []

@@ -36,6 +36,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullForma
 from potential_data import DEFAULT_DIRECTORY, SEED, converged_state, random_draws
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
@@ -48,7 +49,6 @@ from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.potentials.registry import fit
 from sscha_mlp.potentials.selection import SelectionMethod, select
 from sscha_mlp.reference.label import label, labelled_configurations
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.report.page.style import BLUE, GREEN, GREY, INK, MM, ORANGE, PURPLE, VERMILION, style
 from sscha_mlp.scha.estimators import Samples
 from sscha_mlp.validation.certificate import MIN_LABELS, Certificate, certify

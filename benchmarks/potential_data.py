@@ -25,6 +25,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
+from sscha_mlp.calculators.registry import Reference, get_reference
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.start import make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
@@ -33,7 +34,6 @@ from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
 from sscha_mlp.data.labels import LabelledConfiguration
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.reference.label import label, labelled_configurations
-from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.directory import RunDirectory

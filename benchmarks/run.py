@@ -24,6 +24,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import numpy as np
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.structure_files import read_structure
 from sscha_mlp.crystal.supercell import Supercell
@@ -34,7 +35,6 @@ from sscha_mlp.potentials.gap.presets import presets
 from sscha_mlp.potentials.registry import fit, load
 from sscha_mlp.reference.calculator import LabelCalculator
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
 
 

@@ -27,6 +27,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import numpy as np
 from ase.build import bulk
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal
@@ -37,7 +38,6 @@ from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.potentials.registry import fit, load
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator
 from sscha_mlp.scha.estimators import Samples, estimate

@@ -24,8 +24,8 @@ from ase.filters import FrechetCellFilter
 from ase.io import read
 from ase.optimize import BFGS
 
+from sscha_mlp.calculators.tersoff import tersoff_parameters
 from sscha_mlp.potentials.gap.command import find_gap_fit
-from sscha_mlp.reference.tersoff import tersoff_parameters
 
 FIT = [
     "energy_parameter_name=energy",

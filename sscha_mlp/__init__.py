@@ -31,8 +31,8 @@ _PUBLIC: Final[dict[str, str]] = {
     "Ensemble": "sscha_mlp.ensemble.sampling",
     "ensemble_figure": "sscha_mlp.report.phonons.ensemble_figure",
     # labels and data
-    "get_reference": "sscha_mlp.reference.registry",
-    "Reference": "sscha_mlp.reference.registry",
+    "get_reference": "sscha_mlp.calculators.registry",
+    "Reference": "sscha_mlp.calculators.registry",
     "label": "sscha_mlp.reference.label",
     "label_ensemble": "sscha_mlp.reference.label",
     "labelled_configurations": "sscha_mlp.reference.label",

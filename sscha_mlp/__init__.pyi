@@ -1,6 +1,8 @@
 # Made from the code by `make reference-pages`: change __init__.py, not this file.
 from typing import Final
 
+from sscha_mlp.calculators.registry import Reference as Reference
+from sscha_mlp.calculators.registry import get_reference as get_reference
 from sscha_mlp.campaign.harmonic_forces import harmonic as harmonic
 from sscha_mlp.campaign.loop import run as run
 from sscha_mlp.crystal.born_charges import BornCharges as BornCharges
@@ -54,8 +56,6 @@ from sscha_mlp.reference.label import label as label
 from sscha_mlp.reference.label import label_ensemble as label_ensemble
 from sscha_mlp.reference.label import labelled_configurations as labelled_configurations
 from sscha_mlp.reference.offline import requests_in as requests_in
-from sscha_mlp.reference.registry import Reference as Reference
-from sscha_mlp.reference.registry import get_reference as get_reference
 from sscha_mlp.reference.store import LabelStore as LabelStore
 from sscha_mlp.report.compare.figures import comparison_figure as comparison_figure
 from sscha_mlp.report.compare.figures import volume_figure as volume_figure

@@ -18,9 +18,9 @@ from cheap import (
     write_settings,
 )
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.cli import run_command
 from sscha_mlp.data.extxyz import read_extxyz, write_extxyz
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.report.run.collect import report_data
 from sscha_mlp.scha import python_sscha

@@ -10,13 +10,14 @@ from ase.optimize import BFGS
 from toys import BondsCalculator, CalculatorEvaluator, fcc, wurtzite
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.errors import RelaxationError
-from sscha_mlp.reference.registry import get_reference
+from sscha_mlp.potentials.protocol import Predictions
 from sscha_mlp.scha.cell import CellMode, free_strains
 from sscha_mlp.scha.cell_response import CellResponse, cell_response
 from sscha_mlp.scha.cell_step import (
@@ -26,7 +27,8 @@ from sscha_mlp.scha.cell_step import (
     strain_between,
     strained_state,
 )
-from sscha_mlp.scha.relaxation import pressure_of
+from sscha_mlp.scha.relaxation import RelaxationSettings, pressure_of, relax
+from sscha_mlp.validation.cell_errors import cell_shifts
 
 SHEAR = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.5], [0.0, 0.5, 0.0]])
 """Of engineering strain one."""
@@ -186,6 +188,40 @@ def test_modes_of_the_cell():
     assert np.abs(short).max() == pytest.approx(0.02)
 
 
+def test_a_fixed_cell_asks_for_no_stiffness():
+    """A potential without stress relaxes in a fixed cell; in a free one it is refused in words."""
+    bonds = fcc()
+    state, group = bonds.harmonic()
+    evaluator = WithoutStress(bonds)
+    *_, last = relax(
+        state,
+        evaluator,
+        temperature=100.0,
+        rng=np.random.default_rng(0),
+        settings=RelaxationSettings(n_configs=100, max_populations=2, cell=CellMode.FIXED),
+        group=group,
+    )
+    assert last.bulk_modulus == 0.0
+    assert last.allowed.pressure_gpa == pytest.approx(0.03)
+    shifts = cell_shifts(
+        last.minimisation.estimators, last.response, free_strains(group, CellMode.FIXED)
+    )
+    assert shifts.volume_stderr == 0.0
+    with pytest.raises(RelaxationError, match=r"bulk modulus of the model is 0\.0 GPa"):
+        cell_strain(np.eye(3), last.response, group, mode=CellMode.VARIABLE, points=last.points)
+
+
+class WithoutStress:
+    """A toy whose stress is zero, whatever its energy does."""
+
+    def __init__(self, bonds):
+        self.bonds = bonds
+
+    def evaluate(self, configurations):
+        values = self.bonds.evaluate(configurations)
+        return Predictions(values.energies, values.forces, np.zeros_like(values.stresses))
+
+
 def test_strains_that_symmetry_leaves_free():
     triclinic = np.array([[4.6, 0.4, 0.6], [0.6, 4.4, 0.1], [0.9, -0.3, 5.4]])
     generic = Atoms("NiAl", scaled_positions=[(0, 0, 0), (0.51, 0.47, 0.44)], cell=triclinic)
@@ -247,9 +283,8 @@ def test_steps_converge_where_newton_steps_oscillate(wrong):
             points.append(point)
             missing = point.stress_gpa * units.GPA - target
             residuals[learns].append(float(np.abs(missing).max()))
-            stiffness = learnt_stiffness(response, points) if learns else None
             strain = cell_strain(
-                missing, response, group, mode=CellMode.VARIABLE, stiffness=stiffness
+                missing, response, group, mode=CellMode.VARIABLE, points=points if learns else ()
             )
             cell = cell @ (np.eye(3) + strain)
     assert residuals[True][-1] < 1e-2 * residuals[True][0]

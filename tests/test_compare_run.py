@@ -15,10 +15,10 @@ from cheap import DIARY
 from toys import CalculatorEvaluator
 
 import sscha_mlp as sm
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.cli import run_command
 from sscha_mlp.potentials.kind import Statistic, Uncertainty
 from sscha_mlp.potentials.protocol import PotentialCalculator, Predictions
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.report.compare.figures import LINES, comparison_figure, volume_figure
 from sscha_mlp.report.compare.files import comparison_json, write_comparison

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import sscha_mlp as sm
+from sscha_mlp.calculators.table import read_table
 from sscha_mlp.potentials.names import built_in_kinds
 from sscha_mlp.potentials.registry import find_kind
-from sscha_mlp.reference.table import read_table
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 

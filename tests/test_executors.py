@@ -27,6 +27,7 @@ from cluster_tasks import (
 from faulty import COUNT_FILE, broken_factory, make_misbehave, make_square
 from test_parallel import alive, values, wait_until_dead
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.cli import run_command
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.errors import ConfigError, InputError, SschaMlpError
@@ -46,7 +47,6 @@ from sscha_mlp.parallel.retries import Backoff, Retrying
 from sscha_mlp.potentials.registry import load
 from sscha_mlp.potentials.spread import spread
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.settings import RunSettings, differences, format_toml
 

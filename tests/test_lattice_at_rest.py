@@ -9,6 +9,7 @@ from ase.units import GPa
 from scipy.spatial.transform import Rotation
 from toys import Bonds, CalculatorEvaluator, wurtzite
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
@@ -16,7 +17,6 @@ from sscha_mlp.crystal.symmetry import find_space_group, standard_axes
 from sscha_mlp.errors import InputError
 from sscha_mlp.properties.elastic import ElasticStrains
 from sscha_mlp.properties.equation_of_state import EquationOfState, fit_equation_of_state
-from sscha_mlp.reference.registry import get_reference
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 COPPER = 3.58995  # Å, where EMT has no stress

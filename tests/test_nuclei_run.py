@@ -10,6 +10,7 @@ from cheap import DIARY, relax_arguments, write_copper, write_settings
 from test_bad_input import sentence
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.cli import run_command
 from sscha_mlp.crystal.born_charges import BornCharges
@@ -17,7 +18,6 @@ from sscha_mlp.data.dyn_files import read_dyn, read_dyn_files, write_dyn
 from sscha_mlp.data.states import load_state
 from sscha_mlp.ensemble.nuclei import Nuclei, harmonic_free_energy
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.report.phonons.data import run_phonons
 from sscha_mlp.report.run.collect import report_data

@@ -20,6 +20,7 @@ from ase.build import bulk
 from toys import BondsCalculator, CalculatorEvaluator, fcc, perovskite, wurtzite
 
 from sscha_mlp import units
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.crystal.born_charges import BornCharges
 from sscha_mlp.crystal.bravais import bravais_cell
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
@@ -28,7 +29,6 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.dyn_files import read_dyn_files, write_dyn
 from sscha_mlp.ensemble.sampling import sample
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.scha import minimiser, python_sscha
 from sscha_mlp.scha.estimators import estimate
 from sscha_mlp.scha.minimiser import MinimiserSettings, MinimiserStop

@@ -15,13 +15,13 @@ from ase.calculators.tersoff import Tersoff, TersoffParameters
 from ase.constraints import FixAtoms
 from ase.eos import calculate_eos
 
+from sscha_mlp.calculators.builtin import EMT_ELEMENTS
+from sscha_mlp.calculators.compute import compute_label
+from sscha_mlp.calculators.tersoff import CHI, ELEMENTS, tersoff_parameters
 from sscha_mlp.data import configuration_key
 from sscha_mlp.errors import ConfigError, InputError, ModelError, ReferenceFailedError
 from sscha_mlp.quippy_adapter import quippy_potential
 from sscha_mlp.reference import LabelReport, Reference, get_reference, label, reference_names
-from sscha_mlp.reference.builtin import EMT_ELEMENTS
-from sscha_mlp.reference.compute import compute_label
-from sscha_mlp.reference.tersoff import CHI, ELEMENTS, tersoff_parameters
 
 
 def rattled(name: str, n: int, amplitude: float = 0.1, **options) -> list[Atoms]:

@@ -10,10 +10,10 @@ from ase import Atoms
 from ase.build import bulk
 from ase.units import create_units
 
+from sscha_mlp.calculators.espresso_output import parse_output
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.reference import Reference, get_reference, label
 from sscha_mlp.reference.check import CheckSettings, check_reference
-from sscha_mlp.reference.espresso_output import parse_output
 
 CODES = ("espresso", "vasp")
 PROGRAMS = {"espresso": "pw", "vasp": "vasp"}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ase.build import bulk
 
+from sscha_mlp.calculators.kpoints import KPoints
+from sscha_mlp.calculators.program import split_command
 from sscha_mlp.errors import ConfigError
 from sscha_mlp.reference import get_reference, label
-from sscha_mlp.reference.kpoints import KPoints
-from sscha_mlp.reference.program import split_command
 
 HEAD = '<UPF version="2.0.1">\n<PP_HEADER element="Cu" pseudo_type="NC"/>\n'
 

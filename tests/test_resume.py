@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from cheap import DIARY, command, environment, relax_arguments, sscha_mlp, without_timings
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.cli import run_command
 from sscha_mlp.errors import InputError
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.settings import RunSettings

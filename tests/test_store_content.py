@@ -13,13 +13,13 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from test_store import copper, random_label, start
 
+from sscha_mlp.calculators.compute import compute_label
 from sscha_mlp.cli import run_command
 from sscha_mlp.data import Label, configuration_key
 from sscha_mlp.data.extxyz import read_extxyz
 from sscha_mlp.data.matching import TOLERANCE, fingerprint, match
 from sscha_mlp.errors import InputError
 from sscha_mlp.reference import LabelStore, get_reference, label
-from sscha_mlp.reference.compute import compute_label
 from sscha_mlp.reference.index import State
 
 

@@ -14,10 +14,10 @@ from ase.calculators.emt import EMT
 
 import sscha_mlp as sm
 from sscha_mlp.argument_types import fits
+from sscha_mlp.calculators.table import read_table
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel.settings import executor_values
 from sscha_mlp.properties.born_files import read_born
-from sscha_mlp.reference.table import read_table
 from sscha_mlp.run_files.settings import read_toml
 
 CRYSTAL = sm.Crystal.from_ase(bulk("Cu"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from ase import Atoms
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import WaitingForLabelsError
 from sscha_mlp.parallel import Machines
@@ -16,7 +17,6 @@ from sscha_mlp.potentials.kind import Statistic
 from sscha_mlp.potentials.protocol import Potential, Predictions
 from sscha_mlp.potentials.spread import SpreadPotential
 from sscha_mlp.reference.label import LabelReport, label
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
@@ -19,7 +20,6 @@ from sscha_mlp.data.states import load_state
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.potentials.registry import find_kind
 from sscha_mlp.properties.interpolation import interpolate
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.finished_run import FinishedRun
 from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord
 from sscha_mlp.run_files.records.start import OriginRecord, StartRecord

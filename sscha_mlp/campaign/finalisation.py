@@ -20,7 +20,7 @@ from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.scha.cell import free_strains
 from sscha_mlp.scha.cell_response import cell_response
-from sscha_mlp.scha.cell_step import CellPoint, cell_strain, learnt_stiffness, strained_state
+from sscha_mlp.scha.cell_step import CellPoint, cell_strain, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
 from sscha_mlp.scha.estimators import estimate
 from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
@@ -113,7 +113,7 @@ def settle(
             response,
             context.group,
             mode=context.settings.cell,
-            stiffness=learnt_stiffness(response, points[1:]),
+            points=points[1:],
         )
         off = unwanted_stress(missing, context.settings.cell)
         part = float(np.abs(off).max() / corrected.stress.stderr.max())

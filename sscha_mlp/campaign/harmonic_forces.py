@@ -1,5 +1,6 @@
 """Harmonic force constants by finite displacements, symmetry used."""
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.structure import FloatArray
@@ -7,7 +8,6 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group
 from sscha_mlp.errors import ConfigError, ReferenceFailedError
 from sscha_mlp.reference.label import LabelReport, label
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 
 

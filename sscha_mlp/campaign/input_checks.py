@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Final
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.primitive import count_primitive_cells
 from sscha_mlp.crystal.structure import Crystal
@@ -13,7 +14,6 @@ from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.parallel.memory import require_memory
 from sscha_mlp.potentials.names import kind_names
 from sscha_mlp.potentials.registry import find_kind, installed_kinds
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.run_files.settings import AUTO, RunSettings
 from sscha_mlp.scha.cell import CellMode

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sscha_mlp.calculators.registry import Reference, get_reference
 from sscha_mlp.campaign.input_checks import read_input, structure_file
 from sscha_mlp.data.dyn_files import dyn_paths
 from sscha_mlp.data.labels import configuration_key
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.reference.registry import Reference, get_reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.reference_identity import REFERENCE, require_same_reference, start_row
 from sscha_mlp.run_files.settings import RunSettings

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state, halves, labels_beside
 from sscha_mlp.campaign.context import Context
@@ -43,7 +44,6 @@ from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal

@@ -89,6 +89,7 @@ def _compute(
     configurations: Path, reference: str, out: Path, kept: Path, settings: dict[str, Any]
 ) -> None:
     """Label a file of configurations."""
+    from sscha_mlp.calculators.registry import get_reference
     from sscha_mlp.cli.failures import say
     from sscha_mlp.cli.screen import make_observer, note
     from sscha_mlp.data.extxyz import read_configurations, write_extxyz
@@ -96,7 +97,6 @@ def _compute(
     from sscha_mlp.parallel import Machines
     from sscha_mlp.reference.label import label as compute
     from sscha_mlp.reference.label import labelled_configurations
-    from sscha_mlp.reference.registry import get_reference
     from sscha_mlp.reference.store import LabelStore
 
     frames = read_configurations(configurations)

@@ -9,8 +9,8 @@ from typer import Exit, Option, Typer
 from sscha_mlp.cli import options
 
 if TYPE_CHECKING:
+    from sscha_mlp.calculators.registry import Reference
     from sscha_mlp.reference.check import Difference, ReferenceCheck
-    from sscha_mlp.reference.registry import Reference
 
 reference = Typer(
     name="reference",
@@ -69,13 +69,13 @@ def check(
     del debug  # read by the command line itself
     import json
 
+    from sscha_mlp.calculators.registry import get_reference
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.crystal.primitive import primitive_cell
     from sscha_mlp.crystal.structure_files import read_structure
     from sscha_mlp.crystal.supercell import Supercell
     from sscha_mlp.errors import InputError
     from sscha_mlp.reference.check import CheckSettings, check_reference
-    from sscha_mlp.reference.registry import get_reference
     from sscha_mlp.reference.store import LabelStore
     from sscha_mlp.resources import bundled_file
 

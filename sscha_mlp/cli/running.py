@@ -109,9 +109,9 @@ def say_what_runs(directory: str | Path) -> None:
     directory
         Of the run whose settings name the reference.
     """
+    from sscha_mlp.calculators.table import find_table, read_table
     from sscha_mlp.cli.screen import note
     from sscha_mlp.errors import InputError
-    from sscha_mlp.reference.table import find_table, read_table
     from sscha_mlp.run_files.directory import RunDirectory
 
     spec = RunDirectory(Path(directory)).settings().reference
@@ -176,7 +176,7 @@ def _executor(spec: str) -> dict[str, Any]:
 
 def _reference(spec: str) -> str:
     """Keep a name; make the path of a TOML file absolute: a run can be taken up from anywhere."""
-    from sscha_mlp.reference.table import find_table
+    from sscha_mlp.calculators.table import find_table
 
     return _absolute(find_table(spec)) if spec.endswith(".toml") else spec
 

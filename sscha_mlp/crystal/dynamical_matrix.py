@@ -104,8 +104,13 @@ class Modes:
     @cached_property
     def vectors(self) -> FloatArray:
         """Orthonormal mass-weighted modes as columns, shape (3 n_atoms, n_modes): large."""
-        columns = self.displacements(self.amplitudes(np.eye(len(self.frequencies)))).T
-        return read_only(columns * np.sqrt(self.supercell.masses3)[:, None])
+        return read_only(self.lowest(len(self.frequencies)))
+
+    def lowest(self, count: int) -> FloatArray:
+        """Orthonormal mass-weighted vectors of the lowest modes, shape (3 n_atoms, count)."""
+        normal = np.eye(count, len(self.frequencies))
+        columns = self.displacements(self.amplitudes(normal)).T
+        return np.asarray(columns * np.sqrt(self.supercell.masses3)[:, None])
 
 
 @dataclass(frozen=True, eq=False)

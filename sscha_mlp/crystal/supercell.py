@@ -103,6 +103,14 @@ class Supercell(Shown):
         return read_only(self.cell_index(t[None, :, :] - t[:, None, :]), np.int64)
 
     @cached_property
+    def shifted_atoms(self) -> IntArray:
+        """Atom onto which each lattice translation takes each atom, shape (n_cells, n_atoms)."""
+        n, t = self.primitive.n_atoms, self.translations
+        cells = self.cell_index(t[:, None] + t[None, :])
+        atoms = cells[:, :, None] * n + np.arange(n)
+        return read_only(atoms.reshape(self.n_cells, -1), np.int64)
+
+    @cached_property
     def qpoints(self) -> FloatArray:
         """Commensurate wave vectors, shape (n_cells, 3), in units of the reciprocal vectors."""
         return read_only(self.translations / np.array(self.size))

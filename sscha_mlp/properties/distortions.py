@@ -13,12 +13,11 @@ from typing import Final
 
 import numpy as np
 import spglib
-from numpy.typing import NDArray
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
 from sscha_mlp.crystal.primitive import primitive_cell
-from sscha_mlp.crystal.structure import Crystal, FloatArray, IntArray
+from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import InputError
@@ -177,13 +176,13 @@ def _add(spaces: list[FloatArray], projector: FloatArray) -> None:
 
 def _level(hessian: DynamicalMatrix) -> tuple[FloatArray, FloatArray]:
     """Squares and mass-weighted vectors of the lowest level of the whole supercell, if unstable."""
-    root = np.sqrt(np.repeat(hessian.supercell.crystal.masses, 3))
-    squares, vectors = np.linalg.eigh(hessian.matrix / (root[:, None] * root))
+    modes = hessian.modes
+    squares = modes.frequencies * np.abs(modes.frequencies)
     scale = float(np.abs(squares).max())
     if squares[0] > -_EQUAL * scale:
-        return squares[:0], vectors[:, :0]
-    part = squares < squares[0] + _SAME_LEVEL * scale
-    return squares[part], vectors[:, part]
+        return squares[:0], np.zeros((3 * hessian.supercell.n_atoms, 0))
+    level = squares[squares < squares[0] + _SAME_LEVEL * scale]
+    return level, modes.lowest(len(level))
 
 
 def _representation(group: SpaceGroup, vectors: FloatArray) -> FloatArray:
@@ -191,26 +190,16 @@ def _representation(group: SpaceGroup, vectors: FloatArray) -> FloatArray:
     supercell = group.supercell
     n_atoms, size = supercell.n_atoms, vectors.shape[1]
     fields = vectors.reshape(n_atoms, 3, size)
-    shifts = _translations(supercell)
     found: dict[bytes, FloatArray] = {}
     for rotation, image in zip(group.cartesian_rotations, group.permutations, strict=True):
         turned = np.empty_like(fields)
         turned[image] = np.einsum("ij,ajm->aim", rotation, fields)
-        for shift in shifts:
+        for shift in supercell.shifted_atoms:
             moved = np.empty_like(turned)
             moved[shift] = turned
             matrix = np.einsum("aim,ain->mn", fields, moved)
             found.setdefault(np.round(matrix, 5).tobytes(), matrix)
     return np.array(list(found.values()))
-
-
-def _translations(supercell: Supercell) -> IntArray:
-    """Atom onto which each lattice translation takes each atom, shape (n_cells, n_atoms)."""
-    n = supercell.primitive.n_atoms
-    t: NDArray[np.int64] = supercell.translations
-    cells = supercell.cell_index(t[:, None] + t[None, :])
-    atoms = cells[:, :, None] * n + np.arange(n)
-    return np.asarray(atoms.reshape(len(t), -1))
 
 
 def _space_group(crystal: Crystal) -> tuple[str, int]:

@@ -12,10 +12,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.reference.label import LabelReport, Progress, label
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.units import GPA
 

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from ase import Atoms
 
+from sscha_mlp.calculators.compute import LabelFunction, bare_copy
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.data.labels import Label, LabelledConfiguration, configuration_key, was_chosen
 from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError, ReferenceFailedError
 from sscha_mlp.parallel import Done, ExecutorLostError, Failed, Machines, WorkerStartError
-from sscha_mlp.reference.compute import LabelFunction, bare_copy
 from sscha_mlp.reference.guard import QUARANTINED, check_batch, check_label
 from sscha_mlp.reference.index import State
 from sscha_mlp.reference.offline import ask_for_labels, is_offline
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import Found, LabelStore
 from sscha_mlp.tables import Shown, Table
 

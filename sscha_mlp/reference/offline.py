@@ -16,12 +16,12 @@ from typing import Any, Final, NoReturn
 
 from ase import Atoms
 
+from sscha_mlp.calculators.files import UNITS, InputFormat, by_hand, write_inputs
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.data.extxyz import read_configurations, write_extxyz
 from sscha_mlp.data.files import make_directory, write_json_atomic
 from sscha_mlp.data.labels import configuration_key
 from sscha_mlp.errors import InputError, SschaMlpError, WaitingForLabelsError
-from sscha_mlp.reference.files import UNITS, InputFormat, by_hand, write_inputs
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.tables import Shown, Table
 

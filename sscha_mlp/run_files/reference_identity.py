@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.errors import ConfigError
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.settings import differences

@@ -27,9 +27,6 @@ from sscha_mlp.scha.cell import Evaluator
 
 _STRAIN: float = 2.0e-3
 
-_NO_STIFFNESS: float = 1.0e-7
-"""Stiffness in the place of none, eV/Å³: 16 kPa."""
-
 _SOFTEST: float = 0.02
 """No strain is taken for softer than this part of what clamped atoms would make of it."""
 
@@ -78,7 +75,12 @@ class CellResponse:
 
     @property
     def bulk_modulus(self) -> float:
-        """``-V dP/dV`` under a pressure, shape and centroids following it, eV/Å³."""
+        """``-V dP/dV`` under a pressure, shape and centroids following it, eV/Å³.
+
+        Zero for a potential without stress, as a toy in a fixed cell may be.
+        """
+        if not self.clamped.any():
+            return 0.0
         return 1.0 / float(self.traces @ np.linalg.solve(self.stiffness, self.traces))
 
     def components(self, tensor: NDArray[np.float64]) -> FloatArray:
@@ -143,12 +145,7 @@ def cell_response(
 
 
 def _positive(matrix: NDArray[np.float64]) -> FloatArray:
-    """Symmetric matrix whose smallest eigenvalue is at least 2 % of the largest modulus.
-
-    A potential without stress, as a toy in a fixed cell may be, has a stiffness of zero: it gets
-    one that is far below that of any crystal.
-    """
+    """Symmetric matrix whose smallest eigenvalue is at least 2 % of the largest modulus."""
     values, vectors = np.linalg.eigh(matrix)
     values = np.abs(values)
-    floor = max(_SOFTEST * float(values.max()), _NO_STIFFNESS)
-    return np.asarray((vectors * np.maximum(values, floor)) @ vectors.T)
+    return np.asarray((vectors * np.maximum(values, _SOFTEST * values.max())) @ vectors.T)

@@ -107,7 +107,7 @@ def cell_strain(
     group: SpaceGroup,
     *,
     mode: CellMode,
-    stiffness: FloatArray | None = None,
+    points: Sequence[CellPoint] = (),
     largest: float = LARGEST_STRAIN,
 ) -> FloatArray:
     """Newton step of the cell that removes a stress.
@@ -122,8 +122,8 @@ def cell_strain(
         Space group that the strain keeps.
     mode
         What is free.
-    stiffness
-        In the basis of the response; its own relaxed one when left out.
+    points
+        Populations in the order in which they were made: the stiffness learns from them.
     largest
         Longest step: no component of the strain is larger.
 
@@ -141,7 +141,7 @@ def cell_strain(
         return np.zeros((3, 3))
     response.check()
     within = response.components(free)  # free strains in the basis of the response, (n_free, n)
-    matrix = within @ (response.stiffness if stiffness is None else stiffness) @ within.T
+    matrix = within @ learnt_stiffness(response, points) @ within.T
     wanted = -within @ response.components(missing)
     strain = np.tensordot(np.linalg.solve(matrix, wanted), free, axes=1)
     size = float(np.abs(strain).max())

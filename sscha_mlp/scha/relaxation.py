@@ -27,7 +27,7 @@ from sscha_mlp.errors import ConfigError
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.cell import CellMode, Evaluator
 from sscha_mlp.scha.cell_response import CellResponse, cell_response
-from sscha_mlp.scha.cell_step import CellPoint, cell_strain, learnt_stiffness, strained_state
+from sscha_mlp.scha.cell_step import CellPoint, cell_strain, strained_state
 from sscha_mlp.scha.convergence import Allowed, CrystalScale, Tolerances, judge, unwanted_stress
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate
 from sscha_mlp.scha.minimiser import (
@@ -356,7 +356,7 @@ class _Step:
             self.response,
             self.group,
             mode=self.mode,
-            stiffness=learnt_stiffness(self.response, self.points),
+            points=self.points,
         )
         return strained_state(proposal, strain, self.response) if strain.any() else proposal
 

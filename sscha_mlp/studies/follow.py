@@ -24,13 +24,13 @@ from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.data.states import load_state
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.potentials.registry import load
 from sscha_mlp.properties.distortions import Distortion, distortions
 from sscha_mlp.run_files.finished_run import FinishedRun
-from sscha_mlp.run_files.observer import Observer, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha.cell import Evaluator
+from sscha_mlp.studies.opened import opened_run
 from sscha_mlp.tables import ShownContent, Table
 
 SCHEMA: Final = "sscha-mlp/follow/1"
@@ -122,9 +122,10 @@ def follow_hessian(
     SschaMlpError
         If the relaxation fails; the same call goes on with it.
     """
-    parent, watcher = FinishedRun.read(directory), watched_by(observer)
-    with load(parent.model_directory, n_workers=n_workers) as potential:
-        candidates = find_candidates(parent, potential)
+    what = "energies along the distortions"
+    with opened_run(directory, what, n_workers=n_workers, observer=observer) as opened:
+        parent, watcher = opened.run, opened.observer
+        candidates = find_candidates(parent, opened.evaluator)
     place = make_directory(parent.place.path / "follow")
     for one in candidates:
         write_atomic(place / f"{one.name}.vasp", _poscar(one))

@@ -62,7 +62,6 @@ def cell_shifts(
     response: CellResponse,
     free: FloatArray,
     *,
-    stiffness: FloatArray | None = None,
     replicates: int = 0,
 ) -> CellShifts:
     """Return what an ensemble does not know of cell and centroids.
@@ -75,8 +74,6 @@ def cell_shifts(
         How stress and centroids answer a strain at this state.
     free
         Strains that the settings leave free, shape (n_free, 3, 3).
-    stiffness
-        In the basis of the response; its own when left out.
     replicates
         Independent parts of the ensemble, as :func:`error_parts` takes them.
     """
@@ -88,9 +85,7 @@ def cell_shifts(
     dynamical_matrix = averages.trial.dynamical_matrix
     following = response.displacements.reshape(len(response.strains), -1)
     pull = stress - flat @ following.T / dynamical_matrix.crystal.volume
-    within = response.components(free)
-    matrix = within @ (response.stiffness if stiffness is None else stiffness) @ within.T
-    strain = -(pull @ within.T) @ np.linalg.inv(matrix) @ within if len(free) else 0.0 * pull
+    strain = _strain_of(pull, response, free) if len(free) else 0.0 * pull
     moved = flat @ dynamical_matrix.optical_compliance + strain @ following
 
     def parts(values: NDArray[np.float64]) -> FloatArray:
@@ -100,6 +95,13 @@ def cell_shifts(
     return CellShifts(
         kept, parts(moved).reshape(len(kept), *forces.shape[1:]), kept @ response.traces
     )
+
+
+def _strain_of(pull: FloatArray, response: CellResponse, free: FloatArray) -> FloatArray:
+    """Strain by which a cell follows each stress, within the strains that are free."""
+    within = response.components(free)
+    matrix = within @ response.stiffness @ within.T
+    return np.asarray(-(pull @ within.T) @ np.linalg.inv(matrix) @ within)
 
 
 def error_parts(

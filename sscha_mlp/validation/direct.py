@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from ase import Atoms
 
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.errors import ReferenceFailedError
 from sscha_mlp.potentials.protocol import Predictions
 from sscha_mlp.reference.label import label
-from sscha_mlp.reference.registry import Reference
 from sscha_mlp.reference.store import LabelStore
 
 

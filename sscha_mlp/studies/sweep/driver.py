@@ -13,6 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.input_checks import check_input
 from sscha_mlp.campaign.input_identity import require_same_input_of
 from sscha_mlp.campaign.loop import run
@@ -21,7 +22,6 @@ from sscha_mlp.errors import ConfigError, InputError, SschaMlpError, WaitingForL
 from sscha_mlp.parallel import Done, ExecutorSettings, Failed, Machines
 from sscha_mlp.parallel.settings import HERE
 from sscha_mlp.reference.offline import is_offline
-from sscha_mlp.reference.registry import get_reference
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.observer import LogObserver, Observer, logged_to, watched_by
 from sscha_mlp.run_files.records.hessian import HessianRecord

@@ -7,12 +7,12 @@ from typing import Any, Final
 
 from ase.calculators.calculator import Calculator
 
+from sscha_mlp.calculators.espresso import prepare_espresso
+from sscha_mlp.calculators.files import by_hand, by_hand_settings
+from sscha_mlp.calculators.prepared import Prepared
+from sscha_mlp.calculators.tersoff import ELEMENTS, tersoff, tersoff_parameters
+from sscha_mlp.calculators.vasp import prepare_vasp
 from sscha_mlp.errors import ConfigError
-from sscha_mlp.reference.espresso import prepare_espresso
-from sscha_mlp.reference.files import by_hand, by_hand_settings
-from sscha_mlp.reference.prepared import Prepared
-from sscha_mlp.reference.tersoff import ELEMENTS, tersoff, tersoff_parameters
-from sscha_mlp.reference.vasp import prepare_vasp
 
 EMT_ELEMENTS: Final = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt", "H", "C", "N", "O")
 """The elements of ASE's effective medium theory; those after Pt only serve as toys."""

@@ -12,14 +12,19 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator
 
+from sscha_mlp.calculators.builtin import BUILT_IN, PROGRAMS
+from sscha_mlp.calculators.compute import LabelFunction, bare_copy
+from sscha_mlp.calculators.prepared import suggestion
+from sscha_mlp.calculators.table import (
+    ReferenceTable,
+    find_table,
+    pseudopotential_hashes,
+    read_table,
+)
 from sscha_mlp.data.labels import Label
 from sscha_mlp.errors import ConfigError, InputError, ReferenceFailedError
 from sscha_mlp.named_objects import import_object
 from sscha_mlp.parallel import Failed, Machines, WorkerStartError
-from sscha_mlp.reference.builtin import BUILT_IN, PROGRAMS
-from sscha_mlp.reference.compute import LabelFunction, bare_copy
-from sscha_mlp.reference.prepared import suggestion
-from sscha_mlp.reference.table import ReferenceTable, find_table, pseudopotential_hashes, read_table
 from sscha_mlp.tables import Shown, Table
 
 

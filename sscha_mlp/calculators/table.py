@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from sscha_mlp.calculators.prepared import pseudopotential_table, sha256
+from sscha_mlp.calculators.program import check_environment, resolve, split_command
 from sscha_mlp.errors import ConfigError, InputError, cause_of
-from sscha_mlp.reference.prepared import pseudopotential_table, sha256
-from sscha_mlp.reference.program import check_environment, resolve, split_command
 from sscha_mlp.resources import bundled_file
 from sscha_mlp.text_files import written_text
 

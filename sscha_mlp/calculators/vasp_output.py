@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.units import GPa
 from numpy.typing import NDArray
 
+from sscha_mlp.calculators.program import read_text
 from sscha_mlp.errors import ReferenceFailedError
-from sscha_mlp.reference.program import read_text
 
 _SAME_PLACE: Final = 1.0e-4
 """Largest distance of an atom from where it was put, in Å: vasprun.xml has eight decimals."""

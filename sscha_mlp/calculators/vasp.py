@@ -11,9 +11,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from sscha_mlp.errors import ConfigError, ReferenceFailedError
-from sscha_mlp.reference.kpoints import KPoints
-from sscha_mlp.reference.prepared import (
+from sscha_mlp.calculators.kpoints import KPoints
+from sscha_mlp.calculators.prepared import (
     Prepared,
     plain_table,
     positive,
@@ -22,7 +21,7 @@ from sscha_mlp.reference.prepared import (
     sha256,
     text,
 )
-from sscha_mlp.reference.program import (
+from sscha_mlp.calculators.program import (
     Program,
     ProgramCalculator,
     last_line,
@@ -30,7 +29,8 @@ from sscha_mlp.reference.program import (
     read_text,
     resolve,
 )
-from sscha_mlp.reference.vasp_output import parse_run
+from sscha_mlp.calculators.vasp_output import parse_run
+from sscha_mlp.errors import ConfigError, ReferenceFailedError
 
 PARAMETERS: Final = (
     "pseudopotentials",

@@ -13,10 +13,9 @@ from typing import Any, Final
 import ase.io
 from ase import Atoms
 
-from sscha_mlp.errors import ConfigError, ReferenceFailedError
-from sscha_mlp.reference.espresso_output import parse_output, parse_version
-from sscha_mlp.reference.kpoints import KPoints
-from sscha_mlp.reference.prepared import (
+from sscha_mlp.calculators.espresso_output import parse_output, parse_version
+from sscha_mlp.calculators.kpoints import KPoints
+from sscha_mlp.calculators.prepared import (
     Prepared,
     plain_table,
     positive,
@@ -25,7 +24,7 @@ from sscha_mlp.reference.prepared import (
     sha256,
     text,
 )
-from sscha_mlp.reference.program import (
+from sscha_mlp.calculators.program import (
     Program,
     ProgramCalculator,
     last_line,
@@ -33,6 +32,7 @@ from sscha_mlp.reference.program import (
     read_text,
     resolve,
 )
+from sscha_mlp.errors import ConfigError, ReferenceFailedError
 
 DEBIAN_PSEUDO: Final = Path("/usr/share/espresso/pseudo")
 """Where Debian's package quantum-espresso-data puts its pseudopotentials."""
