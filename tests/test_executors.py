@@ -94,6 +94,25 @@ def test_every_executor_does_every_task(machines):
         list(executor.run([1]))
 
 
+def test_workers_stay_for_the_next_executor_of_the_same_function(tmp_path):
+    def workers(machines, factory=make_work, **options):
+        tasks = [Work(number, tmp_path / "diary", 0.2, "name the process") for number in range(4)]
+        with machines.executor(factory, n_workers=2, isolate=True, **options) as executor:
+            return {value[1] for value in values(dict(executor.run(tasks)))}
+
+    with Machines() as machines:
+        first = workers(machines, keep=True)
+        assert workers(machines, keep=True) == first
+        assert not workers(machines) & first
+        other = workers(machines, keep=True, time_limit=60.0)
+        assert not other & first
+    for one in first | other:
+        with pytest.raises(ProcessLookupError):
+            os.kill(one, 0)
+    with pytest.raises(SschaMlpError, match="closed"):
+        workers(machines, keep=True)
+
+
 def test_every_executor_names_a_broken_factory(machines):
     with machines.executor(broken_factory) as executor:
         with pytest.raises(WorkerStartError, match="RuntimeError: no licence"):

@@ -10,7 +10,6 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 from scipy import special
-from scipy.stats import qmc
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.reciprocal import ComplexArray
@@ -208,7 +207,7 @@ def sample(
     n_kept = rejected = 0
     for normal in _normal_numbers(Sampler(sampler), gaussian.n_modes, n_draws, rng):
         drawn = gaussian.displacements(normal)
-        good = _are_physical(dynamical_matrix, drawn, limit, mirrored=antithetic)
+        good = are_physical(dynamical_matrix, drawn, limit, mirrored=antithetic)
         drawn, tried = _take(drawn, good, n_draws - n_kept)
         rejected += step * (tried - len(drawn))
         n_kept += len(drawn)
@@ -264,6 +263,8 @@ def _normal_numbers(
     if sampler is Sampler.RANDOM:
         while True:
             yield rng.standard_normal((n_draws, n_modes))
+    from scipy.stats import qmc  # takes half a second, and workers never draw
+
     if n_modes > qmc.Sobol.MAXDIM:
         raise InputError(
             f"A Sobol sequence has at most {qmc.Sobol.MAXDIM} dimensions, and the supercell has "
@@ -277,16 +278,27 @@ def _normal_numbers(
         block = engine.random(2**power)
 
 
-def _are_physical(
+def are_physical(
     dynamical_matrix: DynamicalMatrix,
     displacements: NDArray[np.float64],
     limit: float,
     *,
     mirrored: bool,
 ) -> NDArray[np.bool_]:
-    """Whether no two atoms are closer than the limit, for each configuration and its mirror image.
+    """Whether no two atoms are closer than a limit, for each configuration.
 
     Only pairs that the largest displacement could bring so close are looked at.
+
+    Parameters
+    ----------
+    dynamical_matrix
+        Centroids.
+    displacements
+        Shape (n_configs, 3 n_atoms), Å.
+    limit
+        Å; 0 allows everything.
+    mirrored
+        Whether the configuration with opposite displacements counts as well.
     """
     from matscipy.neighbours import neighbour_list
 

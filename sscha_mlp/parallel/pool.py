@@ -116,6 +116,15 @@ class WorkerPool(Closing, Generic[TaskT, ResultT]):
         self._running = False
         self._closed = False
 
+    def stands_for(self, other: "WorkerPool[Any, Any]") -> bool:
+        """Whether the workers of this pool can do the tasks of another one."""
+        return (
+            not self._closed
+            and self._payload is not None
+            and self._payload == other._payload
+            and self.time_limit == other.time_limit
+        )
+
     def run(self, tasks: Iterable[TaskT]) -> Iterator[tuple[int, Done[ResultT] | Failed]]:
         """Yield ``(index of the task, outcome)`` as the tasks finish.
 

@@ -164,6 +164,7 @@ def label(
             n_workers=min(n_workers, len(todo)),
             time_limit=time_limit,
             isolate=isolate,
+            keep=machines is not None,
         ) as executor:
             outcomes = executor.run(bare_copy(configurations[task.first[key]]) for key in todo)
             try:
