@@ -11,6 +11,9 @@ from ase.build import bulk
 from cheap import command, environment, finish, relax_arguments
 from test_bad_input import sentence
 
+import sscha_mlp as sm
+from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.campaign import input_checks, loop
 from sscha_mlp.cli import run_command
 from sscha_mlp.errors import ConfigError, SschaMlpError
 from sscha_mlp.run_files.directory import RunDirectory
@@ -179,3 +182,28 @@ def test_of_two_commands_at_once_the_file_tells_of_the_one_that_goes_on(tmp_path
         for one in processes.values():
             one.kill()
             one.wait()
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_reference_is_made_once(by_command, tmp_path, monkeypatch):
+    """Not again where the run begins: a factory may load a large model."""
+    made = []
+
+    def counted(spec):
+        made.append(spec)
+        return get_reference(spec)
+
+    def ends(context):
+        assert context.reference.name == "tersoff"
+        raise SschaMlpError("far enough")
+
+    for module in (input_checks, loop):
+        monkeypatch.setattr(module, "get_reference", counted)
+    monkeypatch.setattr(loop, "make_start", ends)
+    if by_command:
+        arguments = ["relax", "--T", "300", "--run-dir", str(tmp_path / "run"), "--quiet"]
+        assert run_command(arguments) == 1
+    else:
+        with pytest.raises(SschaMlpError, match="far enough"):
+            sm.run(sm.RunSettings(temperature=300.0), tmp_path / "run")
+    assert made == ["tersoff"]

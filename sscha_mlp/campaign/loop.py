@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference, get_reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state
 from sscha_mlp.campaign.context import Context
@@ -84,10 +84,30 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
+    begun = RunDirectory(Path(directory)).has_begun
+    return go_on(
+        settings, directory, observer=observer, reference=None if begun else check_input(settings)
+    )
+
+
+def go_on(
+    settings: RunSettings,
+    directory: str | Path,
+    *,
+    observer: Observer | None,
+    reference: Reference | None,
+) -> RunResult:
+    """Run a study whose input has been checked; the rest is as for :func:`run`.
+
+    Parameters
+    ----------
+    settings, directory, observer
+        As for :func:`run`.
+    reference
+        What the check of the input has made; None where the run has begun.
+    """
     place = RunDirectory(Path(directory))
-    if not place.has_begun:
-        check_input(settings)
-    with place.held(settings) as held, open_run(held, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer, reference) as context:
         require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
@@ -97,9 +117,19 @@ def run(
 
 @contextmanager
 def open_run(
-    settings: RunSettings, place: RunDirectory, observer: Observer | None
+    settings: RunSettings,
+    place: RunDirectory,
+    observer: Observer | None,
+    reference: Reference | None = None,
 ) -> Iterator[Context]:
     """Open journal, label store and log of a run directory, which the caller holds.
+
+    Parameters
+    ----------
+    settings, place, observer
+        Of the run.
+    reference
+        What labels, where it has been made already.
 
     Raises
     ------
@@ -118,7 +148,7 @@ def open_run(
             directory=place,
             journal=Journal(place.journal),
             store=store,
-            reference=get_reference(settings.reference),
+            reference=reference or get_reference(settings.reference),
             observer=watched_by(observer),
             machines=machines,
             model_machines=model_machines,

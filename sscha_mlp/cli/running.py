@@ -86,16 +86,15 @@ def run_to_result(
         return place.read_result()
     if settings.origin and not quiet:
         say_what_runs(settings.origin)
-    if not place.has_begun:
-        check_input(settings)
+    reference = None if place.has_begun else check_input(settings)
     settings = place.check(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
-        from sscha_mlp.campaign.loop import run
+        from sscha_mlp.campaign.loop import go_on
         from sscha_mlp.campaign.start import cell_size
 
         observer.begin(settings, directory, cell_size(settings, place))
-        run(settings, directory, observer=observer)
+        go_on(settings, directory, observer=observer, reference=reference)
         observer.stage("report")
         write_report(directory)
     return place.read_result()
