@@ -13,7 +13,7 @@ from test_bad_input import sentence
 
 import sscha_mlp as sm
 from sscha_mlp.calculators.registry import get_reference
-from sscha_mlp.campaign import input_checks, loop
+from sscha_mlp.campaign import context, input_checks, loop
 from sscha_mlp.cli import run_command
 from sscha_mlp.errors import ConfigError, SschaMlpError
 from sscha_mlp.run_files.directory import RunDirectory
@@ -193,11 +193,11 @@ def test_a_reference_is_made_once(by_command, tmp_path, monkeypatch):
         made.append(spec)
         return get_reference(spec)
 
-    def ends(context):
-        assert context.reference.name == "tersoff"
+    def ends(run_context):
+        assert run_context.reference.name == "tersoff"
         raise SschaMlpError("far enough")
 
-    for module in (input_checks, loop):
+    for module in (input_checks, context):
         monkeypatch.setattr(module, "get_reference", counted)
     monkeypatch.setattr(loop, "make_start", ends)
     if by_command:
