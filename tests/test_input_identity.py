@@ -98,6 +98,22 @@ def test_code_of_a_run_directory_is_named_before_it_runs(place, capsys):
         assert "faulty:scaled" in first and "runs now as you" in first
 
 
+def test_code_of_another_user_runs_only_where_it_is_trusted(place, capsys, monkeypatch):
+    """A run directory on a shared disk; a built-in reference is no code of theirs."""
+    run = str(place / "run")
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    further = ["relax", "--from", run, "--T", "400", "--run-dir", str(place / "next"), "--quiet"]
+    points = ["sweep", "--from", run, "--T", "400", "--run-dir", str(place / "next"), "--quiet"]
+    for words in (further, points, ["compare", run, "--quiet"]):
+        assert run_command(words) == 2
+        sentence(capsys.readouterr().err, "another user", "faulty:scaled", "--trust")
+    assert not (place / "next").exists()
+    write_reference(place, 1.1)
+    for words in (further, ["compare", run, "--quiet"]):
+        assert run_command([*words, "--trust"]) == 2
+        assert "another user" not in capsys.readouterr().err, "what comes next is refused: content"
+
+
 def test_a_run_is_not_resumed_with_another_reference(place, capsys):
     (place / "run" / "result.json").unlink()
     write_reference(place, 1.1)
