@@ -7,15 +7,13 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
-from sscha_mlp.campaign.certification import Checked, check_state
-from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.certification import Checked, check_state, halves, labels_beside
+from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
@@ -41,13 +39,10 @@ from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
@@ -84,47 +79,35 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
+    begun = RunDirectory(Path(directory)).has_begun
+    return go_on(
+        settings, directory, observer=observer, reference=None if begun else check_input(settings)
+    )
+
+
+def go_on(
+    settings: RunSettings,
+    directory: str | Path,
+    *,
+    observer: Observer | None,
+    reference: Reference | None,
+) -> RunResult:
+    """Run a study whose input has been checked; the rest is as for :func:`run`.
+
+    Parameters
+    ----------
+    settings, directory, observer
+        As for :func:`run`.
+    reference
+        What the check of the input has made; None where the run has begun.
+    """
     place = RunDirectory(Path(directory))
-    if not place.has_begun:
-        check_input(settings)
-    with place.held(settings) as held, open_run(held, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer, reference) as context:
         require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
         return RunResult(result.to_json())
-
-
-@contextmanager
-def open_run(
-    settings: RunSettings, place: RunDirectory, observer: Observer | None
-) -> Iterator[Context]:
-    """Open journal, label store and log of a run directory, which the caller holds.
-
-    Raises
-    ------
-    InputError
-        If the reference is unknown, or the label store cannot be read.
-    """
-    with (
-        logged_to(place.log, shown=observer is None),
-        end_in_log(),
-        LabelStore(settings.label_store or place.labels) as store,
-        Machines(settings.executor) as machines,
-        Machines(settings.model_executor) as model_machines,
-    ):
-        context = Context(
-            settings=settings,
-            directory=place,
-            journal=Journal(place.journal),
-            store=store,
-            reference=get_reference(settings.reference),
-            observer=watched_by(observer),
-            machines=machines,
-            model_machines=model_machines,
-        )
-        with closing(context):
-            yield context
 
 
 @dataclass
@@ -350,7 +333,7 @@ class _Run:
         strain = self.settings.training.strain if relaxed.broke_down else 0.0
         if relaxed.broke_down and count:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
-        self.add_training(name, count, potential, strain=strain)
+        self.add_training(name, halves(count), potential, strain=strain)
 
     def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""
@@ -362,6 +345,7 @@ class _Run:
             potential,
             number=number,
             budget=self.left,
+            n_learnt=len(self.at.dataset.train),
             state_name=relaxed.state_name,
             last_phase=relaxed.last.phase if usable and relaxed.last else "",
         )
@@ -385,32 +369,28 @@ class _Run:
         self.context.observer.note(
             f"training again with {len(checked.configurations)} labels of the check"
         )
-        count = self.affordable(self.counts.n_extra)
+        counts = labels_beside(self.context, checked.certificate, self.affordable)
         self.at.dataset = self.at.dataset.promote_check()
-        if count:
-            self.add_training(f"train-extra-{number}", count, potential)
-        self.write_dataset()
+        self.add_training(f"train-extra-{number}", counts, potential)
 
     def add_training(
-        self, name: str, count: int, potential: Potential, *, strain: float = 0.0
+        self, name: str, counts: tuple[int, int], potential: Potential, *, strain: float = 0.0
     ) -> None:
         """Label configurations of the present state for training.
 
-        Half are drawn at random, for what is typical; half are chosen from a larger ensemble: the
+        Some are drawn at random, for what is typical; others are chosen from a larger ensemble: the
         rare ones, which dominate the errors of a model.  Where the relaxation broke down the model
         may not know how the energy changes with the volume: the random ones get a strain.
         """
-        if count < 1:
-            return
-        half = count - count // 2
-        begin_labels(
-            self.context,
-            f"labels: {count} more to train",
-            [(name, half), (f"{name}-rare", count // 2)][: min(count, 2)],
-        )
-        self.learn_from(label_batch(self.context, self.at.state, name, half, strain=strain))
-        if count // 2:
-            self.add_chosen(f"{name}-rare", count // 2, potential)
+        n_random, n_rare = counts
+        text = f"labels: {sum(counts)} more to train"
+        batches = [(name, n_random), (f"{name}-rare", n_rare)]
+        begin_labels(self.context, text, [one for one in batches if one[1]])
+        if n_random:
+            batch = label_batch(self.context, self.at.state, name, n_random, strain=strain)
+            self.learn_from(batch)
+        if n_rare:
+            self.add_chosen(f"{name}-rare", n_rare, potential)
         self.write_dataset()
 
     def add_chosen(
