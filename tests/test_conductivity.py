@@ -219,8 +219,13 @@ def test_a_run_has_the_exact_conductivity_within_errors_and_goes_on_where_it_sto
     assert not (salt / "conductivity.json").exists()
     assert run_command(arguments) == 0
     capsys.readouterr()
-    whole, blocks, groups = 1, 10, 6  # one mesh, so that the whole ensemble is taken once
-    assert len(calls) - 1 == whole + blocks + 2 * groups
+    whole, blocks, halves, groups = (
+        1,
+        10,
+        8,
+        6,
+    )  # one mesh, so that the whole ensemble is taken once
+    assert len(calls) - 1 == whole + blocks + halves + 2 * groups
     found = ConductivityRecord.read(salt / "conductivity.json")
     assert found.check_labels == 6
     for one in found.temperatures:

@@ -224,13 +224,30 @@ def _scattered(
         watcher.progress("blocks left out", block, third.n_blocks)
 
         def part(block: int = block) -> Lattice:
-            return transport.lattice(force_constants.state_without(block), third.without(block))
+            return transport.lattice(force_constants.state, third.without(block))
 
         without.append(transport.scattered(f"without-{block}", part, request.coarse))
-    sampled = SampledScattering(coarse, tuple(without))
+    halves = [] if transport.larger is not None else _halves(study, transport, force_constants)
+    sampled = SampledScattering(coarse, tuple(without), tuple(halves))
     shift, n_labels, n_groups = _shift(study, transport, force_constants)
     charged = transport.born is not None
     return Found(transport.kelvin, charged, fine, sampled, shift, n_labels, n_groups)
+
+
+def _halves(
+    study: OpenedRun, transport: _Transport, force_constants: SampledForceConstants
+) -> list[Scattering]:
+    """The second order of halves of the ensemble, with the third order of all of it."""
+    found, n_halves = [], len(force_constants.halves)
+    for half in range(n_halves):
+        study.observer.progress("halves of the ensemble", half, n_halves)
+
+        def part(half: int = half) -> Lattice:
+            state = force_constants.state_of_half(half)
+            return transport.lattice(state, force_constants.third.value)
+
+        found.append(transport.scattered(f"half-{half}", part, transport.request.coarse))
+    return found
 
 
 def _require_third(found: SampledForceConstants) -> None:
