@@ -1,7 +1,7 @@
 """The end of a run: the correction by the certificate, the last cell step, and why it ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,8 @@ from sscha_mlp import units
 from sscha_mlp.campaign.certification import Checked
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.diagnosis import advice, test_errors
-from sscha_mlp.campaign.relaxing import Relaxed
+from sscha_mlp.campaign.model_domain import Alarm
+from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
@@ -18,7 +19,7 @@ from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.population import PopulationRecord
-from sscha_mlp.scha.cell import free_strains
+from sscha_mlp.scha.cell import CellMode, free_strains
 from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.cell_step import CellPoint, cell_strain, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
@@ -86,6 +87,8 @@ def settle(
     relaxed: Relaxed,
     certificate: Certificate,
     relax_in_cell: Callable[[DynamicalMatrix, str, Relaxed], Relaxed],
+    *,
+    phase: str = "final",
 ) -> Settled:
     """Move the cell until the corrected stress is on target; the model is relaxed after each step.
 
@@ -99,6 +102,8 @@ def settle(
         The relaxation that was checked.
     relax_in_cell
         Relaxes from a state in its cell, in a phase of the name that is given, after another one.
+    phase
+        Name of the first relaxation; the next ones add a number to it.
     """
     points: list[CellPoint] = []
     closest, least = Settled(relaxed, None, False), np.inf
@@ -124,12 +129,45 @@ def settle(
             closest, least = Settled(relaxed, corrected, reached or part <= _ENOUGH), part
         if number > _MAX_STEPS or (reached and number > 1):
             return closest
-        phase = "final" if number == 1 else f"final.{number}"
+        name = phase if number == 1 else f"{phase}.{number}"
         state = strained_state(relaxed.state, strain, response)
-        relaxed = relax_in_cell(state, phase, relaxed)
+        relaxed = relax_in_cell(state, name, relaxed)
         if not relaxed.converged:
             return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
     raise AssertionError("the last step returns")
+
+
+def relax_in_cell(
+    context: Context,
+    potential: Potential,
+    state: DynamicalMatrix,
+    phase: str,
+    before: Relaxed,
+    *,
+    alarm: Alarm,
+    reference_volume: float,
+) -> Relaxed:
+    """Relax in the cell of a state; every such phase draws the same random numbers.
+
+    Parameters
+    ----------
+    before
+        The relaxation before this one.
+    alarm, reference_volume
+        As :func:`sscha_mlp.campaign.relaxing.run_relaxation` takes them.
+    """
+    settings, last = context.settings.relaxation_settings(), before.last
+    return run_relaxation(
+        context,
+        state,
+        potential,
+        phase=phase,
+        settings=replace(settings, cell=CellMode.FIXED, reuse=False, replicates=REPLICATES),
+        alarm=alarm,
+        reference_volume=reference_volume,
+        previous=None if last is None else (last.free_energy, last.free_energy_stderr),
+        numbers="final",
+    )
 
 
 def _point(corrected: Corrected, number: int) -> CellPoint:
