@@ -35,6 +35,7 @@ from sscha_mlp.properties.equation_of_state import (
 )
 from sscha_mlp.properties.modes import matched_frequencies
 from sscha_mlp.properties.paths import standard_path
+from sscha_mlp.properties.special_points import SpecialPoints
 from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.reference.index import State
 from sscha_mlp.run_files.directory import RunDirectory
@@ -392,8 +393,12 @@ def _frequencies(
     first = reference.frequencies_at_qpoints() / units.THZ
     second = matched_frequencies(reference, model) / units.THZ
     stars, weights = _stars(group)
+    special = SpecialPoints.of(group.supercell.primitive)
     entries = tuple(
-        FrequencyEntry(_q(group, q), first[q], second[q], np.zeros(len(first[q]))) for q in stars
+        FrequencyEntry(
+            _q(group, q), first[q], second[q], np.zeros(len(first[q])), special.name(_q(group, q))
+        )
+        for q in stars
     )
     return FrequencyComparison(entries, weights)
 
@@ -410,8 +415,8 @@ def _sscha(result: Result, group: SpaceGroup) -> FrequencyComparison:
     entries = []
     for q in stars:
         found = by_q[tuple(np.round(_q(group, q), 8))]
-        columns = (found.values(key) for key in ("corrected", "model", "stderr"))
-        entries.append(FrequencyEntry(_q(group, q), *columns))
+        reference, model, stderr = map(found.values, ("corrected", "model", "stderr"))
+        entries.append(FrequencyEntry(_q(group, q), reference, model, stderr, found.name))
     return FrequencyComparison(tuple(entries), weights)
 
 
