@@ -10,17 +10,20 @@ from test_bad_input import sentence
 from test_offline import ask, bring, labels_of
 from toys import fcc
 
+import sscha_mlp as sm
 from sscha_mlp import units
 from sscha_mlp.cli import run_command
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
 from sscha_mlp.crystal.symmetry import find_space_group
 from sscha_mlp.data.extxyz import write_extxyz
 from sscha_mlp.data.labels import Label, LabelledConfiguration
-from sscha_mlp.errors import InputError, ReferenceFailedError
-from sscha_mlp.reference import LabelStore
+from sscha_mlp.errors import InputError, ReferenceFailedError, WaitingForLabelsError
+from sscha_mlp.reference import LabelStore, get_reference, label
 from sscha_mlp.reference.bond_expansion import explain
 from sscha_mlp.reference.consistency import check_units
 from sscha_mlp.reference.derivatives import second_differences
+from sscha_mlp.reference.importing import import_labels
+from sscha_mlp.run_files.settings import RunSettings
 
 RYDBERG, BOHR = units.RYDBERG, units.BOHR
 HARTREE = 2 * RYDBERG
@@ -75,6 +78,15 @@ def hot(n: int, size: float):
     return frames
 
 
+SILICON = bulk("Si", cubic=True, a=5.432).repeat((2, 1, 1))
+
+
+def ratio_of(found, words):
+    """Return the ratio that a sentence of the check ends with."""
+    (sentence_,) = [one for one in found.checked if words in one]
+    return float(sentence_.split()[-1].rstrip(")"))
+
+
 def test_polynomial_bonds_are_explained_exactly():
     frames, crystal = anharmonic(), BONDS.supercell.crystal
     values = BONDS.evaluate(frames)
@@ -101,8 +113,7 @@ def test_labels_near_rest_make_the_check_exact():
     still = anharmonic(20, 0.003)
     known = list(zip(still, bonds_labels(still), strict=True))
     found = check_units(frames, bonds_labels(frames), known=known)
-    (ratio,) = [one for one in found.checked if "energies and forces" in one]
-    assert float(ratio.split()[-1].rstrip(")")) == pytest.approx(1.0, abs=0.02)
+    assert ratio_of(found, "energies and forces") == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.parametrize("words", WRONG)
@@ -120,14 +131,90 @@ def never_in_silence(words, frames, labels):
         assert any(words in one for one in found.unchecked), found
 
 
-@pytest.mark.parametrize("n", [6, 12, 40])
-@pytest.mark.parametrize("size", [0.03, 0.1, 0.2])
+@pytest.mark.parametrize(("n", "size"), [(6, 0.03), (6, 0.1), (6, 0.2), (12, 0.1), (24, 0.2)])
 def test_labels_of_hot_metals_are_accepted_and_wrong_units_never_pass_in_silence(n, size):
     frames = hot(n, size)
     good = check_units(frames, labels_of(frames))
     assert any("energies and forces belong together" in one for one in good.checked)
     for words in WRONG:
         never_in_silence(words, frames, labels_of)
+
+
+def tersoff_labels(frames):
+    return list(label(frames, get_reference("tersoff"), n_workers=1).labels)
+
+
+def test_displacements_of_one_size_do_not_share_the_force_among_the_orders():
+    """Finite differences: l² and l⁴ give the same forces there, and half the energy."""
+    crystal = SILICON.copy()
+    frames = [crystal]
+    for way in np.eye(3):
+        for sign in (0.01, -0.01):
+            frames.append(crystal.copy())
+            frames[-1].positions[0] += sign * way
+    found = check_units(frames, tersoff_labels(frames))
+    assert ratio_of(found, "energies and forces") == pytest.approx(1.0, abs=0.005)
+
+
+@pytest.fixture(scope="module")
+def warm_silicon():
+    """Eight configurations at 300 K, and their labels."""
+    crystal = sm.read_structure(sm.bundled_file("silicon.cif"))
+    state = sm.harmonic(sm.Supercell(crystal, (2, 2, 2)), get_reference("tersoff"), n_workers=1)
+    drawn = sm.sample(state, temperature=300.0, n_configs=8, rng=np.random.default_rng(3))
+    frames = drawn.configurations()
+    return frames, tersoff_labels(frames)
+
+
+@pytest.mark.parametrize("factor", [1.2, 0.85])
+def test_a_ratio_that_no_unit_explains_is_refused(warm_silicon, factor):
+    """Another cutoff for forces than for energies, or a mistake of one's own."""
+    frames, labels = warm_silicon
+    with pytest.raises(InputError, match="Energies and forces are inconsistent"):
+        check_units(frames, [replace(one, energy=factor * one.energy) for one in labels])
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 10])
+def test_energies_with_few_digits_are_doubted_by_that(warm_silicon, decimals):
+    """Two decimals of differences of 0.2 eV cannot refuse right labels."""
+    frames, labels = warm_silicon
+    found = check_units(
+        frames, [replace(one, energy=round(one.energy, decimals)) for one in labels]
+    )
+    assert any("energies and forces belong together" in one for one in found.checked)
+
+
+@pytest.mark.slow
+def test_a_run_by_hand_with_labels_by_need_accepts_right_labels(tmp_path):
+    """Those of a check share what third order leaves of one strained cell of the start."""
+    table = tmp_path / "by-hand.toml"
+    table.write_text(
+        "[reference]\nfactory = 'files'\n[reference.parameters]\nformat = 'extxyz'\nname = 'x'\n"
+    )
+    settings = RunSettings.from_mapping(
+        {
+            "temperature": 300.0,
+            "reference": str(table),
+            "configs": 200,
+            "seed": 6,
+            "workers": 1,
+            "potential": {"mtp": sm.presets("mtp", SILICON)["first-shell"]},
+            "start": {"relax": False},
+        }
+    )
+    place = tmp_path / "run"
+    for _ in range(8):
+        try:
+            assert sm.run(settings, place)["converged"]
+            return
+        except WaitingForLabelsError:
+            request = sm.requests_in(place / "offline")[-1]
+            frames = sm.read_any(request.directory / "inputs.xyz")
+            pairs = zip(frames, tersoff_labels(frames), strict=True)
+            write_extxyz(request.directory / "out.xyz", [LabelledConfiguration(*p) for p in pairs])
+            with LabelStore(place / "labels.db") as store:
+                import_labels(request.directory, [request], store)
+    raise AssertionError("asked for labels again and again")
 
 
 # --- the start of a run -----------------------------------------------------------------------

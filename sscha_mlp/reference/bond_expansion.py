@@ -11,6 +11,10 @@ with the relative displacement s of the two atoms, its component l along the bon
 t^2 = s^2 - l^2; the coefficients belong to a shell of a pair of elements.  It is linear in them,
 and its forces are fitted to those of the labels, so that it has their units and not those of the
 energies.  What it leaves of the forces is left to the trapezoidal rule.
+
+Displacements of one size, as those of finite differences, do not tell l^2 from l^4: both give the
+same forces there, and energies that differ by a factor of two.  What two orders explain alike
+belongs to the lower one: a small penalty on the coefficients of third and fourth order does that.
 """
 
 from collections.abc import Iterator
@@ -34,6 +38,13 @@ _EQUATIONS: Final = 12
 """Components of forces that there must be for each coefficient."""
 
 _N_TERMS: Final = 8
+
+_N_HARMONIC: Final = 3
+"""Terms up to second order, which come first."""
+
+_PENALTY: Final = 1.0e-4
+"""Weight of a coefficient of higher order against the norm of its forces: well above rounding, and
+far below the part of the forces by which two orders differ at displacements of several sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,12 +91,21 @@ def explain(rest: Atoms, displacements: FloatArray, forces: FloatArray) -> Expla
     matrix = columns.reshape(-1, n_coefficients)
     sizes = np.linalg.norm(matrix, axis=0)
     sizes[sizes == 0.0] = 1.0
-    coefficients, *_ = np.linalg.lstsq(matrix / sizes, forces.ravel(), rcond=1.0e-9)
-    coefficients /= sizes
+    coefficients = _lowest_orders(matrix / sizes, forces.ravel(), len(shells)) / sizes
     explained = columns @ coefficients
     free = (forces.size - n_coefficients) / forces.size
     left = float(np.sum((forces - explained) ** 2) / np.sum(forces**2))
     return Explained(energies @ coefficients, explained, min(1.0, left / free))
+
+
+def _lowest_orders(matrix: FloatArray, forces: FloatArray, n_shells: int) -> FloatArray:
+    """Return the coefficients that fit the forces, of the lower order where two serve alike."""
+    higher = np.tile(np.arange(_N_TERMS) >= _N_HARMONIC, n_shells)
+    penalty = _PENALTY * np.diag(higher.astype(np.float64))[higher]
+    inverse = np.linalg.pinv(np.concatenate([matrix, penalty]), rcond=1.0e-9)[:, : len(forces)]
+    found = inverse @ forces
+    # A second step takes away what the penalty costs where the forces do tell the orders apart.
+    return np.asarray(found + inverse @ (forces - matrix @ found))
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,7 +62,11 @@ ALIGNMENT_PART: Final = 0.35
 
 _NORMAL: Final = 1.4826
 _STILL: Final = 1.0e-6
-"""Displacements below this, Å, explain no forces."""
+"""Displacements below this, Å, explain no forces ..."""
+
+_HARDLY: Final = 0.3
+"""... nor do those below this part of the median: the crystal at rest is no outlier of a batch of
+displaced ones, whose median positions are not quite at rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +175,7 @@ def consistency(configurations: Sequence[Atoms], labels: Sequence[Label]) -> Con
     size = np.linalg.norm(back, axis=1)
     norms = np.linalg.norm(forces, axis=1)
     products = np.einsum("ij,ij->i", forces, back)
-    moved = size > _STILL * np.sqrt(size.shape[0])
+    moved = size > max(_STILL * np.sqrt(size.shape[0]), _HARDLY * float(np.median(size)))
     with np.errstate(divide="ignore", invalid="ignore"):
         stiffness = np.where(moved, np.log(norms / size), np.nan)
         alignment = np.where(moved & (norms > 0.0), products / (norms * size), np.nan)
