@@ -7,9 +7,9 @@ from ase.build import bulk
 from ase.spacegroup import crystal as make_crystal
 
 from sscha_mlp.crystal.primitive import primitive_cell
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.properties.special_points import SpecialPoints
 from sscha_mlp.quantities import q_name
 
 RHOMBOHEDRAL = make_crystal(

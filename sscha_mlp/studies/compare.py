@@ -18,6 +18,7 @@ from sscha_mlp.campaign.loop import open_run
 from sscha_mlp.campaign.start import relax_at_rest
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
@@ -35,7 +36,6 @@ from sscha_mlp.properties.equation_of_state import (
 )
 from sscha_mlp.properties.modes import matched_frequencies
 from sscha_mlp.properties.paths import standard_path
-from sscha_mlp.properties.special_points import SpecialPoints
 from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.reference.index import State
 from sscha_mlp.run_files.directory import RunDirectory

@@ -7,6 +7,7 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
@@ -18,7 +19,6 @@ from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.ensemble.sampling import Ensemble
-from sscha_mlp.properties.special_points import SpecialPoints
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer

@@ -7,9 +7,9 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
-from sscha_mlp.properties.special_points import SpecialPoints
 from sscha_mlp.scha.minimiser import MinimiserSettings
 from sscha_mlp.scha.relaxation import Population, pressure_of
 from sscha_mlp.tables import Shown, Table, pm
