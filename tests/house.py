@@ -227,6 +227,23 @@ def foreign_packages_stay_behind_adapters(house: House) -> list[str]:
     return breaches
 
 
+def kinds_of_potential_are_open(house: House) -> list[str]:
+    """Nothing outside the package of a kind imports from it: kinds are found by their name."""
+    above = f"{PACKAGE}.potentials"
+    kinds = {
+        name
+        for name in house
+        if name.startswith(f"{above}.") and any(one.startswith(f"{name}.") for one in house)
+    }
+    breaches = []
+    for module in house.values():
+        for item in module.imports:
+            known = next((k for k in kinds if f"{item.target}.".startswith(f"{k}.")), None)
+            if known is not None and not f"{module.name}.".startswith(f"{known}."):
+                breaches.append(f"{module.name}:{item.line} knows the kind {known}: ask its Kind")
+    return breaches
+
+
 def library_is_quiet(house: House) -> list[str]:
     """Outside ``cli/`` nothing prints, ends the process or swallows every exception."""
     return [
@@ -305,6 +322,7 @@ RULES = (
     imports_only_from_above,
     no_import_cycles,
     foreign_packages_stay_behind_adapters,
+    kinds_of_potential_are_open,
     library_is_quiet,
     public_is_documented_and_annotated,
     files_tell_one_story,

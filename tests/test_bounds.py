@@ -11,8 +11,10 @@ from toys import fcc
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.errors import InputError
 from sscha_mlp.validation.bounds import ERROR_RATE, LEAST, REACH, bounds_at, student_widening
-from sscha_mlp.validation.certificate import LeftOut, Shift, Verdict, certify
+from sscha_mlp.validation.certificate import LeftOut, Verdict, certify
 from sscha_mlp.validation.correction import correct, left_out
+from sscha_mlp.validation.next_labels import Look
+from sscha_mlp.validation.shift import Shift
 
 
 def test_two_widened_errors_are_those_of_student():
@@ -36,14 +38,16 @@ def looked_at(values, tolerance, most=200):
 
     The law of a check without its ensemble: the same bounds and the same batches.
     """
-    n = 4
-    for look in range(1, 9):
+    n, look = 4, 1
+    for _ in range(8):
         bounds, drawn = bounds_at(look, n), values[:n]
         stderr = bounds.widening * drawn.std(ddof=1) / np.sqrt(n)
         shift = Shift(drawn.mean(), stderr, tolerance, 0.0, bounds.n_errors, bounds.reach)
         if shift.passed or shift.biased or n == most:
             break
-        n = min(most, max(n + 2, int(np.ceil(1.1 * n * min(shift.labels_factor, 2.0)))))
+        look += shift.error <= shift.tolerance
+        wanted = min(Look([shift], n, look).wanted(), 2 * n)
+        n = min(most, max(n + 2, int(np.ceil(1.1 * wanted))))
     return shift, n
 
 
@@ -127,7 +131,10 @@ def test_the_part_of_second_order_is_that_of_the_closed_form(crystal):
 
 
 def test_how_many_labels_are_wanted_counts_on_their_own_bounds(crystal):
-    """Four labels at a late look have a bound of eight errors; a dozen labels have one of two."""
+    """Four labels at a late look have a bound of eight errors; a dozen labels have one of two.
+
+    The look at four labels could not have passed, so that the next one is the seventh too.
+    """
     model, group, state = crystal
     ours, _ = both(state, model, model, n_configs=4)
     noise = 0.6e-3 * state.supercell.n_atoms * np.array([1.0, 1.0, -1.0, -1.0])  # pairs u, -u
@@ -138,11 +145,66 @@ def test_how_many_labels_are_wanted_counts_on_their_own_bounds(crystal):
     assert 8 <= wanted <= 16 and shift.n_errors > 8
 
     def passes(n_labels):
-        bounds = bounds_at(8, n_labels)
+        bounds = bounds_at(7, n_labels)
         stderr = shift.stderr / student_widening(4) * np.sqrt(4 / n_labels) * bounds.widening
         return 2 * stderr <= 1.0 and bounds.n_errors * stderr <= REACH
 
     assert passes(wanted) and not passes(wanted - 1)
+
+
+def noisy(error, delta=0.0, n_labels=4):
+    """A look at one observable, its tolerance 1, with an error that is not widened yet."""
+    widening = student_widening(n_labels)
+    bounds = bounds_at(1, n_labels)
+    shift = Shift(delta, widening * error, 1.0, 0.0, bounds.n_errors, bounds.reach)
+    return Look([shift], n_labels, 1)
+
+
+def test_a_look_that_cannot_pass_does_not_count(crystal):
+    model, group, state = crystal
+    ours, _ = both(state, model, model, n_configs=4)
+    pattern = state.supercell.n_atoms * np.array([1.0, 1.0, -1.0, -1.0])
+    for noise, counts in ((0.1e-3, 1), (3.0e-3, 0)):
+        theirs = replace(ours, energies=ours.energies + noise * pattern)
+        certificate = certify(theirs, ours, group, look=3)
+        assert certificate.is_known is bool(counts)
+        assert certificate.next_look == 3 + counts
+
+
+@pytest.mark.parametrize("n_learnt", [20, 40, 80, 160])
+def test_a_check_goes_on_while_it_wants_no_more_than_there_is(n_learnt):
+    """Errors alone: n' N' is fixed, and the sum smallest where both are the same."""
+    for error in np.geomspace(0.3, 3.0, 40):
+        to_learn = noisy(error, n_labels=8).to_learn(n_learnt)
+        wanted = 8 * (2 * error) ** 2  # of a law without the widening
+        if wanted < 0.9 * (n_learnt + 8):
+            assert to_learn == 0
+        elif wanted > 1.5 * (n_learnt + 8):
+            best = np.clip(np.sqrt(wanted * n_learnt), n_learnt + 8, 2 * n_learnt)
+            assert to_learn == pytest.approx(best, rel=0.15)
+
+
+def test_the_random_half_of_what_a_fit_learns_is_drawn_in_the_check_first(crystal):
+    """Four labels say 2.5 tolerances and may be wrong by one: nothing is lost by more of them."""
+    model, group, state = crystal
+    ours, _ = both(state, model, model, n_configs=4)
+    n_atoms = state.supercell.n_atoms
+    noise = 1e-3 * n_atoms * (2.5 + np.sqrt(3.0) * np.array([1.0, 1.0, -1.0, -1.0]))
+    certificate = certify(
+        replace(ours, energies=ours.energies + noise), ours, group, look=1, n_learnt=40
+    )
+    assert certificate.verdict is Verdict.MORE_LABELS
+    assert 4 < certificate.share <= 20
+    assert certificate.to_learn - 40 == pytest.approx(2 * certificate.share, abs=1)
+    sure = replace(ours, energies=ours.energies + 1.7e-3 * n_atoms)
+    failed = certify(sure, ours, group, look=1, n_learnt=4)
+    assert failed.verdict is Verdict.RETRAIN
+    assert failed.to_learn == 8
+
+
+def test_a_hopeless_model_learns_twice_as_much():
+    assert noisy(30.0, 100.0).to_learn(8) == 16
+    assert noisy(30.0, 100.0, n_labels=12).to_learn(8) == 20
 
 
 def test_too_few_labels_are_refused(crystal):

@@ -13,7 +13,8 @@ from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.sampling import sample
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.scha.relaxation import evaluate_ensemble
-from sscha_mlp.validation.certificate import CertificateTolerances, Shift, Verdict, certify
+from sscha_mlp.validation.certificate import CertificateTolerances, Verdict, certify
+from sscha_mlp.validation.shift import Shift
 
 SIGMAS = 4.5
 EXACT = 1.0e-9

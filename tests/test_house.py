@@ -39,6 +39,8 @@ GOOD = {
             import cellconstructor as CC
         ''',
     "validation/certificate.py": '"""Certificate."""\nfrom ..scha import python_sscha\n',
+    "potentials/toy/__init__.py": '"""Toy."""\nfrom sscha_mlp.potentials.toy import model\n',
+    "potentials/toy/model.py": '"""Toy."""\n',
     "cli/relax.py": '"""Relax."""\nimport sys\nprint("done")\nsys.exit(0)\n',
 }
 
@@ -107,6 +109,12 @@ BAD = [
         "scha/python_sscha.py",
         "class A:\n    from sscha import Ensemble",
         "inside a function",
+    ),
+    (
+        "kinds_of_potential_are_open",
+        "cli/relax.py",
+        "def f(): from sscha_mlp.potentials.toy.model import Toy",
+        "knows the kind sscha_mlp.potentials.toy",
     ),
     ("library_is_quiet", "units.py", "print('hello')", "calls print"),
     ("library_is_quiet", "units.py", "import sys\ndef f(): sys.exit(1)", "calls sys.exit"),

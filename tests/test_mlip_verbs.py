@@ -31,7 +31,7 @@ from sscha_mlp.potentials.mtp.almtp import (
 )
 from sscha_mlp.potentials.mtp.engine import Engine
 from sscha_mlp.potentials.mtp.files import format_mtp, read_mtp
-from sscha_mlp.potentials.mtp.imported import from_file, with_active_set
+from sscha_mlp.potentials.mtp.imported import from_file
 from sscha_mlp.units import GPA
 from sscha_mlp.validation.metrics import validate
 
@@ -403,7 +403,7 @@ def test_the_active_set_of_mlip_is_built_again_from_its_configurations(here, cap
     write_almtp("some.almtp", model.parameters, replace(block, configurations=text))
     found = run(capsys, "grade", "some.almtp", "k/near.xyz")
     assert found["active_set_from"] == "12 configurations in the file"
-    expected = with_active_set(model, read_any("k/train.xyz"))
+    expected = model.with_active_set(read_any("k/train.xyz"))
     grades = expected.evaluate(read_any("k/near.xyz"), uncertainty=True).uncertainty
     assert [one["grade"] for one in found["grades"]] == pytest.approx(grades.tolist(), rel=1e-6)
     write_almtp("bad.almtp", model.parameters, replace(block, configurations="BEGIN_CFG\n x"))
@@ -437,10 +437,10 @@ def test_types_without_elements_are_those_of_the_model(here, capsys):
 def test_functions_refuse_what_does_not_belong_together(here):
     model = load_mtp("model")
     with pytest.raises(InputError, match="grade mode 'both' is not known"):
-        with_active_set(model, read_any("k/train.xyz"), mode="both")
+        model.with_active_set(read_any("k/train.xyz"), mode="both")
     with pytest.raises(InputError, match="needs training configurations"):
-        with_active_set(model, [])
-    whole = with_active_set(model, read_any("k/train.xyz"), mode=SelectionMode.CONFIGURATION)
+        model.with_active_set([])
+    whole = model.with_active_set(read_any("k/train.xyz"), mode=SelectionMode.CONFIGURATION)
     assert whole.settings["grade"] == "configuration"
     with pytest.raises(ModelError, match="do not belong together"):
         exported_active_set(model.parameters, ActiveSet.of(np.eye(3)))
@@ -529,6 +529,7 @@ def test_what_only_an_mtp_has(here, monkeypatch, capsys):
 
     class Other:
         kind = "gap"
+        path = Path("other")
         sha256 = "0" * 64
 
         def __init__(self):
@@ -551,9 +552,9 @@ def test_what_only_an_mtp_has(here, monkeypatch, capsys):
     capsys.readouterr()
     add = ["select-add", "k/model", "k/train.xyz", "k/far.cfg", "--out", "b.xyz"]
     for arguments, words in (
-        (["grade", "k/model", "k/near.xyz"], "only an MTP has extrapolation grades"),
-        (["export", "k/model", "a.mtp"], "only an MTP can be exported"),
-        (add, "d-optimal needs an MTP, not a GAP"),
+        (["grade", "k/model", "k/near.xyz"], "a GAP, which has no extrapolation grades"),
+        (["export", "k/model", "a.mtp"], "a GAP, which no file format is known for"),
+        (add, "d-optimal needs a potential with extrapolation grades, and a GAP has none"),
     ):
         assert run_command(arguments) == 2
         sentence(capsys.readouterr().err, words)

@@ -16,7 +16,7 @@ from sscha_mlp.run_files.records.labels import BatchName, BatchRecord, FailedLab
 from sscha_mlp.run_files.records.models import ChoiceRecord, FitRecord, ValidationRecord
 from sscha_mlp.run_files.records.population import MinimisationTrace, PopulationRecord
 from sscha_mlp.run_files.records.start import CompressionRecord, OriginRecord, StartRecord
-from sscha_mlp.validation.certificate import Shift
+from sscha_mlp.validation.shift import Shift
 
 TRACE = MinimisationTrace(
     free_energy=np.array([-1.0, -1.1]),

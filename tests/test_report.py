@@ -34,8 +34,8 @@ from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.fields import read
 from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.run_files.records.result import Frequencies, Result
-from sscha_mlp.validation.certificate import Shift
 from sscha_mlp.validation.metrics import ValidationSet
+from sscha_mlp.validation.shift import Shift
 
 needs_poppler = pytest.mark.skipif(
     not (shutil.which("pdftotext") and shutil.which("pdfinfo")),

@@ -1,6 +1,7 @@
 """The certificate of a run: fresh labels of the converged state, as many as it takes."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -67,6 +68,7 @@ def check_state(
     *,
     number: int,
     budget: int,
+    n_learnt: int,
     state_name: str,
     last_phase: str = "",
 ) -> Checked:
@@ -84,6 +86,8 @@ def check_state(
         Of the check; decides the random numbers.
     budget
         Labels that may be spent.
+    n_learnt
+        Labels that the model has learnt.
     state_name
         Name of the state in the run directory.
     last_phase
@@ -95,7 +99,7 @@ def check_state(
         If too few configurations could be labelled.
     """
     plan = _Plan.of(context)
-    looks = _looks_before(context, number)
+    look = before = 1 + _looks_before(context, number) if plan.by_need else 0
     tolerances = allowed_shifts(context, state, potential)
     wanted = min(context.settings.counts.n_check, budget)
     batches: list[Batch] = []
@@ -113,12 +117,14 @@ def check_state(
             wanted = plan.batch
             continue
         begin = time.perf_counter()
-        look = looks + len(batches) if plan.by_need else 0
         reference, model = _both(context, state, potential, batches, least=plan.least)
-        certificate = certify(reference, model, context.group, tolerances, look=look)
+        certificate = certify(
+            reference, model, context.group, tolerances, look=look, n_learnt=n_learnt
+        )
         if plan.by_need:
             delta = reference.minus(model)
             certificate = _with_left_out(context, certificate, delta, last_phase)
+            look = certificate.next_look
         seconds += time.perf_counter() - begin
         context.observer.note(f"check {number}: {certificate.reason}")
         wanted = min(_more_labels(certificate, plan.batch), budget - spent)
@@ -127,11 +133,41 @@ def check_state(
             break
     if not context.journal.has(CertificateRecord, number):
         record = CertificateRecord.of(
-            certificate, number=number, state=state_name, n_looks=len(batches)
+            certificate,
+            number=number,
+            state=state_name,
+            n_looks=len(batches),
+            n_counted=look - before if plan.by_need else None,
         )
         context.journal.write(record, seconds)
     found = tuple(one for batch in batches for one in batch.configurations)
     return Checked(certificate, found)
+
+
+def labels_beside(
+    context: Context, certificate: Certificate, affordable: Callable[[int], int]
+) -> tuple[int, int]:
+    """Return how many labels a new fit learns besides those of the check that failed.
+
+    Parameters
+    ----------
+    affordable
+        Returns how many of the labels wanted can be had.
+
+    Returns
+    -------
+    Random ones and chosen ones.  By need the random half are the labels of the check.
+    """
+    settings = context.settings
+    if settings.labels is LabelPolicy.FIXED or settings.training.n_extra is not None:
+        return halves(affordable(settings.counts.n_extra))
+    wanted = certificate.to_learn - certificate.n_learnt - certificate.n_labels
+    return 0, affordable(max(wanted, 0))
+
+
+def halves(count: int) -> tuple[int, int]:
+    """Return how many of some labels are drawn at random, and how many are chosen."""
+    return count - count // 2, count // 2
 
 
 def _why(certificate: Certificate) -> str:
@@ -159,8 +195,9 @@ class _Plan:
 
 
 def _looks_before(context: Context, number: int) -> int:
-    """How often the checks before this one were looked at."""
-    return sum(one.n_looks for one in context.journal.all(CertificateRecord) if one.number < number)
+    """How often the checks before this one could have passed."""
+    records = context.journal.all(CertificateRecord)
+    return sum(one.looks_spent for one in records if one.number < number)
 
 
 def _n_labels(batches: list[Batch]) -> int:
@@ -172,7 +209,8 @@ def _more_labels(certificate: Certificate, batch: int) -> int:
     """How many labels to add: enough to decide, at most as many as there are; 0 if decided."""
     if certificate.verdict is not Verdict.MORE_LABELS:
         return 0
-    wanted = 1.1 * min(certificate.labels_wanted, 2.0 * certificate.n_labels)
+    slack = 1.0 if certificate.share else 1.1
+    wanted = slack * min(certificate.labels_wanted, 2.0 * certificate.n_labels)
     return max(int(np.ceil(wanted)) - certificate.n_labels, batch)
 
 

@@ -44,6 +44,6 @@ def advice(errors: Sequence[tuple[int, float]]) -> str:
         return (
             f"the test error stays at {last[1]:.0f} meV/Å (it was {first[1]:.0f}) while labels "
             f"grew from {first[0]} to {last[0]}: this potential is too small for the crystal. "
-            "Take a larger one, by level or cutoff in [mtp], or --model auto"
+            "Take a larger one, by its settings in [potential.KIND], or --model auto"
         )
     return ""

@@ -20,7 +20,10 @@ from sscha_mlp.run_files.settings import AUTO
 from sscha_mlp.validation.metrics import ValidationSet, compare
 
 _CLEAR_LEAD: Final = 0.25
-"""Hyper-parameters that beat the next best by this mean logarithm (a quarter) are kept."""
+"""Hyper-parameters that beat the next best by this mean logarithm (a quarter) are kept ..."""
+
+_LASTING: Final = 24
+"""... if they were compared on so many labels: what is best for few may not be so for more."""
 
 
 def fit_model(context: Context, dataset: Dataset, start: DynamicalMatrix, number: int) -> Potential:
@@ -108,7 +111,8 @@ def _choice(
 ) -> ChoiceRecord:
     """Choose the settings of a fit, and with ``auto`` the kind of potential, by cross-validation.
 
-    The choice is made again when the training set has doubled, unless it was clear.
+    The choice is made again when the training set has doubled, unless it was clear on labels
+    enough.
     """
     asked = context.settings.model
     given = {} if asked == AUTO else context.settings.hyper_parameters(find_kind(asked).name)
@@ -117,7 +121,8 @@ def _choice(
     before = [one for one in context.journal.all(ChoiceRecord) if one.number < number]
     if not context.journal.has(ChoiceRecord, number) and before:
         grown = len(dataset.train) >= 2 * before[-1].n_train
-        if not grown or before[-1].lead > _CLEAR_LEAD:
+        clear = before[-1].lead > _CLEAR_LEAD and before[-1].n_train >= _LASTING
+        if not grown or clear:
             return before[-1]
     return context.journal.make(
         ChoiceRecord, number, lambda: _choose(context, dataset, start, number)

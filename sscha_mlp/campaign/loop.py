@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sscha_mlp.calculators.registry import get_reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
-from sscha_mlp.campaign.certification import Checked, check_state
+from sscha_mlp.campaign.certification import Checked, check_state, halves, labels_beside
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
@@ -350,7 +350,7 @@ class _Run:
         strain = self.settings.training.strain if relaxed.broke_down else 0.0
         if relaxed.broke_down and count:
             self.context.observer.note(f"learning {count} labels there, half in strained cells")
-        self.add_training(name, count, potential, strain=strain)
+        self.add_training(name, halves(count), potential, strain=strain)
 
     def check(self, potential: Potential, relaxed: Relaxed) -> Checked:
         """Certify the present state on labels that no fit has seen."""
@@ -362,6 +362,7 @@ class _Run:
             potential,
             number=number,
             budget=self.left,
+            n_learnt=len(self.at.dataset.train),
             state_name=relaxed.state_name,
             last_phase=relaxed.last.phase if usable and relaxed.last else "",
         )
@@ -385,32 +386,28 @@ class _Run:
         self.context.observer.note(
             f"training again with {len(checked.configurations)} labels of the check"
         )
-        count = self.affordable(self.counts.n_extra)
+        counts = labels_beside(self.context, checked.certificate, self.affordable)
         self.at.dataset = self.at.dataset.promote_check()
-        if count:
-            self.add_training(f"train-extra-{number}", count, potential)
-        self.write_dataset()
+        self.add_training(f"train-extra-{number}", counts, potential)
 
     def add_training(
-        self, name: str, count: int, potential: Potential, *, strain: float = 0.0
+        self, name: str, counts: tuple[int, int], potential: Potential, *, strain: float = 0.0
     ) -> None:
         """Label configurations of the present state for training.
 
-        Half are drawn at random, for what is typical; half are chosen from a larger ensemble: the
+        Some are drawn at random, for what is typical; others are chosen from a larger ensemble: the
         rare ones, which dominate the errors of a model.  Where the relaxation broke down the model
         may not know how the energy changes with the volume: the random ones get a strain.
         """
-        if count < 1:
-            return
-        half = count - count // 2
-        begin_labels(
-            self.context,
-            f"labels: {count} more to train",
-            [(name, half), (f"{name}-rare", count // 2)][: min(count, 2)],
-        )
-        self.learn_from(label_batch(self.context, self.at.state, name, half, strain=strain))
-        if count // 2:
-            self.add_chosen(f"{name}-rare", count // 2, potential)
+        n_random, n_rare = counts
+        text = f"labels: {sum(counts)} more to train"
+        batches = [(name, n_random), (f"{name}-rare", n_rare)]
+        begin_labels(self.context, text, [one for one in batches if one[1]])
+        if n_random:
+            batch = label_batch(self.context, self.at.state, name, n_random, strain=strain)
+            self.learn_from(batch)
+        if n_rare:
+            self.add_chosen(f"{name}-rare", n_rare, potential)
         self.write_dataset()
 
     def add_chosen(

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sscha_mlp.cli.models import Inputs
-    from sscha_mlp.potentials.mtp.model import MtpPotential
+    from sscha_mlp.potentials.selection import Graded
 
 
 def grade(
@@ -57,12 +57,8 @@ def grade(
     from sscha_mlp.cli.screen import note
 
     _check(save, break_, n_worst)
-    potential = models.load_mtp(
-        model,
-        species,
-        what="has extrapolation grades",
-        train=train,
-        n_workers=options.count_workers(workers),
+    potential = models.load_graded(
+        model, species, train=train, n_workers=options.count_workers(workers)
     )
     found = models.read_inputs(inputs, potential, species)
     sites, grades = graded(potential, found.frames)
@@ -72,8 +68,8 @@ def grade(
         written = models.write_outputs(out, frames, potential, species)
     order = (-grades).argsort(kind="stable")
     content = models.model_json(model, potential) | {
-        "mode": str(potential.settings.get("grade")),
-        "active_set_from": potential.record.details.get("active_set_from", "model"),
+        "mode": potential.grade_mode,
+        "active_set_from": potential.active_set_from,
         **_summary(grades, save, break_),
         **models.written_json(written),
         "grades": [found.place(i) | {"grade": float(one)} for i, one in enumerate(grades)],
@@ -94,12 +90,12 @@ def grade(
 
 
 def graded(
-    potential: "MtpPotential", configurations: "Sequence[Atoms]"
+    potential: "Graded", configurations: "Sequence[Atoms]"
 ) -> "tuple[tuple[NDArray[Any], ...] | None, NDArray[Any]]":
-    """Return the grades of the atoms, None if the MTP has none, and those of configurations."""
+    """Return the grades of the atoms, None where it has none, and those of configurations."""
     import numpy as np
 
-    if potential.settings.get("grade") == "configuration":
+    if potential.grade_mode == "configuration":
         grades = potential.evaluate(configurations, uncertainty=True).uncertainty
         if grades is not None:
             return None, grades

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from sscha_mlp.data.formats import Written
-    from sscha_mlp.potentials.mtp.model import MtpPotential
     from sscha_mlp.potentials.protocol import Potential
+    from sscha_mlp.potentials.selection import Graded
 
 ModelArgument = Annotated[
     Path,
@@ -70,60 +70,48 @@ class Inputs:
 
 
 def load_model(path: Path, species: str | None = None, *, n_workers: int = 1) -> "Potential":
-    """Load a model of any kind from its directory, or an MTP from a single file.
+    """Load a model of any kind from its directory, or from a single file.
 
     Raises
     ------
     ModelError
-        If there is no finished model, or the file cannot be used as an MTP.
+        If there is no finished model, or the file cannot be used.
     """
-    if path.is_file() or path.suffix in {".mtp", ".almtp"}:
-        from sscha_mlp.potentials.mtp.imported import from_file
+    from sscha_mlp.potentials.registry import file_endings, load, open_file
 
-        return from_file(path, elements(species), n_workers=n_workers)
-    from sscha_mlp.potentials.registry import load
-
+    if path.is_file() or path.suffix in file_endings():
+        return open_file(path, elements(species), n_workers=n_workers)
     return load(path, n_workers=n_workers)
 
 
-def load_mtp(
+def load_graded(
     path: Path,
     species: str | None = None,
     *,
-    what: str,
     train: Sequence[Path] | None = None,
     n_workers: int = 1,
-) -> "MtpPotential":
-    """Load an MTP, with the active set of training data where these are given.
-
-    Parameters
-    ----------
-    path, species, n_workers
-        As for :func:`load_model`.
-    what
-        What is wanted of it, for the error about other kinds.
-    train
-        Files of training data.
+) -> "Graded":
+    """Load a model with extrapolation grades, which refer to training data where these are given.
 
     Raises
     ------
     InputError
-        If the model is of another kind, or the training data cannot be used.
+        If its kind has no grades, or the training data cannot be used.
     """
     from sscha_mlp.errors import InputError
-    from sscha_mlp.potentials.mtp.imported import with_active_set
-    from sscha_mlp.potentials.mtp.model import MtpPotential
+    from sscha_mlp.potentials.names import DEFAULT
+    from sscha_mlp.potentials.selection import Graded
 
     potential = load_model(path, species, n_workers=n_workers)
-    if not isinstance(potential, MtpPotential):
+    if not isinstance(potential, Graded):
         potential.close()
         raise InputError(
-            f"{path} is a {potential.kind.upper()}, and only an MTP {what}: fit one with "
-            "--model mtp."
+            f"{path} is a {potential.kind.upper()}, which has no extrapolation grades: fit one "
+            f"that has them with --model {DEFAULT}."
         )
     if not train:
         return potential
-    return with_active_set(potential, read_inputs(train, potential, species).frames)
+    return potential.with_active_set(read_inputs(train, potential, species).frames)
 
 
 def read_inputs(paths: Sequence[Path], potential: "Potential", species: str | None) -> Inputs:

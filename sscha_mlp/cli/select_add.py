@@ -95,16 +95,16 @@ def select_add(
 
 
 class _Choice:
-    """Candidates and what is known, with the rows of basis functions of both for an MTP."""
+    """Candidates and what is known, and the rows of both that grades judge, if there are any."""
 
     def __init__(
         self, potential: "Potential", known: "Sequence[Atoms]", pool: "Sequence[Atoms]"
     ) -> None:
-        from sscha_mlp.potentials.mtp.model import MtpPotential
+        from sscha_mlp.potentials.selection import HasGradingRows
 
         self.potential, self.known, self.pool = potential, known, pool
         self.old: NDArray[Any] | None = None
-        if not isinstance(potential, MtpPotential) or not pool:
+        if not isinstance(potential, HasGradingRows) or not pool:
             return
         self.old, _ = potential.grading_rows(known)
         self.new, self.owners = potential.grading_rows(pool)
@@ -125,8 +125,8 @@ class _Choice:
             )
         if not isinstance(self.potential, HasGradingRows):
             raise InputError(
-                f"--method d-optimal needs an MTP, not a {self.potential.kind.upper()}: choose "
-                "fps, cur, random or variance."
+                f"--method d-optimal needs a potential with extrapolation grades, and a "
+                f"{self.potential.kind.upper()} has none: choose fps, cur, random or variance."
             )
         return () if self.old is None else extend(self.old, self.new, self.owners, n)
 

@@ -173,6 +173,41 @@ def load(directory: Path | str, *, n_workers: int = 1) -> "Potential":
     return potential
 
 
+def open_file(
+    path: Path | str, species: Sequence[str] | None = None, *, n_workers: int = 1
+) -> "Potential":
+    """Open a potential that is a single file: of the kind whose ending it has.
+
+    A file of another ending is taken for one of the first kind that has such files.
+
+    Parameters
+    ----------
+    path
+        The file.
+    species
+        Chemical symbols by type, for a file that does not say them.
+    n_workers
+        Threads or processes with which the potential evaluates.
+
+    Raises
+    ------
+    ModelError
+        If the file cannot be used.
+    """
+    kinds = [kind for kind in installed_kinds()[0] if kind.open_file is not None]
+    kinds.sort(key=lambda kind: Path(path).suffix not in kind.files)
+    if not kinds or kinds[0].open_file is None:
+        raise ModelError(f"No kind of potential that is installed reads the file {path}.")
+    with _imports_of(kinds[0]):
+        potential: Potential = kinds[0].open_file(Path(path), species, n_workers=n_workers)
+    return potential
+
+
+def file_endings() -> tuple[str, ...]:
+    """Return the endings of single files that are potentials of a kind that is installed."""
+    return tuple(ending for kind in installed_kinds()[0] for ending in kind.files)
+
+
 def kind_of(potential: "Potential") -> Kind:
     """Return the kind of a potential.
 

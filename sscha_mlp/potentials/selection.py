@@ -67,6 +67,29 @@ class HasGradingRows(Protocol):
         ...
 
 
+@runtime_checkable
+class Graded(HasGradingRows, Potential, Protocol):
+    """A potential that says how far a configuration is from what it was trained on."""
+
+    @property
+    def grade_mode(self) -> str:
+        """Whether it grades atoms, ``neighborhood``, or a ``configuration`` as a whole."""
+        ...
+
+    @property
+    def active_set_from(self) -> str:
+        """Where the configurations come from to which the grades refer."""
+        ...
+
+    def site_grades(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, ...]:
+        """Return the grade of each atom, one array (n_atoms,) per configuration."""
+        ...
+
+    def with_active_set(self, train: Sequence[Atoms]) -> "Graded":
+        """Return the same potential with grades that refer to these training configurations."""
+        ...
+
+
 def select(
     candidates: Sequence[Atoms],
     n: int,

@@ -14,7 +14,8 @@ Math. Stat. 36, 457 (1965)).
 **Repeated looks.**  A shift that is too large must not pass because one of many looks was lucky.
 The one-sided error rate of 2.5 % is spent over all looks of a run, ``2.5 % / (k (k + 1))`` at the
 k-th, which adds up to 2.5 % however many there are (K. K. G. Lan and D. L. DeMets, Biometrika 70,
-659 (1983), with Bonferroni's inequality in place of the joint law).
+659 (1983), with Bonferroni's inequality in place of the joint law).  A look at which the noise
+alone exceeds a tolerance cannot pass, whatever the shift is; it spends nothing and is not counted.
 """
 
 from dataclasses import dataclass
@@ -65,13 +66,14 @@ FIXED: Final = Bounds()
 """A check of a fixed number of labels: the shift and two plain standard errors in the tolerance."""
 
 
+@cache
 def bounds_at(look: int, n_labels: int) -> Bounds:
     """Return the bounds at one look of a run.
 
     Parameters
     ----------
     look
-        Which one of the run, over all its checks, from 1.
+        Which one of the run, over all its checks, from 1; those that could not pass do not count.
     n_labels
         Labels that it rests on, at least three.
     """

@@ -17,8 +17,9 @@ stress are those at the model's state; how the minimum itself follows is the sub
 supercell, and the SSCHA itself.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -32,21 +33,19 @@ from sscha_mlp.scha.convergence import CrystalScale, Rule
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
 from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at
+from sscha_mlp.validation.next_labels import Look
+from sscha_mlp.validation.shift import Shift
 
 MIN_LABELS: int = 8
 """Fewer labels than this have no usable plain standard error."""
 
-_SUSPECT: float = 1.5
 _FEW_MORE: float = 2.2
 """More labels are preferred to a refit when they need at most this times those there are ..."""
 
 _FEW: int = 16
-"""... or, in a check by need, when so many are enough in all."""
+"""... or, where it is not known what the model has learnt, when so many are enough in all."""
 
 _UNITS = {"free energy": "meV/atom", "stress": "GPa", "frequency": "THz"}
-
-_MOST_TIMES: int = 16
-"""Beyond so many times the labels there are, how many would be enough is not of interest."""
 
 _RARE: float = 0.4
 """A configuration with this part of all squared force errors decides the noise by itself: a refit
@@ -132,69 +131,6 @@ class Verdict(StrEnum):
     RETRAIN = "retrain"
 
 
-@dataclass(frozen=True)
-class Shift:
-    """Shift of one observable, its error and what is allowed, in the unit it is shown in.
-
-    Parameters
-    ----------
-    delta, stderr, tolerance
-        The shift, its standard error, and the tolerance.
-    left_out
-        Size of what the correction by this shift leaves out, of second order in it.
-    n_errors, reach
-        The shift and `n_errors` standard errors must be inside `reach` tolerances.
-    """
-
-    delta: float
-    stderr: float
-    tolerance: float
-    left_out: float = 0.0
-    n_errors: float = FIXED.n_errors
-    reach: float = FIXED.reach
-
-    @property
-    def allowed(self) -> float:
-        """Largest size of the shift itself."""
-        return self.reach * self.tolerance
-
-    @property
-    def error(self) -> float:
-        """Half-width of the corrected value: two standard errors, and what is left out."""
-        return 2 * self.stderr + self.left_out
-
-    @property
-    def passed(self) -> bool:
-        """Whether the shift is surely inside what is allowed, and the answer in its tolerance."""
-        inside = abs(self.delta) + self.n_errors * self.stderr <= self.allowed
-        return inside and self.error <= self.tolerance
-
-    @property
-    def biased(self) -> bool:
-        """Whether the shift alone is outside, its standard errors granted."""
-        outside = abs(self.delta) - self.n_errors * self.stderr > self.allowed
-        return outside or self.left_out > self.tolerance
-
-    @property
-    def suspect(self) -> bool:
-        """Whether it is outside and noise alone hardly explains it: a fit is the better buy."""
-        return abs(self.delta) > max(self.allowed, _SUSPECT * self.stderr)
-
-    @property
-    def noisy(self) -> bool:
-        """Whether two standard errors alone exceed the tolerance: no fit could be judged."""
-        return 2 * self.stderr > self.tolerance
-
-    @property
-    def labels_factor(self) -> float:
-        """How many times the labels would bring the error inside, were the shift to stay."""
-        room = self.allowed - abs(self.delta)
-        left = self.tolerance - self.left_out
-        if min(room, left) <= 0:
-            return float("inf")
-        return max(self.n_errors * self.stderr / room, 2 * self.stderr / left) ** 2
-
-
 @dataclass(frozen=True, eq=False)
 class LeftOut:
     """Size of what a first-order correction leaves out.
@@ -248,6 +184,8 @@ class Certificate(Shown):
         How well the shifts must be known.
     left_out
         What the correction leaves out; None where it is not asked for.
+    n_learnt
+        Labels that the model has learnt; 0 where that is not known.
     """
 
     n_labels: int
@@ -264,6 +202,7 @@ class Certificate(Shown):
     differences: Estimators | None = None
     bounds: Bounds = FIXED
     left_out: LeftOut | None = None
+    n_learnt: int = 0
 
     @property
     def free_energy_shift(self) -> Shift:
@@ -314,7 +253,9 @@ class Certificate(Shown):
         """Return the shift that is farthest out, or comes closest to it."""
         shift = (np.abs(values) + self.bounds.n_errors * errors) / (self.bounds.reach * allowed)
         answer = (2 * errors + rests) / allowed
-        worst = int(np.argmax(np.maximum(shift, answer)))
+        # By need, what is not known well enough comes first: it decides whether a look counts.
+        unknown = self.bounds.by_need and answer.max() > 1.0
+        worst = int(np.argmax(answer if unknown else np.maximum(shift, answer)))
         one = (float(each[worst]) for each in (values, errors, allowed, rests))
         return self._shift(*one)
 
@@ -338,31 +279,56 @@ class Certificate(Shown):
         shifts = self.shifts.values()
         if all(shift.passed for shift in shifts):
             return Verdict.PASSED
+        if self.bounds.by_need:
+            return self._by_need()
         if any(shift.biased or shift.suspect for shift in shifts):
             return Verdict.RETRAIN
         few = _FEW_MORE * self.n_labels
-        if self.bounds.by_need:
-            return Verdict.MORE_LABELS if self.labels_wanted <= max(few, _FEW) else Verdict.RETRAIN
         noisy = any(shift.noisy for shift in shifts) and self.largest_share < _RARE
         return Verdict.MORE_LABELS if noisy or self.labels_wanted <= few else Verdict.RETRAIN
+
+    def _by_need(self) -> Verdict:
+        """What follows where labels are asked for by need, if it has not passed."""
+        if not self.n_learnt:
+            few = max(_FEW_MORE * self.n_labels, _FEW)
+            return Verdict.MORE_LABELS if self.labels_wanted <= few else Verdict.RETRAIN
+        if self.to_learn and self.n_labels >= self.share:
+            return Verdict.RETRAIN
+        return Verdict.MORE_LABELS
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the answer is inside its tolerances: a look that is not so cannot pass."""
+        return all(shift.error <= shift.tolerance for shift in self.shifts.values())
+
+    @property
+    def next_look(self) -> int:
+        """Which look the next one is; one that could not pass does not count."""
+        return self.bounds.look + self.is_known
+
+    @cached_property
+    def to_learn(self) -> int:
+        """Labels in all that a new fit should learn; 0 if the check had better go on."""
+        return self._look.to_learn(self.n_learnt) if self.n_learnt else 0
+
+    @property
+    def share(self) -> int:
+        """Labels of the check with which a fit begins: half of what it learns; 0 for no fit."""
+        return (self.to_learn - self.n_learnt) // 2 if self.to_learn else 0
 
     @property
     def labels_wanted(self) -> float:
         """Labels with which it would pass, were the shifts to stay as they are."""
-        if not self.bounds.by_need:
-            return self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
-        most = _MOST_TIMES * self.n_labels
-        enough = (n for n in range(self.n_labels + 1, most) if self._would_pass(n))
-        return float(next(enough, np.inf))
+        if self.share:
+            return float(self.share)
+        if self.bounds.by_need:
+            return self._look.wanted()
+        return self.n_labels * max(shift.labels_factor for shift in self.shifts.values())
 
-    def _would_pass(self, n_labels: int) -> bool:
-        """Whether it would pass at the next look with so many labels, were the shifts to stay."""
-        bounds = bounds_at(self.bounds.look + 1, n_labels)
-        scale = np.sqrt(self.n_labels / n_labels) * bounds.widening / self.bounds.widening
-        return all(
-            replace(one, stderr=one.stderr * scale, n_errors=bounds.n_errors).passed
-            for one in self.shifts.values()
-        )
+    @property
+    def _look(self) -> Look:
+        """What a look by need has shown."""
+        return Look(tuple(self.shifts.values()), self.n_labels, self.next_look)
 
     @property
     def reason(self) -> str:
@@ -377,13 +343,23 @@ class Certificate(Shown):
             for name, shift in self.shifts.items()
             if not shift.passed
         ]
-        tail = "the model is to be trained again"
-        if self.verdict is Verdict.MORE_LABELS:
-            tail = (
-                f"the noise of {self.n_labels} labels alone decides: about "
-                f"{self.labels_wanted:.0f} are needed, not a new fit"
+        return f"outside: {'; '.join(outside)}; {self._what_follows}"
+
+    @property
+    def _what_follows(self) -> str:
+        """What is done where it has not passed."""
+        if self.verdict is not Verdict.MORE_LABELS:
+            return "the model is to be trained again"
+        if self.share:
+            return (
+                f"a new fit would learn {self.to_learn} labels: at {self.share} of this check "
+                "it is decided whether one is needed"
             )
-        return f"outside: {'; '.join(outside)}; {tail}"
+        wanted = self.labels_wanted
+        number = f"about {wanted:.0f}" if np.isfinite(wanted) else "more"
+        return (
+            f"the noise of {self.n_labels} labels alone decides: {number} are needed, not a new fit"
+        )
 
     def table(self) -> Table:
         """Return the three shifts that decide, beside what is allowed."""
@@ -408,6 +384,7 @@ def certify(
     tolerances: CertificateTolerances | AllowedShifts | None = None,
     *,
     look: int = 0,
+    n_learnt: int = 0,
 ) -> Certificate:
     """Compare reference and model on one ensemble of the converged state.
 
@@ -423,6 +400,9 @@ def certify(
     look
         Which look of a check by need this is, from 1 (:mod:`sscha_mlp.validation.bounds`); 0 for a
         check of a fixed number of labels.
+    n_learnt
+        Labels that the model has learnt, by which a check by need decides between more labels and
+        a new fit (:mod:`sscha_mlp.validation.next_labels`); 0 where that is not known.
 
     Raises
     ------
@@ -457,6 +437,7 @@ def certify(
         tolerances=_allowed(tolerances),
         differences=shifts,
         bounds=bounds,
+        n_learnt=n_learnt,
     )
 
 

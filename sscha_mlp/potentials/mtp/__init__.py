@@ -34,4 +34,5 @@ KIND: Final = Kind(
     needs=(Need("numba"), Need("matscipy")),
     files=(".mtp", ".almtp"),
     open_file=later("sscha_mlp.potentials.mtp.imported:from_file"),
+    export=later("sscha_mlp.potentials.mtp.imported:export"),
 )

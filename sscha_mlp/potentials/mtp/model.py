@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from sscha_mlp.errors import InputError, ModelError
 from sscha_mlp.potentials.active_set import ActiveSet, configuration_grades
 from sscha_mlp.potentials.domain import require_finite, require_usable
 from sscha_mlp.potentials.mtp import KIND
+from sscha_mlp.potentials.mtp.almtp import SelectionMode
 from sscha_mlp.potentials.mtp.engine import Engine
 from sscha_mlp.potentials.mtp.files import read_mtp
 from sscha_mlp.potentials.mtp.parameters import Parameters
@@ -134,6 +136,69 @@ class MtpPotential(RecordedModel):
                 "grades of atoms."
             )
         return tuple(active.grade(rows) for rows in self._basis(configurations))
+
+    @property
+    def grade_mode(self) -> str:
+        """Whether it grades atoms, ``neighborhood``, or a ``configuration`` as a whole."""
+        return str(self.settings.get("grade"))
+
+    @property
+    def active_set_from(self) -> str:
+        """Where its active set comes from: ``model``, ``file``, or what was given later."""
+        return str(self.record.details.get("active_set_from", "model"))
+
+    def with_active_set(
+        self, train: Sequence[Atoms], *, mode: SelectionMode | str | None = None
+    ) -> "MtpPotential":
+        """Return the same potential with the active set of training configurations.
+
+        Parameters
+        ----------
+        train
+            The configurations that it was trained on; labels are not needed.
+        mode
+            Whether atoms are graded, or whole configurations; by default as before.
+
+        Raises
+        ------
+        InputError
+            If there are no configurations, or the mode is unknown.
+        ModelError
+            If a configuration holds an element that the potential does not know.
+        """
+        mode = self.settings.get("grade", "neighborhood") if mode is None else mode
+        if mode not in list(SelectionMode):
+            raise InputError(
+                f"The grade mode {str(mode)!r} is not known; choose {', '.join(SelectionMode)}."
+            )
+        if not train:
+            raise InputError("An active set needs training configurations; there are none.")
+        if mode == SelectionMode.CONFIGURATION:
+            rows = self.descriptors(train)
+        else:
+            rows, _ = self.site_descriptors(train)
+        return self.graded_by(ActiveSet.of(rows), SelectionMode(mode), "training data")
+
+    def graded_by(
+        self, active: ActiveSet | None, mode: SelectionMode, source: str
+    ) -> "MtpPotential":
+        """Return the same potential with another active set.
+
+        Parameters
+        ----------
+        active
+            The active set.
+        mode
+            Whether atoms are graded, or whole configurations.
+        source
+            Where it comes from, in words.
+        """
+        record = replace(
+            self.record,
+            settings={**self.record.settings, "grade": str(mode)},
+            details={**self.record.details, "active_set_from": source},
+        )
+        return MtpPotential(self.path, record, self.parameters, active, n_workers=self.n_workers)
 
     def site_descriptors(self, configurations: Sequence[Atoms]) -> tuple[FloatArray, IntArray]:
         """Return the basis functions of each atom and the configuration it belongs to.

@@ -23,7 +23,8 @@ from sscha_mlp.report.page.style import (
 from sscha_mlp.report.run.data import CertificateRow, ReportData
 from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.result import Result
-from sscha_mlp.validation.certificate import Certificate, Shift
+from sscha_mlp.validation.certificate import Certificate
+from sscha_mlp.validation.shift import Shift
 
 SHIFTS: Final = (
     ("free_energy", "Free energy", "meV/atom", "ΔF (meV/atom)"),

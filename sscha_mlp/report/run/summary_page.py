@@ -36,7 +36,7 @@ from sscha_mlp.report.run.certificate_figures import SHIFTS, draw_gauge
 from sscha_mlp.report.run.data import ReportData, labels_in_words
 from sscha_mlp.run_files.answer import answer_rows
 from sscha_mlp.run_files.records.result import Frequencies, Result
-from sscha_mlp.validation.certificate import Shift
+from sscha_mlp.validation.shift import Shift
 
 LEFT_OUT: Final = (
     "At the cell and force constants printed here the corrected free energy and pressure are the "

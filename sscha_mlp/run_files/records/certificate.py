@@ -8,7 +8,8 @@ import numpy as np
 from sscha_mlp import units
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.run_files.records.fields import Record
-from sscha_mlp.validation.certificate import Certificate, Shift, Verdict
+from sscha_mlp.validation.certificate import Certificate, Verdict
+from sscha_mlp.validation.shift import Shift
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,9 @@ class CertificateRecord(Record):
         an older version did not say.
     n_looks
         How often it was looked at while its labels came in.
+    n_counted
+        How many of these looks could have passed; None in a journal of an older version, where all
+        of them count.
     delta_pressure_GPa, delta_pressure_stderr_GPa
         Shift of the pressure.
     delta_stress_GPa
@@ -57,6 +61,7 @@ class CertificateRecord(Record):
     reason: str = ""
     state: str = ""
     n_looks: int = 1
+    n_counted: int | None = None
     delta_pressure_GPa: float | None = None
     delta_pressure_stderr_GPa: float | None = None
     delta_stress_GPa: FloatArray | None = None
@@ -67,7 +72,13 @@ class CertificateRecord(Record):
 
     @classmethod
     def of(
-        cls, certificate: Certificate, *, number: int = 1, state: str = "", n_looks: int = 1
+        cls,
+        certificate: Certificate,
+        *,
+        number: int = 1,
+        state: str = "",
+        n_looks: int = 1,
+        n_counted: int | None = None,
     ) -> "CertificateRecord":
         """Return the record of a certificate, in the units in which it is shown.
 
@@ -77,8 +88,8 @@ class CertificateRecord(Record):
             Of the check.
         state
             Name of the state that was checked.
-        n_looks
-            How often it was looked at.
+        n_looks, n_counted
+            How often it was looked at, and how often it could have passed.
         """
         pressure, forces = certificate.pressure, certificate.centroid_forces
         return cls(
@@ -92,6 +103,7 @@ class CertificateRecord(Record):
             reason=certificate.reason,
             state=state,
             n_looks=n_looks,
+            n_counted=n_counted,
             delta_pressure_GPa=float(pressure.value) / units.GPA,
             delta_pressure_stderr_GPa=float(pressure.stderr) / units.GPA,
             delta_stress_GPa=np.asarray(certificate.stress.value / units.GPA),
@@ -105,6 +117,11 @@ class CertificateRecord(Record):
     def name(self) -> str:
         """Number of the check."""
         return str(self.number)
+
+    @property
+    def looks_spent(self) -> int:
+        """How many looks the next check has to count."""
+        return self.n_looks if self.n_counted is None else self.n_counted
 
     @property
     def holds(self) -> bool:

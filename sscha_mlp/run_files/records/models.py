@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from sscha_mlp.potentials.choice import Score
 from sscha_mlp.run_files.records.fields import Record, Row, fields_of
-from sscha_mlp.validation.certificate import Shift
+from sscha_mlp.validation.shift import Shift
 
 
 @dataclass(frozen=True)
