@@ -158,14 +158,14 @@ def table(study: Study, results: Sequence[dict[str, Any]], truth: dict[str, Any]
     """Return one line for each run of a study."""
     lines = [f"\n{study.case.title}: {study.target} labels at most are aimed at"]
     lines.append(
-        f"  {'seed':>4}{'labels':>8}{'start':>7}{'train':>7}{'test':>6}{'check':>7}{'fits':>6}"
+        f"  {'seed':>4}{'labels':>8}{'start':>7}{'train':>7}{'test':>6}{'check':>7}{'refits':>8}"
         f"{'s':>7}{'certified':>11}{'z of F':>9}{'V':>7}{'frequencies, rms (worst)':>27}"
     )
     for one in results:
         labels = one["labels"]
         calls = labels["total"] + labels["start"]
         text = f"  {one['seed']:>4}{calls:>8}{labels['start']:>7}{labels['train']:>7}"
-        text += f"{labels['test']:>6}{labels['check']:>7}{one['fits']:>6}{one['seconds']:>7}"
+        text += f"{labels['test']:>6}{labels['check']:>7}{one['retrains']:>8}{one['seconds']:>7}"
         text += f"{'yes' if one['converged'] else 'NO':>11}"
         if truth is not None:
             z = scores_of(study.case.title, one, truth).z

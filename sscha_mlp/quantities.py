@@ -44,6 +44,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "stress_error": Quantity("Stress error", "GPa", 1.0 / units.GPA),
     "pressure": Quantity("Pressure", "GPa", 1.0 / units.GPA),
     "frequency": Quantity("Frequency", "THz", 1.0 / units.THZ),
+    "conductivity": Quantity("Thermal conductivity", "W/mK"),
     "density_of_states": Quantity("Density of states", "1/THz"),
     "free_energy": Quantity("Free energy", "eV/atom"),
     "volume": Quantity("Volume", "Å³/atom"),

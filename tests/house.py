@@ -48,6 +48,9 @@ ADAPTERS = {
     "dask": f"{PACKAGE}.parallel.dask_adapter",
     "distributed": f"{PACKAGE}.parallel.dask_adapter",
     "dask_jobqueue": f"{PACKAGE}.parallel.dask_adapter",
+    "phono3py": f"{PACKAGE}.properties.phono3py_adapter",
+    "phonopy": f"{PACKAGE}.properties.phono3py_adapter",
+    "h5py": f"{PACKAGE}.properties.phono3py_adapter",
 }
 """Foreign package -> the one module that may import it, inside a function."""
 

@@ -31,6 +31,7 @@ def supercell(
         Path | None,
         Option("--run-dir", help="Directory of the new run. \\[default: RUN_DIR-N-N-N]"),
     ] = None,
+    trust: options.Trust = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -55,7 +56,7 @@ def supercell(
     settings = enlarged_settings(run_directory, size, as_settings(given))
     named = f"{run_directory.resolve().name}-{'-'.join(str(n) for n in size)}"
     directory = run_dir or run_directory.resolve().parent / named
-    result = run_to_result(settings, directory, quiet=quiet, debug=debug)
+    result = run_to_result(settings, directory, quiet=quiet, debug=debug, trust=trust)
     rows = size_rows(directory)
     write_sizes(rows, directory)
     end(directory, result, as_json=as_json)

@@ -13,8 +13,7 @@ import numpy as np
 from ase import Atoms
 
 from sscha_mlp import units
-from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.loop import open_run
+from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.start import relax_at_rest
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements

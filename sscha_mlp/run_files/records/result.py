@@ -148,6 +148,10 @@ class ModelUsed:
         Its directory and the hash of its file.
     settings, choice
         Its hyper-parameters, and what they are called.
+    start_sha256
+        Hash of the file that its fit began with, such as a foundation model.
+    reproducible
+        Whether the same fit gives the same files, byte for byte.
     """
 
     kind: str | None = None
@@ -155,6 +159,8 @@ class ModelUsed:
     sha256: str | None = None
     settings: Mapping[str, Any] | None = None
     choice: str | None = None
+    start_sha256: str | None = None
+    reproducible: bool | None = None
 
 
 @dataclass(frozen=True)
