@@ -7,7 +7,8 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sscha_mlp.calculators.registry import Reference
@@ -17,11 +18,11 @@ from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
-    REPLICATES,
     Settled,
     corrected_minimum,
     errors_of,
     export,
+    final_settings,
     last_row,
     settle,
     stop_reason,
@@ -47,7 +48,6 @@ from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import AUTO, RunSettings
-from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
@@ -289,9 +289,14 @@ class _Run:
         return relaxed
 
     def relax_in_cell(
-        self, potential: Potential, state: DynamicalMatrix, phase: str, before: Relaxed
+        self,
+        potential: Potential,
+        frame: DynamicalMatrix,
+        state: DynamicalMatrix,
+        phase: str,
+        before: Relaxed,
     ) -> Relaxed:
-        """Relax in the cell of a state; every such phase draws the same random numbers."""
+        """Relax in the cell of a state; every population draws the same numbers in one frame."""
         previous = None
         if before.last is not None:
             previous = before.last.free_energy, before.last.free_energy_stderr
@@ -300,12 +305,7 @@ class _Run:
             state,
             potential,
             phase=phase,
-            settings=replace(
-                self.settings.relaxation_settings(),
-                cell=CellMode.FIXED,
-                reuse=False,
-                replicates=REPLICATES,
-            ),
+            settings=final_settings(self.context, frame),
             alarm=self.alarm(potential),
             reference_volume=self.start_volume,
             previous=previous,
@@ -442,7 +442,7 @@ class _Run:
                 potential,
                 relaxed,
                 certificate,
-                lambda state, phase, before: self.relax_in_cell(potential, state, phase, before),
+                partial(self.relax_in_cell, potential, relaxed.state),
             )
         else:
             settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
