@@ -10,8 +10,7 @@ from sscha_mlp import units
 from sscha_mlp.campaign.certification import Checked
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.campaign.diagnosis import advice, test_errors
-from sscha_mlp.campaign.model_domain import Alarm
-from sscha_mlp.campaign.relaxing import Relaxed, run_relaxation
+from sscha_mlp.campaign.relaxing import Relaxed
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.states import save_state
@@ -24,6 +23,7 @@ from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.cell_step import CellPoint, cell_strain, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
 from sscha_mlp.scha.estimators import estimate
+from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
 from sscha_mlp.validation.certificate import Certificate, Verdict
 from sscha_mlp.validation.correction import Corrected, add_difference, correct
@@ -81,6 +81,24 @@ class Settled:
     on_target: bool = True
 
 
+def final_settings(context: Context, frame: DynamicalMatrix) -> RelaxationSettings:
+    """Return how the model is relaxed in a cell at the end.
+
+    Parameters
+    ----------
+    frame
+        State whose modes the random numbers belong to, the same in every cell: the stress is then a
+        smooth function of the cell.
+    """
+    return replace(
+        context.settings.relaxation_settings(),
+        cell=CellMode.FIXED,
+        reuse=False,
+        replicates=REPLICATES,
+        frame=frame,
+    )
+
+
 def settle(
     context: Context,
     potential: Potential,
@@ -135,39 +153,6 @@ def settle(
         if not relaxed.converged:
             return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
     raise AssertionError("the last step returns")
-
-
-def relax_in_cell(
-    context: Context,
-    potential: Potential,
-    state: DynamicalMatrix,
-    phase: str,
-    before: Relaxed,
-    *,
-    alarm: Alarm,
-    reference_volume: float,
-) -> Relaxed:
-    """Relax in the cell of a state; every such phase draws the same random numbers.
-
-    Parameters
-    ----------
-    before
-        The relaxation before this one.
-    alarm, reference_volume
-        As :func:`sscha_mlp.campaign.relaxing.run_relaxation` takes them.
-    """
-    settings, last = context.settings.relaxation_settings(), before.last
-    return run_relaxation(
-        context,
-        state,
-        potential,
-        phase=phase,
-        settings=replace(settings, cell=CellMode.FIXED, reuse=False, replicates=REPLICATES),
-        alarm=alarm,
-        reference_volume=reference_volume,
-        previous=None if last is None else (last.free_energy, last.free_energy_stderr),
-        numbers="final",
-    )
 
 
 def _point(corrected: Corrected, number: int) -> CellPoint:

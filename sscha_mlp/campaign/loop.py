@@ -7,15 +7,14 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state, halves, labels_beside
-from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
@@ -23,8 +22,8 @@ from sscha_mlp.campaign.finalisation import (
     corrected_minimum,
     errors_of,
     export,
+    final_settings,
     last_row,
-    relax_in_cell,
     settle,
     stop_reason,
 )
@@ -41,13 +40,10 @@ from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
@@ -83,47 +79,35 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
+    begun = RunDirectory(Path(directory)).has_begun
+    return go_on(
+        settings, directory, observer=observer, reference=None if begun else check_input(settings)
+    )
+
+
+def go_on(
+    settings: RunSettings,
+    directory: str | Path,
+    *,
+    observer: Observer | None,
+    reference: Reference | None,
+) -> RunResult:
+    """Run a study whose input has been checked; the rest is as for :func:`run`.
+
+    Parameters
+    ----------
+    settings, directory, observer
+        As for :func:`run`.
+    reference
+        What the check of the input has made; None where the run has begun.
+    """
     place = RunDirectory(Path(directory))
-    if not place.has_begun:
-        check_input(settings)
-    with place.held(settings) as held, open_run(held, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer, reference) as context:
         require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
         return RunResult(result.to_json())
-
-
-@contextmanager
-def open_run(
-    settings: RunSettings, place: RunDirectory, observer: Observer | None
-) -> Iterator[Context]:
-    """Open journal, label store and log of a run directory, which the caller holds.
-
-    Raises
-    ------
-    InputError
-        If the reference is unknown, or the label store cannot be read.
-    """
-    with (
-        logged_to(place.log, shown=observer is None),
-        end_in_log(),
-        LabelStore(settings.label_store or place.labels) as store,
-        Machines(settings.executor) as machines,
-        Machines(settings.model_executor) as model_machines,
-    ):
-        context = Context(
-            settings=settings,
-            directory=place,
-            journal=Journal(place.journal),
-            store=store,
-            reference=get_reference(settings.reference),
-            observer=watched_by(observer),
-            machines=machines,
-            model_machines=model_machines,
-        )
-        with closing(context):
-            yield context
 
 
 @dataclass
@@ -308,6 +292,30 @@ class _Run:
         self.at.state = relaxed.state
         return relaxed
 
+    def relax_in_cell(
+        self,
+        potential: Potential,
+        frame: DynamicalMatrix,
+        state: DynamicalMatrix,
+        phase: str,
+        before: Relaxed,
+    ) -> Relaxed:
+        """Relax in the cell of a state; every population draws the same numbers in one frame."""
+        previous = None
+        if before.last is not None:
+            previous = before.last.free_energy, before.last.free_energy_stderr
+        return run_relaxation(
+            self.context,
+            state,
+            potential,
+            phase=phase,
+            settings=final_settings(self.context, frame),
+            alarm=self.alarm(potential),
+            reference_volume=self.start_volume,
+            previous=previous,
+            numbers="final",
+        )
+
     @property
     def start_volume(self) -> float:
         """Volume of the primitive cell of the start, Å³."""
@@ -449,15 +457,7 @@ class _Run:
             potential,
             relaxed,
             checked.certificate,
-            lambda state, phase, before: relax_in_cell(
-                self.context,
-                potential,
-                state,
-                phase,
-                before,
-                alarm=self.alarm(potential),
-                reference_volume=self.start_volume,
-            ),
+            partial(self.relax_in_cell, potential, relaxed.state),
             phase="final" if self.at.settled == 1 else f"final-{self.at.settled}",
         )
 
