@@ -7,7 +7,8 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sscha_mlp.calculators.registry import Reference
@@ -17,11 +18,11 @@ from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
-    REPLICATES,
     Settled,
     corrected_minimum,
     errors_of,
     export,
+    final_settings,
     last_row,
     settle,
     stop_reason,
@@ -47,7 +48,6 @@ from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import AUTO, RunSettings
-from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
@@ -119,6 +119,7 @@ class _Progress:
     fits: int = 0
     checks: int = 0
     spent: int = 0
+    settled: int = 0
 
 
 class _Run:
@@ -163,7 +164,10 @@ class _Run:
                 checked = self.check(potential, relaxed)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
-                    return self.finish(potential, relaxed, checked)
+                    settled = self.settle(potential, relaxed, checked)
+                    if not (settled.relaxed.left_domain and self.can_go_on(number)):
+                        return self.finish(potential, relaxed, checked, settled)
+                    self.learn_the_end(potential, settled.relaxed, relaxed, number)
                 self.learn(potential, checked, number)
         raise AssertionError("the last round finishes the run")
 
@@ -289,9 +293,14 @@ class _Run:
         return relaxed
 
     def relax_in_cell(
-        self, potential: Potential, state: DynamicalMatrix, phase: str, before: Relaxed
+        self,
+        potential: Potential,
+        frame: DynamicalMatrix,
+        state: DynamicalMatrix,
+        phase: str,
+        before: Relaxed,
     ) -> Relaxed:
-        """Relax in the cell of a state; every such phase draws the same random numbers."""
+        """Relax in the cell of a state; every population draws the same numbers in one frame."""
         previous = None
         if before.last is not None:
             previous = before.last.free_energy, before.last.free_energy_stderr
@@ -300,12 +309,7 @@ class _Run:
             state,
             potential,
             phase=phase,
-            settings=replace(
-                self.settings.relaxation_settings(),
-                cell=CellMode.FIXED,
-                reuse=False,
-                replicates=REPLICATES,
-            ),
+            settings=final_settings(self.context, frame),
             alarm=self.alarm(potential),
             reference_volume=self.start_volume,
             previous=previous,
@@ -324,6 +328,16 @@ class _Run:
             return False
         self.learn_there(f"train-left-{number}", count, potential, relaxed)
         return True
+
+    def learn_the_end(
+        self, potential: Potential, final: Relaxed, relaxed: Relaxed, number: int
+    ) -> None:
+        """Learn what a last cell step met beyond the model's domain, and go back before it."""
+        self.at.state = final.state
+        self.context.observer.note(f"a last cell step was {final.reason}")
+        count = self.affordable(self.counts.n_extra)
+        self.add_chosen(f"train-left-{number}", count, potential, strict=has_limit(potential))
+        self.at.state = relaxed.state
 
     def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
         """Label configurations of the state that a relaxation has led to."""
@@ -428,24 +442,31 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
-        """Correct the state, move its cell to where the corrected stress is on target, write.
+    def settle(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Settled:
+        """Correct the state, and move its cell to where the corrected stress is on target.
 
         A cell whose check has failed stays where it was checked: the model has been shown to be
         wrong there, and its pressure at another volume cannot be trusted either.
         """
+        if checked.certificate.verdict is not Verdict.PASSED:
+            corrected = corrected_minimum(self.context, relaxed, checked.certificate)
+            return Settled(relaxed, corrected)
+        self.at.settled += 1
+        return settle(
+            self.context,
+            potential,
+            relaxed,
+            checked.certificate,
+            partial(self.relax_in_cell, potential, relaxed.state),
+            phase="final" if self.at.settled == 1 else f"final-{self.at.settled}",
+        )
+
+    def finish(
+        self, potential: Potential, relaxed: Relaxed, checked: Checked, settled: Settled
+    ) -> Result:
+        """Write the answer in the cell where it has settled."""
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
-        if passed:
-            settled = settle(
-                self.context,
-                potential,
-                relaxed,
-                certificate,
-                lambda state, phase, before: self.relax_in_cell(potential, state, phase, before),
-            )
-        else:
-            settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
         final = settled.relaxed
         end = Ending(
             final.state,

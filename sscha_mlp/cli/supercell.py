@@ -69,7 +69,6 @@ def supercell(
 def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
     """What changes with the size, at most 80 columns wide."""
     from sscha_mlp.digits import with_error
-    from sscha_mlp.quantities import q_name
 
     yield ""
     yield (
@@ -87,6 +86,6 @@ def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
         place = rows[0].at(level.q).index(level)
         cells = [row.at(level.q)[place : place + 1] for row in rows[-2:]]
         equal = f" ×{level.count}" if level.count > 1 else ""
-        yield f"{q_name(level.q) + equal:<24}" + "".join(
+        yield f"{level.shown_q + equal:<24}" + "".join(
             f"{with_error(one[0].frequency, one[0].stderr) if one else '—':>22}" for one in cells
         )

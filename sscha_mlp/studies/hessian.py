@@ -7,6 +7,7 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import signed_root
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.files import write_json_atomic
 from sscha_mlp.data.states import save_state
@@ -14,7 +15,6 @@ from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
-from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.provenance import versions
 from sscha_mlp.run_files.records.hessian import (
@@ -115,7 +115,7 @@ def _softest_row(entry: HessianModes) -> tuple[str, ...]:
     """Wave vector and softest mode, translations left out."""
     squares, softest = entry.squared_THz2, entry.softest
     return (
-        q_name(entry.q),
+        entry.shown_q,
         fixed(min(entry.sscha_THz[n] for n in entry.moving) ** 2, 2),
         fixed(squares.model[softest], 2),
         with_error(squares.corrected[softest], squares.stderr[softest]),
@@ -163,6 +163,7 @@ def _content(
     stars = study.group.equivalent_qpoints()
     qpoints = study.state.supercell.qpoints
     q1, q2, q3 = (float(v) for v in qpoints[stars[found.place[0]]])
+    special = SpecialPoints.of(study.state.crystal)
     return HessianRecord(
         temperature_K=study.settings.temperature,
         nuclei=str(study.settings.nuclei),
@@ -178,7 +179,7 @@ def _content(
             corrected=correction is not None,
             nuclei=study.settings.nuclei,
         ),
-        softest=SoftestMode((q1, q2, q3), found.value, found.stderr),
+        softest=SoftestMode((q1, q2, q3), found.value, found.stderr, special.name((q1, q2, q3))),
         modes=tuple(
             HessianModes(
                 q=qpoints[q].tolist(),
@@ -191,6 +192,7 @@ def _content(
                     corrected=corrected[q].tolist(),
                     stderr=stderr[q].tolist(),
                 ),
+                name=special.name(qpoints[q]),
             )
             for q in np.unique(stars)
         ),
