@@ -146,3 +146,11 @@ def test_the_gradient_is_the_shift_by_the_change_of_the_force_constants(drawn):
     samples, group = drawn
     found = estimate(samples, group, trial=Gaussian(samples.ensemble.dynamical_matrix, 310.0))
     np.testing.assert_array_equal(found.gradient, found.shift_by(found.change_at_q))
+
+
+def test_the_last_cell_steps_are_not_stopped_by_another_draw_of_what_was_checked():
+    alarm = Alarm(10.0, 0.001, "grade")
+    assert alarm.after_check(None) is alarm
+    assert alarm.after_check(2.0).limit == 10.0
+    assert alarm.after_check(8.0).limit == pytest.approx(24.0)
+    assert Alarm(None, None, "").after_check(8.0).limit is None

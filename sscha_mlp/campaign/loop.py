@@ -291,12 +291,13 @@ class _Run:
     def relax_in_cell(
         self,
         potential: Potential,
-        frame: DynamicalMatrix,
+        checked: Relaxed,
         state: DynamicalMatrix,
         phase: str,
         before: Relaxed,
     ) -> Relaxed:
         """Relax in the cell of a state; every population draws the same numbers in one frame."""
+        known = None if checked.last is None else checked.last.uncertainty
         previous = None
         if before.last is not None:
             previous = before.last.free_energy, before.last.free_energy_stderr
@@ -305,8 +306,8 @@ class _Run:
             state,
             potential,
             phase=phase,
-            settings=final_settings(self.context, frame),
-            alarm=self.alarm(potential),
+            settings=final_settings(self.context, checked.state),
+            alarm=self.alarm(potential).after_check(known),
             reference_volume=self.start_volume,
             previous=previous,
             numbers="final",
@@ -442,7 +443,7 @@ class _Run:
                 potential,
                 relaxed,
                 certificate,
-                partial(self.relax_in_cell, potential, relaxed.state),
+                partial(self.relax_in_cell, potential, relaxed),
             )
         else:
             settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
