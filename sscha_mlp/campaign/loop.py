@@ -302,9 +302,8 @@ class _Run:
     ) -> Relaxed:
         """Relax in the cell of a state; every population draws the same numbers in one frame."""
         known = None if checked.last is None else checked.last.uncertainty
-        previous = None
-        if before.last is not None:
-            previous = before.last.free_energy, before.last.free_energy_stderr
+        last = before.last
+        previous = None if last is None else (last.free_energy, last.free_energy_stderr)
         return run_relaxation(
             self.context,
             state,
