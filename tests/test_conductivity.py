@@ -205,7 +205,7 @@ def test_a_run_has_the_exact_conductivity_within_errors_and_goes_on_where_it_sto
     salt, monkeypatch, capsys
 ):
     arguments = ["conductivity", str(salt), "--mesh", *"555", "--coarse-mesh", *"555"]
-    arguments += ["--configs", "4000", "--T", "200", "--T", "300", "--json", "--quiet"]
+    arguments += ["--configs", "4000", "--T", "200", "--T", "300", "--export", "--json", "--quiet"]
     calls = []
 
     def counted(*given, **options):
@@ -219,8 +219,13 @@ def test_a_run_has_the_exact_conductivity_within_errors_and_goes_on_where_it_sto
     assert not (salt / "conductivity.json").exists()
     assert run_command(arguments) == 0
     capsys.readouterr()
-    whole, blocks, groups = 1, 10, 6  # one mesh, so that the whole ensemble is taken once
-    assert len(calls) - 1 == whole + blocks + 2 * groups
+    whole, blocks, halves, groups = (
+        1,
+        10,
+        8,
+        6,
+    )  # one mesh, so that the whole ensemble is taken once
+    assert len(calls) - 1 == whole + blocks + halves + 2 * groups
     found = ConductivityRecord.read(salt / "conductivity.json")
     assert found.check_labels == 6
     for one in found.temperatures:
@@ -235,6 +240,10 @@ def test_a_run_has_the_exact_conductivity_within_errors_and_goes_on_where_it_sto
     assert sum(one.multiplicity for one in found.modes) == np.prod(MESH)
     for name in ("conductivity.pdf", "conductivity-modes.csv"):
         assert (salt / name).stat().st_size > 1000
+    files = [salt / "conductivity" / "phono3py" / name for name in ("fc2.hdf5", "fc3.hdf5")]
+    own = adapter.read_phono3py(*files, crystals.rock_salt().state.supercell)
+    kappa = scattering(own, MESH, [300.0]).conductivity()
+    assert kappa[0, 0] == pytest.approx(found.temperatures[1].plain[0], rel=1e-6)
     assert run_command(arguments[:-2]) == 0
     shown = capsys.readouterr().out
     assert "shift: to the reference, by 6 labels" in " ".join(shown.split())

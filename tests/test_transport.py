@@ -13,6 +13,7 @@ from sscha_mlp.properties.transport import (
     mean_shift,
 )
 from sscha_mlp.studies.conductivity.request import TransportRequest, transport_bytes
+from sscha_mlp.studies.conductivity.sampled import balanced_halves
 from sscha_mlp.studies.conductivity.steps import Steps
 
 
@@ -106,6 +107,25 @@ def test_a_shift_is_the_mean_slope_of_the_groups():
     assert found.stderr == pytest.approx([0.2])
 
 
+@pytest.mark.parametrize("n_blocks", [4, 6, 10])
+def test_halves_are_balanced_and_tell_the_variance_of_a_mean_exactly(n_blocks):
+    """Of a linear quantity the mean square of the changes is a sum over pairs of blocks."""
+    halves = balanced_halves(n_blocks)
+    assert np.all(halves.sum(axis=1) == n_blocks // 2)
+    values = np.random.default_rng(1).standard_normal(n_blocks)
+    changes = [values[half].mean() - values.mean() for half in halves]
+    pairs = values.reshape(-1, 2)
+    assert np.mean(np.square(changes)) == pytest.approx(
+        (np.diff(pairs, axis=1) ** 2).sum() / n_blocks**2
+    )
+
+
+def test_the_noise_of_the_second_order_adds_to_the_error():
+    parts = tuple(modes([1.0, 1.0, 1.0]) for _ in range(4))
+    found = SampledScattering(parts[0], parts, (modes([0.5, 1, 1]), modes([1, 1, 1])))
+    assert found.conductivity().stderr[0, 0] == pytest.approx((1 / 8) / np.sqrt(2))
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
@@ -116,6 +136,7 @@ def test_a_shift_is_the_mean_slope_of_the_groups():
         ({"boundary": -1.0}, "not at a positive distance"),
         ({"n_configs": 10}, "no usable error"),
         ({"n_blocks": 2}, "no usable error"),
+        ({"n_blocks": 7}, "an even number"),
     ],
 )
 def test_requests_that_cannot_be_met_are_refused(given, sentence):

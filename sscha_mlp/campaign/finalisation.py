@@ -105,6 +105,8 @@ def settle(
     relaxed: Relaxed,
     certificate: Certificate,
     relax_in_cell: Callable[[DynamicalMatrix, str, Relaxed], Relaxed],
+    *,
+    phase: str = "final",
 ) -> Settled:
     """Move the cell until the corrected stress is on target; the model is relaxed after each step.
 
@@ -118,6 +120,8 @@ def settle(
         The relaxation that was checked.
     relax_in_cell
         Relaxes from a state in its cell, in a phase of the name that is given, after another one.
+    phase
+        Name of the first relaxation; the next ones add a number to it.
     """
     points: list[CellPoint] = []
     closest, least = Settled(relaxed, None, False), np.inf
@@ -143,9 +147,9 @@ def settle(
             closest, least = Settled(relaxed, corrected, reached or part <= _ENOUGH), part
         if number > _MAX_STEPS or (reached and number > 1):
             return closest
-        phase = "final" if number == 1 else f"final.{number}"
+        name = phase if number == 1 else f"{phase}.{number}"
         state = strained_state(relaxed.state, strain, response)
-        relaxed = relax_in_cell(state, phase, relaxed)
+        relaxed = relax_in_cell(state, name, relaxed)
         if not relaxed.converged:
             return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
     raise AssertionError("the last step returns")

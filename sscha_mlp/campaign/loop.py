@@ -119,6 +119,7 @@ class _Progress:
     fits: int = 0
     checks: int = 0
     spent: int = 0
+    settled: int = 0
 
 
 class _Run:
@@ -163,7 +164,10 @@ class _Run:
                 checked = self.check(potential, relaxed)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
-                    return self.finish(potential, relaxed, checked)
+                    settled = self.settle(potential, relaxed, checked)
+                    if not (settled.relaxed.left_domain and self.can_go_on(number)):
+                        return self.finish(potential, relaxed, checked, settled)
+                    self.learn_the_end(potential, settled.relaxed, relaxed, number)
                 self.learn(potential, checked, number)
         raise AssertionError("the last round finishes the run")
 
@@ -325,6 +329,16 @@ class _Run:
         self.learn_there(f"train-left-{number}", count, potential, relaxed)
         return True
 
+    def learn_the_end(
+        self, potential: Potential, final: Relaxed, relaxed: Relaxed, number: int
+    ) -> None:
+        """Learn what a last cell step met beyond the model's domain, and go back before it."""
+        self.at.state = final.state
+        self.context.observer.note(f"a last cell step was {final.reason}")
+        count = self.affordable(self.counts.n_extra)
+        self.add_chosen(f"train-left-{number}", count, potential, strict=has_limit(potential))
+        self.at.state = relaxed.state
+
     def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
         """Label configurations of the state that a relaxation has led to."""
         if relaxed.left_domain:
@@ -428,24 +442,31 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
-        """Correct the state, move its cell to where the corrected stress is on target, write.
+    def settle(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Settled:
+        """Correct the state, and move its cell to where the corrected stress is on target.
 
         A cell whose check has failed stays where it was checked: the model has been shown to be
         wrong there, and its pressure at another volume cannot be trusted either.
         """
+        if checked.certificate.verdict is not Verdict.PASSED:
+            corrected = corrected_minimum(self.context, relaxed, checked.certificate)
+            return Settled(relaxed, corrected)
+        self.at.settled += 1
+        return settle(
+            self.context,
+            potential,
+            relaxed,
+            checked.certificate,
+            partial(self.relax_in_cell, potential, relaxed.state),
+            phase="final" if self.at.settled == 1 else f"final-{self.at.settled}",
+        )
+
+    def finish(
+        self, potential: Potential, relaxed: Relaxed, checked: Checked, settled: Settled
+    ) -> Result:
+        """Write the answer in the cell where it has settled."""
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
-        if passed:
-            settled = settle(
-                self.context,
-                potential,
-                relaxed,
-                certificate,
-                partial(self.relax_in_cell, potential, relaxed.state),
-            )
-        else:
-            settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
         final = settled.relaxed
         end = Ending(
             final.state,

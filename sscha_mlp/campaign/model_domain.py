@@ -25,7 +25,8 @@ from sscha_mlp.validation.certificate import AllowedShifts
 _N_SAMPLED: Final = 24
 
 _BEYOND_HELD_OUT: Final = 3.0
-"""A grade may be this many times that of labels which were held out and predicted well."""
+"""A grade may be this many times that of labels which were held out and predicted well, or more
+where they leave more room: the error of a linear fit grows at most as the grade does."""
 
 _PART: Final = 0.25
 """Part of a tolerance that configurations beyond the limit may contribute to the answer."""
@@ -198,7 +199,7 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
             weight = Weight(context.group, _allowed(context, known))
             judged = context.journal.find(CrossFitRecord, number)
             if judged is not None and judged.passed and judged.grade is not None:
-                limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
+                limit = max(limit, max(_BEYOND_HELD_OUT, judged.room) * judged.grade)
         quantile = stated.statistic is Statistic.QUANTILE
         part = training.break_fraction if quantile else None
         return Alarm(limit, part, stated.text, known, weight)

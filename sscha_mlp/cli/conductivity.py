@@ -72,6 +72,14 @@ def conductivity(
             help="Finished run in a larger supercell, whose second order is taken.",
         ),
     ] = None,
+    export: Annotated[
+        bool,
+        Option(
+            "--export",
+            help="Also write the force constants for phono3py: conductivity/phono3py/fc2.hdf5, "
+            "fc3.hdf5 and phono3py.yaml.",
+        ),
+    ] = False,
     workers: options.Workers = 0,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
@@ -106,6 +114,7 @@ def conductivity(
             request,
             born=born,
             second_order_from=second_order_from,
+            export=export,
             n_workers=options.count_workers(workers),
             observer=observer,
         )

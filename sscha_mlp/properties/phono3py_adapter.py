@@ -38,15 +38,15 @@ _MISSING: Final = (
 )
 
 
-def require_phono3py() -> None:
-    """Say in a sentence that phono3py is missing, before anything is computed.
+def require_phono3py() -> str:
+    """Return the version of phono3py, or say in a sentence that it is missing.
 
     Raises
     ------
     InputError
         If it is not installed.
     """
-    _import("phono3py")
+    return str(_import("phono3py").__version__)
 
 
 @dataclass(frozen=True, eq=False)

@@ -126,7 +126,9 @@ class SampledScattering:
     plain
         By the average of all.
     without
-        By the average of all blocks but one, one for each block.
+        By the average of all blocks but one, one for each block, with the same second order.
+    halves
+        By the second order of balanced halves of the ensemble; none where it has no noise.
 
     Raises
     ------
@@ -136,6 +138,7 @@ class SampledScattering:
 
     plain: Scattering
     without: tuple[Scattering, ...]
+    halves: tuple[Scattering, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the number of blocks."""
@@ -172,8 +175,12 @@ class SampledScattering:
         ]
         values = np.array([one.conductivity(boundary) for one in moved])
         deviation = values - values.mean(axis=0)
-        stderr = np.sqrt((n - 1) / n * (deviation**2).sum(axis=0))
-        return Estimate(best.conductivity(boundary), np.asarray(stderr))
+        variance = (n - 1) / n * (deviation**2).sum(axis=0)
+        if self.halves:
+            plain = self.plain.conductivity(boundary)
+            changes = [one.conductivity(boundary) - plain for one in self.halves]
+            variance = variance + np.mean(np.square(changes), axis=0)
+        return Estimate(best.conductivity(boundary), np.sqrt(variance))
 
     def uncertain_share(self, boundary: float | None = None) -> FloatArray:
         """Part of the conductivity that modes with unknown widths carry, (n_temperatures,).

@@ -10,6 +10,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.nuclei import Nuclei
+from sscha_mlp.properties.phono3py_adapter import require_phono3py
 from sscha_mlp.properties.transport import SampledScattering, Scattering, cumulative
 from sscha_mlp.run_files.provenance import versions
 from sscha_mlp.run_files.records.conductivity import (
@@ -111,7 +112,7 @@ def make_record(
         modes=tuple(_modes(found.sampled, request.boundary)),
         seconds={name: round(value, 3) for name, value in seconds.items()},
         seed=settings.seed,
-        versions=versions(),
+        versions={**versions(), "phono3py": require_phono3py()},
         left_out=left_out,
     )
 

@@ -15,7 +15,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.data.dyn_files import born_of_file
-from sscha_mlp.data.files import write_json_atomic
+from sscha_mlp.data.files import make_directory, write_json_atomic
 from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import InputError
@@ -25,6 +25,7 @@ from sscha_mlp.properties.phono3py_adapter import (
     require_phono3py,
     require_real_modes,
     scattering,
+    write_phono3py,
 )
 from sscha_mlp.properties.transport import NO_WIDTH, SampledScattering, Scattering, mean_shift
 from sscha_mlp.run_files.finished_run import FinishedRun
@@ -135,6 +136,7 @@ def conductivity_of_run(
     *,
     born: str | Path | None = None,
     second_order_from: str | Path | None = None,
+    export: bool = False,
     n_workers: int = 1,
     observer: Observer | None = None,
 ) -> ConductivityResult:
@@ -156,6 +158,8 @@ def conductivity_of_run(
     second_order_from
         Another finished run of the same crystal, in a larger supercell, whose second order is
         taken.
+    export
+        Whether the force constants are written for phono3py too, to ``conductivity/phono3py``.
     n_workers
         Processes or threads of the model.
     observer
@@ -191,6 +195,9 @@ def conductivity_of_run(
         )
         force_constants = _force_constants(study, request, steps, clock)
         _require_third(force_constants)
+        if export:
+            whole = transport.lattice(force_constants.state, force_constants.third.value)
+            write_phono3py(make_directory(study.place.conductivity / "phono3py"), whole)
         found = _scattered(study, transport, force_constants)
     record = make_record(
         study, request, found, force_constants, larger=larger, seconds=clock.seconds
@@ -217,13 +224,30 @@ def _scattered(
         watcher.progress("blocks left out", block, third.n_blocks)
 
         def part(block: int = block) -> Lattice:
-            return transport.lattice(force_constants.state_without(block), third.without(block))
+            return transport.lattice(force_constants.state, third.without(block))
 
         without.append(transport.scattered(f"without-{block}", part, request.coarse))
-    sampled = SampledScattering(coarse, tuple(without))
+    halves = [] if transport.larger is not None else _halves(study, transport, force_constants)
+    sampled = SampledScattering(coarse, tuple(without), tuple(halves))
     shift, n_labels, n_groups = _shift(study, transport, force_constants)
     charged = transport.born is not None
     return Found(transport.kelvin, charged, fine, sampled, shift, n_labels, n_groups)
+
+
+def _halves(
+    study: OpenedRun, transport: _Transport, force_constants: SampledForceConstants
+) -> list[Scattering]:
+    """The second order of halves of the ensemble, with the third order of all of it."""
+    found, n_halves = [], len(force_constants.halves)
+    for half in range(n_halves):
+        study.observer.progress("halves of the ensemble", half, n_halves)
+
+        def part(half: int = half) -> Lattice:
+            state = force_constants.state_of_half(half)
+            return transport.lattice(state, force_constants.third.value)
+
+        found.append(transport.scattered(f"half-{half}", part, transport.request.coarse))
+    return found
 
 
 def _require_third(found: SampledForceConstants) -> None:

@@ -33,7 +33,7 @@ class TransportRequest:
     n_configs
         Configurations of the ensemble of the model.
     n_blocks
-        Blocks that it is divided into.
+        Blocks that it is divided into, an even number.
     isotopes
         Whether the natural mixture of isotopes scatters.
     boundary
@@ -77,10 +77,15 @@ class TransportRequest:
                 f"The boundary at {self.boundary} micrometres is not at a positive distance; leave "
                 "it out for a crystal without one."
             )
-        if self.n_blocks < _FEWEST_BLOCKS or self.n_configs < 2 * self.n_blocks:
+        if (
+            self.n_blocks < _FEWEST_BLOCKS
+            or self.n_blocks % 2
+            or self.n_configs < 2 * self.n_blocks
+        ):
             raise InputError(
                 f"{self.n_configs} configurations in {self.n_blocks} blocks have no usable error; "
-                f"give at least {_FEWEST_BLOCKS} blocks with two configurations each."
+                f"give an even number of at least {_FEWEST_BLOCKS} blocks, with two configurations "
+                "each."
             )
 
     @property

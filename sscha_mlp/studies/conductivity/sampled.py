@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
@@ -35,9 +36,9 @@ class SampledForceConstants:
     ----------
     state
         Minimum of the whole ensemble.
-    without
-        Force constants (n_blocks, n_primitive, n_atoms, 3, 3), eV/Å², of the minimum without each
-        block.
+    halves
+        Force constants (n_halves, n_primitive, n_atoms, 3, 3), eV/Å², of the minimum of balanced
+        halves of the ensemble.
     third
         ``< d³V >`` there, in blocks.
     effective_sample_size
@@ -45,13 +46,13 @@ class SampledForceConstants:
     """
 
     state: DynamicalMatrix
-    without: FloatArray
+    halves: FloatArray
     third: ThirdOrder
     effective_sample_size: float
 
-    def state_without(self, block: int) -> DynamicalMatrix:
-        """Return the state at the minimum without a block."""
-        return self.state.with_force_constants(self.without[block])
+    def state_of_half(self, half: int) -> DynamicalMatrix:
+        """Return the state at the minimum of a half of the ensemble."""
+        return self.state.with_force_constants(self.halves[half])
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +127,37 @@ def sample_force_constants(
     rules = settings.relaxation.minimiser
     minimum = minimiser.minimise(samples, study.group, rules)
     blocks = np.repeat(np.arange(n_blocks), n_configs // n_blocks)
-    without = [
-        minimiser.minimise(_chosen(samples, blocks != one), study.group, rules)
-        for one in range(n_blocks)
+    halves = [
+        minimiser.minimise(_chosen(samples, half[blocks]), study.group, rules)
+        for half in balanced_halves(n_blocks)
     ]
     return SampledForceConstants(
         minimum.dynamical_matrix,
-        np.array([one.dynamical_matrix.force_constants for one in without]),
+        np.array([one.dynamical_matrix.force_constants for one in halves]),
         third_order(minimum.estimators, n_blocks=n_blocks),
         minimum.estimators.effective_sample_size,
     )
+
+
+def balanced_halves(n_blocks: int) -> NDArray[np.bool_]:
+    """Return halves of the blocks, one of each pair, such that any two pairs are independent.
+
+    The mean square of what the halves differ by from the whole is the variance of the whole (P. J.
+    McCarthy, Rev. Int. Stat. Inst. 37, 239 (1969)).  Halves differ by a standard error, where
+    leaving out single blocks would amplify what is rough in the scattering on a mesh.
+
+    Parameters
+    ----------
+    n_blocks
+        An even number.
+
+    Returns
+    -------
+    Whether a block is in a half, shape (n_halves, n_blocks).
+    """
+    n_pairs = n_blocks // 2
+    signs = linalg.hadamard(1 << n_pairs.bit_length())[:, 1 : n_pairs + 1] > 0
+    return np.asarray(np.stack([signs, ~signs], axis=2).reshape(len(signs), n_blocks))
 
 
 def labelled_change(study: OpenedRun, difference: Samples) -> LabelledChange:
@@ -167,7 +189,7 @@ def save_force_constants(path: Path, found: SampledForceConstants) -> None:
         buffer,
         positions=found.state.crystal.positions,
         second=found.state.force_constants,
-        without=found.without,
+        halves=found.halves,
         blocks=found.third.blocks,
         shares=found.third.shares,
         effective_sample_size=found.effective_sample_size,
@@ -189,7 +211,7 @@ def load_force_constants(path: Path, state: DynamicalMatrix) -> SampledForceCons
         moved = state.moved(stored["positions"] - state.crystal.positions)
         return SampledForceConstants(
             moved.with_force_constants(stored["second"]),
-            stored["without"],
+            stored["halves"],
             ThirdOrder(state.supercell, stored["blocks"], stored["shares"]),
             float(stored["effective_sample_size"]),
         )
