@@ -225,9 +225,8 @@ def stop_reason(
         Labels and checks so far.
     """
     certificate = checked.certificate
-    if relaxed.left_domain or final.left_domain:
-        which = final if final.left_domain else relaxed
-        return f"not converged: {which.reason}; the budget allows no further training"
+    if relaxed.left_domain:
+        return f"not converged: {relaxed.reason}; the budget allows no further training"
     if not relaxed.converged:
         return f"not converged: {relaxed.reason}"
     if certificate.verdict is not Verdict.PASSED:

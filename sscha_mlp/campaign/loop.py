@@ -295,22 +295,22 @@ class _Run:
     def relax_in_cell(
         self,
         potential: Potential,
-        frame: DynamicalMatrix,
+        checked: Relaxed,
         state: DynamicalMatrix,
         phase: str,
         before: Relaxed,
     ) -> Relaxed:
         """Relax in the cell of a state; every population draws the same numbers in one frame."""
-        previous = None
-        if before.last is not None:
-            previous = before.last.free_energy, before.last.free_energy_stderr
+        known = None if checked.last is None else checked.last.uncertainty
+        last = before.last
+        previous = None if last is None else (last.free_energy, last.free_energy_stderr)
         return run_relaxation(
             self.context,
             state,
             potential,
             phase=phase,
-            settings=final_settings(self.context, frame),
-            alarm=self.alarm(potential),
+            settings=final_settings(self.context, checked.state),
+            alarm=self.alarm(potential).after_check(known),
             reference_volume=self.start_volume,
             previous=previous,
             numbers="final",
@@ -457,7 +457,7 @@ class _Run:
             potential,
             relaxed,
             checked.certificate,
-            partial(self.relax_in_cell, potential, relaxed.state),
+            partial(self.relax_in_cell, potential, relaxed),
             phase="final" if self.at.settled == 1 else f"final-{self.at.settled}",
         )
 
