@@ -44,7 +44,7 @@ demo: command ## the main job: the bundled silicon at 2000 K, results in runs/de
 
 .PHONY: test
 test: install ## the tests that take seconds
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist loadfile $(if $(CI),--durations=40)
 
 .PHONY: test-slow
 test-slow: install ## the tests that take minutes: whole runs, kills, coverage of the error bars

@@ -61,6 +61,7 @@ from sscha_mlp.report.compare.figures import comparison_figure as comparison_fig
 from sscha_mlp.report.compare.figures import volume_figure as volume_figure
 from sscha_mlp.report.compare.files import write_comparison as write_comparison
 from sscha_mlp.report.compare.supercell_convergence import sizes_page as sizes_page
+from sscha_mlp.report.conductivity.figures import conductivity_figure as conductivity_figure
 from sscha_mlp.report.notebook import NotebookObserver as NotebookObserver
 from sscha_mlp.report.phonons.data import run_phonons as run_phonons
 from sscha_mlp.report.phonons.ensemble_figure import ensemble_figure as ensemble_figure
@@ -90,7 +91,10 @@ from sscha_mlp.scha.minimiser import minimise as minimise
 from sscha_mlp.scha.relaxation import RelaxationSettings as RelaxationSettings
 from sscha_mlp.scha.relaxation import evaluate_ensemble as evaluate_ensemble
 from sscha_mlp.scha.relaxation import relax as relax
+from sscha_mlp.scha.third_order import third_order as third_order
 from sscha_mlp.studies.compare import compare_run as compare_run
+from sscha_mlp.studies.conductivity.driver import conductivity_of_run as conductivity_of_run
+from sscha_mlp.studies.conductivity.request import TransportRequest as TransportRequest
 from sscha_mlp.studies.follow import follow_hessian as follow_hessian
 from sscha_mlp.studies.hessian import hessian_of_run as hessian_of_run
 from sscha_mlp.studies.response import response_of_run as response_of_run

@@ -44,6 +44,7 @@ QUANTITIES: Final[dict[str, Quantity]] = {
     "stress_error": Quantity("Stress error", "GPa", 1.0 / units.GPA),
     "pressure": Quantity("Pressure", "GPa", 1.0 / units.GPA),
     "frequency": Quantity("Frequency", "THz", 1.0 / units.THZ),
+    "conductivity": Quantity("Thermal conductivity", "W/mK"),
     "density_of_states": Quantity("Density of states", "1/THz"),
     "free_energy": Quantity("Free energy", "eV/atom"),
     "volume": Quantity("Volume", "Å³/atom"),
@@ -118,17 +119,20 @@ def cations_first(formula: str) -> str:
     return "".join(f"{one}{counts[one] if counts[one] > 1 else ''}" for one in ordered)
 
 
-def q_name(q: Sequence[float]) -> str:
-    """Return a q point in reciprocal-lattice units, with Γ by its name.
+def q_name(q: Sequence[float], special: str = "") -> str:
+    """Return a q point in reciprocal-lattice units after its name, Γ by its name alone.
 
     Parameters
     ----------
     q
         Shape (3,).
+    special
+        Name of a special point, such as ``X``; empty where it has none.
     """
     if all(abs(float(one)) < 1.0e-8 for one in q):
         return "Γ"
-    return "(" + " ".join(_fraction(float(one)) for one in q) + ")"
+    coordinates = "(" + " ".join(_fraction(float(one)) for one in q) + ")"
+    return f"{special} {coordinates}" if special else coordinates
 
 
 def _fraction(value: float) -> str:

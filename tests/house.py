@@ -48,6 +48,9 @@ ADAPTERS = {
     "dask": f"{PACKAGE}.parallel.dask_adapter",
     "distributed": f"{PACKAGE}.parallel.dask_adapter",
     "dask_jobqueue": f"{PACKAGE}.parallel.dask_adapter",
+    "phono3py": f"{PACKAGE}.properties.phono3py_adapter",
+    "phonopy": f"{PACKAGE}.properties.phono3py_adapter",
+    "h5py": f"{PACKAGE}.properties.phono3py_adapter",
 }
 """Foreign package -> the one module that may import it, inside a function."""
 
@@ -316,6 +319,35 @@ def files_tell_one_story(house: House) -> list[str]:
         for module in house.values()
         if module.n_lines > MAX_LINES
     ]
+
+
+KEYED_ROOMS = ("run_files", "campaign", "studies", "report", "cli")
+"""Rooms that read records."""
+
+
+def reads_by_string(house: House) -> list[str]:
+    """Return the places that read by a string: ``x["key"]`` and ``x.get("key")``.
+
+    In the rooms that read records; the definitions in ``run_files/records/`` are left out, and so
+    are tables of constants, ``QUANTITIES["volume"]``.  Arrays of an npz file are counted.
+    """
+    definitions = f"{PACKAGE}.run_files.records"
+    return [
+        f"{module.name}:{node.lineno}"
+        for module in house.values()
+        if module.room in KEYED_ROOMS and not f"{module.name}.".startswith(f"{definitions}.")
+        for node in ast.walk(module.tree)
+        if _reads_by_string(node)
+    ]
+
+
+def _reads_by_string(node: ast.AST) -> bool:
+    if isinstance(node, ast.Subscript):
+        constant = ast.unparse(node.value).isupper()
+        return isinstance(node.ctx, ast.Load) and _is_text(node.slice) and not constant
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    return node.func.attr == "get" and bool(node.args) and _is_text(node.args[0])
 
 
 RULES = (

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import fcc
 
+from sscha_mlp.campaign import loop
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.campaign.model_domain import Alarm, Weight
 from sscha_mlp.data.dataset import Dataset
@@ -146,3 +148,37 @@ def test_the_gradient_is_the_shift_by_the_change_of_the_force_constants(drawn):
     samples, group = drawn
     found = estimate(samples, group, trial=Gaussian(samples.ensemble.dynamical_matrix, 310.0))
     np.testing.assert_array_equal(found.gradient, found.shift_by(found.change_at_q))
+
+
+def test_the_last_cell_steps_are_not_stopped_by_another_draw_of_what_was_checked():
+    alarm = Alarm(10.0, 0.001, "grade")
+    assert alarm.after_check(None) is alarm
+    assert alarm.after_check(2.0).limit == 10.0
+    assert alarm.after_check(8.0).limit == pytest.approx(24.0)
+    assert Alarm(None, None, "").after_check(8.0).limit is None
+
+
+@pytest.mark.slow
+def test_a_model_that_leaves_its_domain_in_a_last_cell_step_learns_and_is_checked_again(
+    monkeypatch, tmp_path
+):
+    """When the cell is first moved, the model is said to have met what it does not know."""
+    phases = []
+
+    def settle(*arguments, phase, **options):
+        phases.append(phase)
+        found = usual(*arguments, phase=phase, **options)
+        if len(phases) > 1:
+            return found
+        return replace(found, relaxed=replace(found.relaxed, left_domain=True, reason="stopped"))
+
+    usual = loop.settle
+    monkeypatch.setattr(loop, "settle", settle)
+    settings = RunSettings(300.0, configs=200, workers=1, potential={"mtp": LINEAR})
+    result = run(settings, tmp_path / "run")
+    assert result["converged"]
+    assert phases == ["final", "final-2"]
+    journal = Journal(tmp_path / "run" / "journal.jsonl", read_only=True)
+    assert [one.passed for one in journal.all(CertificateRecord)] == [True, True]
+    # The labels of the first check are learnt, those of the second are new.
+    assert result["labels"]["train"] >= 8 + 4 and result["labels"]["check"] >= 4

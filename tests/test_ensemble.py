@@ -6,6 +6,7 @@ from ase.thermochemistry import HarmonicThermo
 from toys import fcc, wurtzite
 
 from sscha_mlp import units
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, contract, expand
 from sscha_mlp.ensemble.averages import average, effective_sample_size, importance_weights
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import harmonic_free_energy, mean_square_amplitudes
@@ -332,3 +333,42 @@ def test_an_ensemble_is_what_it_was_drawn_from(state, rng):
     assert isinstance(ensemble, Ensemble)
     assert ensemble.dynamical_matrix is state
     assert ensemble.temperature == 300.0
+
+
+def test_the_same_numbers_in_one_frame_are_near_each_other_in_states_that_are_near():
+    """Equal modes have any vectors; a common frame takes that freedom away."""
+    state, _ = fcc().harmonic()
+    near = state.with_force_constants(state.force_constants * 1.0001)
+    noise = np.random.default_rng(1).normal(size=state.force_constants.shape)
+    bent = DynamicalMatrix(
+        state.supercell,
+        hermitian_part(state.supercell, near.force_constants + 1e-5 * noise),
+    )
+    drawn = [
+        sample(one, temperature=300.0, n_configs=512, rng=np.random.default_rng(0), frame=state)
+        for one in (state, bent)
+    ]
+    own = sample(state, temperature=300.0, n_configs=512, rng=np.random.default_rng(0))
+    np.testing.assert_allclose(drawn[0].displacements, own.displacements, atol=1e-12)
+    size = np.abs(own.displacements).max()
+    assert np.abs(drawn[1].displacements - drawn[0].displacements).max() < 1e-3 * size
+    other = sample(bent, temperature=300.0, n_configs=512, rng=np.random.default_rng(0))
+    assert np.abs(other.displacements - own.displacements).max() > 0.1 * size
+    covariance = drawn[1].displacements.T @ drawn[1].displacements / 512
+    exact = bent_covariance(bent)
+    assert np.abs(covariance - exact).max() < 0.3 * np.abs(exact).max()
+
+
+def hermitian_part(supercell, constants):
+    """Symmetric force constants that leave the translations alone."""
+    matrix = expand(supercell, constants)
+    matrix = 0.5 * (matrix + matrix.T)
+    rest = np.eye(len(matrix)) - np.tile(np.eye(3), (supercell.n_atoms,) * 2) / supercell.n_atoms
+    return contract(supercell, rest @ matrix @ rest)
+
+
+def bent_covariance(state):
+    """``sum_k e_k e_k^T a_k² / m`` with the modes of the whole supercell."""
+    gaussian = Gaussian(state, 300.0)
+    columns = state.modes.vectors / np.sqrt(state.supercell.masses3)[:, None]
+    return (columns * gaussian.mean_squares) @ columns.T

@@ -1,6 +1,7 @@
 """The answer of a run belongs to its final cell, and everything in it has an error."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from ase.build import bulk
 from ase.io import write
 from cheap import write_settings
 
+from sscha_mlp.campaign import finalisation
 from sscha_mlp.campaign.loop import run
 from sscha_mlp.data.states import load_state
 from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
@@ -15,6 +17,7 @@ from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.settings import RunSettings, read_toml
+from sscha_mlp.scha.cell import CellMode
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +87,35 @@ def test_the_result_says_which_tolerances_it_had(finished):
     assert result["tolerances"]["certificate"]["pressure_gpa"] == 5.0
     assert result["tolerances"]["relaxation"]["frequency_thz"] == 2.0
     assert json.loads(place.result.read_text())["tolerances"] == result["tolerances"]
+
+
+def test_where_the_cell_does_not_settle_the_closest_one_is_taken(monkeypatch):
+    """Stress off by these parts of its error, cell after cell: the third step comes closest."""
+    parts = iter([3.0, -0.8, 0.7, -0.3, 0.45])
+    crystal = SimpleNamespace(cell=np.eye(3))
+
+    def corrected(*_):
+        off = np.full((3, 3), 0.0) + next(parts) * np.eye(3)
+        stress = SimpleNamespace(value=off, stderr=np.ones((3, 3)))
+        return SimpleNamespace(stress=stress, dynamical_matrix=SimpleNamespace(crystal=crystal))
+
+    for name, fake in {
+        "corrected_minimum": corrected,
+        "cell_response": lambda *_: None,
+        "cell_strain": lambda *_, **__: 0.01 * np.eye(3),
+        "strained_state": lambda state, *_: state,
+    }.items():
+        monkeypatch.setattr(finalisation, name, fake)
+    settings = SimpleNamespace(pressure=0.0, cell=CellMode.VARIABLE)
+    context = SimpleNamespace(settings=settings, group=None)
+    first = SimpleNamespace(state=None, converged=True, phase="round-1")
+    settled = finalisation.settle(
+        context,
+        None,
+        first,
+        None,
+        lambda _, phase, __: SimpleNamespace(state=None, converged=True, phase=phase),
+    )
+    assert settled.relaxed.phase == "final.3"
+    assert settled.corrected.stress.value[0, 0] == -0.3
+    assert settled.on_target

@@ -1,6 +1,6 @@
 """What a first user meets after the first run: tables on the screen, files for other programs."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,8 +14,11 @@ from sscha_mlp.cli.sweep import _lines, _thermal_lines
 from sscha_mlp.properties.interpolation import interpolate
 from sscha_mlp.report.run.cell_lengths import distinct_lengths
 from sscha_mlp.report.run.certificate_figures import worst_mode
+from sscha_mlp.report.run.tolerance_pages import tolerance_rows
 from sscha_mlp.report.validation.error_details import details_figure
 from sscha_mlp.run_files.records.result import Frequencies
+from sscha_mlp.scha.convergence import CrystalScale
+from sscha_mlp.validation.certificate import RULES, CertificateTolerances
 
 TEMPERATURES = [100.0, 300.0, 500.0, 700.0, 900.0]
 CRYSTAL = QuasiHarmonic()
@@ -98,10 +101,24 @@ def test_the_worst_mode_is_named():
     ]
     tolerances = {"frequency_thz": 0.05, "frequency_relative": 0.01}
     data = SimpleNamespace(
-        settings={"certificate": {"tolerances": tolerances}},
+        certificate_tolerances=tolerances,
         result=SimpleNamespace(frequencies_THz=[Frequencies.of(one) for one in entries]),
     )
     said = worst_mode(data)
     assert "mode 1 at q = (0 0 1/2), 4.000 THz" in said
     assert "−0.0300 THz, where 0.050 THz" in said
-    assert worst_mode(SimpleNamespace(settings={}, result=None)) == ""
+    assert worst_mode(SimpleNamespace(certificate_tolerances={}, result=None)) == ""
+
+
+def test_a_report_says_why_its_tolerances_are_what_they_are():
+    scale = CrystalScale(bulk_modulus_gpa=2.9, highest_thz=2.0, mode_energy_mev=60.0)
+    asked, energy = CertificateTolerances(frequency_thz=0.03), "mean energy of a mode"
+    had, given = asdict(asked.for_crystal(scale)), {"frequency_thz": 0.03}
+    names = {one: one for one in had}
+    rows = tolerance_rows(had, given, names, RULES)
+    assert rows == [
+        ["free_energy_mev", "1.0", f"that of a hard crystal (1/10 of the {energy} at most)"],
+        ["pressure_gpa", "0.0058", "1/500 of the bulk modulus, 2.90 GPa"],
+        ["frequency_thz", "0.030", "given in the settings"],
+        ["frequency_relative", "0.010", "the larger of this and the line above counts"],
+    ]

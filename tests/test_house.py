@@ -180,6 +180,22 @@ def test_a_missing_module_docstring_is_noticed(tmp_path):
     assert breaches == ["sscha_mlp.units has no docstring"]
 
 
+READS_BY_STRING = 112
+"""How many there are now: take it down with each that goes, and never up."""
+
+
+def test_reads_by_string_do_not_grow(package):
+    """Records have one definition; a key that is read elsewhere is a second one."""
+    found = house.reads_by_string(package)
+    assert len(found) <= READS_BY_STRING, found
+
+
+def test_what_a_read_by_string_is(tmp_path):
+    text = "def f(x):\n x['a'] = x['b']\n return x.get('c', 1), x.get(d), x[0]\n"
+    tree = build(tmp_path, GOOD | {"cli/show.py": DOC + text, "crystal/io.py": DOC + text})
+    assert house.reads_by_string(tree) == ["sscha_mlp.cli.show:3", "sscha_mlp.cli.show:4"]
+
+
 def test_every_rule_has_been_seen_to_fail():
     assert {rule.__name__ for rule in house.RULES} == {rule for rule, *_ in BAD}
 

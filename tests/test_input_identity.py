@@ -11,6 +11,9 @@ from ase.build import bulk
 from cheap import command, environment, finish, relax_arguments
 from test_bad_input import sentence
 
+import sscha_mlp as sm
+from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.campaign import context, input_checks, loop
 from sscha_mlp.cli import run_command
 from sscha_mlp.errors import ConfigError, SschaMlpError
 from sscha_mlp.run_files.directory import RunDirectory
@@ -93,6 +96,22 @@ def test_code_of_a_run_directory_is_named_before_it_runs(place, capsys):
         assert run_command(words) == 2
         first = capsys.readouterr().err.splitlines()[0]
         assert "faulty:scaled" in first and "runs now as you" in first
+
+
+def test_code_of_another_user_runs_only_where_it_is_trusted(place, capsys, monkeypatch):
+    """A run directory on a shared disk; a built-in reference is no code of theirs."""
+    run = str(place / "run")
+    monkeypatch.setattr("os.geteuid", lambda: 12345)
+    further = ["relax", "--from", run, "--T", "400", "--run-dir", str(place / "next"), "--quiet"]
+    points = ["sweep", "--from", run, "--T", "400", "--run-dir", str(place / "next"), "--quiet"]
+    for words in (further, points, ["compare", run, "--quiet"]):
+        assert run_command(words) == 2
+        sentence(capsys.readouterr().err, "another user", "faulty:scaled", "--trust")
+    assert not (place / "next").exists()
+    write_reference(place, 1.1)
+    for words in (further, ["compare", run, "--quiet"]):
+        assert run_command([*words, "--trust"]) == 2
+        assert "another user" not in capsys.readouterr().err, "what comes next is refused: content"
 
 
 def test_a_run_is_not_resumed_with_another_reference(place, capsys):
@@ -179,3 +198,28 @@ def test_of_two_commands_at_once_the_file_tells_of_the_one_that_goes_on(tmp_path
         for one in processes.values():
             one.kill()
             one.wait()
+
+
+@pytest.mark.parametrize("by_command", [True, False])
+def test_a_reference_is_made_once(by_command, tmp_path, monkeypatch):
+    """Not again where the run begins: a factory may load a large model."""
+    made = []
+
+    def counted(spec):
+        made.append(spec)
+        return get_reference(spec)
+
+    def ends(run_context):
+        assert run_context.reference.name == "tersoff"
+        raise SschaMlpError("far enough")
+
+    for module in (input_checks, context):
+        monkeypatch.setattr(module, "get_reference", counted)
+    monkeypatch.setattr(loop, "make_start", ends)
+    if by_command:
+        arguments = ["relax", "--T", "300", "--run-dir", str(tmp_path / "run"), "--quiet"]
+        assert run_command(arguments) == 1
+    else:
+        with pytest.raises(SschaMlpError, match="far enough"):
+            sm.run(sm.RunSettings(temperature=300.0), tmp_path / "run")
+    assert made == ["tersoff"]

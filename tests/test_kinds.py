@@ -1,5 +1,6 @@
 """Kinds of potential: how they are found, and one from outside in the whole loop."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -282,6 +283,20 @@ def test_a_kind_from_outside_goes_through_the_loop(toy_run):
     assert "typical on held-out forces" in done.stderr, "its presets were compared"
     assert '"short"' in text or '"long"' in text
     assert (directory / "run/report.pdf").stat().st_size > 10_000
+
+
+def test_the_result_says_what_its_fit_began_with(toy_run):
+    """By content; and that the same fit may give other files."""
+    directory, _ = toy_run
+    model = json.loads((directory / "run/result.json").read_text())["model"]
+    assert model["reproducible"] is False
+    assert model.get("start_sha256") is None, "it began with no file"
+    weights = directory / "weights"
+    weights.write_bytes(b"foundation")
+    found = KIND.start_hash({"start": str(weights)})
+    assert found == hashlib.sha256(b"foundation").hexdigest()
+    weights.unlink()
+    assert KIND.start_hash({"start": str(weights)}) is None, "the run does not end without a result"
 
 
 def test_its_models_are_loaded_by_themselves(toy_run):

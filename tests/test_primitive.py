@@ -11,8 +11,8 @@ from ase.calculators.emt import EMT
 from rich.console import Console
 from scipy.spatial.transform import Rotation
 
+from sscha_mlp.campaign.context import open_run
 from sscha_mlp.campaign.input_checks import check_input
-from sscha_mlp.campaign.loop import open_run
 from sscha_mlp.campaign.start import cell_size, make_start
 from sscha_mlp.cli.screen import LineObserver
 from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell

@@ -162,6 +162,20 @@ def test_the_cell_of_a_check_is_that_of_a_run(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["n_atoms"] == 8
 
 
+def test_rounded_coordinates_are_said_before_anything_is_labelled(tmp_path, capsys):
+    """As a run says it: 0.3333 leaves magnesium with half of its group."""
+    crystal = bulk("Mg", "hcp", a=3.2, c=5.2)
+    crystal.set_scaled_positions([[0, 0, 0], [0.3333, 0.6667, 0.5]])
+    crystal.write(tmp_path / "rounded.vasp", format="vasp", direct=True)
+    arguments = ["reference", "check", "--reference", "lj", "--supercell", "1", "1", "1"]
+    arguments += ["--structure", str(tmp_path / "rounded.vasp")]
+    run_command([*arguments, "--store", str(tmp_path / "labels.db")])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "P6_3/mmc with 24 operations" in said and "--symmetrise 0.01" in said
+    run_command([*arguments, "--store", str(tmp_path / "labels.db"), "--json"])
+    assert "P6_3/mmc" in json.loads(capsys.readouterr().out)["remark"]
+
+
 def test_the_command_writes_json(tmp_path, capsys):
     assert check(tmp_path, "--reference", "emt", "--json") == 0
     found = json.loads(capsys.readouterr().out)

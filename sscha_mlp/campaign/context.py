@@ -3,13 +3,14 @@
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
 
-from sscha_mlp.calculators.registry import Reference
+from sscha_mlp.calculators.registry import Reference, get_reference
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import WaitingForLabelsError
 from sscha_mlp.parallel import Machines
@@ -21,7 +22,7 @@ from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.label_progress import LabelWatch
-from sscha_mlp.run_files.observer import Observer
+from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
 from sscha_mlp.run_files.settings import RunSettings
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.minimiser import Minimise
@@ -224,3 +225,45 @@ class ChunkedEvaluator:
             np.concatenate([part.stresses for part in parts]),
             np.concatenate(stated) if stated else None,
         )
+
+
+@contextmanager
+def open_run(
+    settings: RunSettings,
+    place: RunDirectory,
+    observer: Observer | None,
+    reference: Reference | None = None,
+) -> Iterator[Context]:
+    """Open journal, label store and log of a run directory, which the caller holds.
+
+    Parameters
+    ----------
+    settings, place, observer
+        Of the run.
+    reference
+        What labels, where it has been made already.
+
+    Raises
+    ------
+    InputError
+        If the reference is unknown, or the label store cannot be read.
+    """
+    with (
+        logged_to(place.log, shown=observer is None),
+        end_in_log(),
+        LabelStore(settings.label_store or place.labels) as store,
+        Machines(settings.executor) as machines,
+        Machines(settings.model_executor) as model_machines,
+    ):
+        context = Context(
+            settings=settings,
+            directory=place,
+            journal=Journal(place.journal),
+            store=store,
+            reference=reference or get_reference(settings.reference),
+            observer=watched_by(observer),
+            machines=machines,
+            model_machines=model_machines,
+        )
+        with closing(context):
+            yield context

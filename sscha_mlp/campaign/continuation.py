@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.campaign.bulk_modulus_check import Compression, compression_of
 from sscha_mlp.campaign.context import Context
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, symmetrise
@@ -54,8 +54,15 @@ def settings_from(directory: str | Path) -> dict[str, Any]:
     return {**kept, "origin": str(run.place.path.resolve())}
 
 
-def check_origin(settings: RunSettings) -> None:
+def check_origin(settings: RunSettings, reference: Reference) -> None:
     """Check that labels and states of the run that settings start from serve them.
+
+    Parameters
+    ----------
+    settings
+        Of the new run.
+    reference
+        Of the new run.
 
     Raises
     ------
@@ -70,7 +77,7 @@ def check_origin(settings: RunSettings) -> None:
             f"The run in {run.place.shown} has the reference {run.settings.reference!r}, not "
             f"{settings.reference!r}: its labels would be mixed with others. Use its reference."
         )
-    require_same_reference(run.place, get_reference(settings.reference))
+    require_same_reference(run.place, reference)
 
 
 @dataclass(frozen=True, eq=False)

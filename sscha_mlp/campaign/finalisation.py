@@ -1,7 +1,7 @@
 """The end of a run: the correction by the certificate, the last cell step, and why it ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -18,11 +18,12 @@ from sscha_mlp.errors import RelaxationError
 from sscha_mlp.potentials.protocol import Potential
 from sscha_mlp.run_files.last_ensemble import load_samples
 from sscha_mlp.run_files.records.population import PopulationRecord
-from sscha_mlp.scha.cell import free_strains
+from sscha_mlp.scha.cell import CellMode, free_strains
 from sscha_mlp.scha.cell_response import cell_response
 from sscha_mlp.scha.cell_step import CellPoint, cell_strain, strained_state
 from sscha_mlp.scha.convergence import unwanted_stress
 from sscha_mlp.scha.estimators import estimate
+from sscha_mlp.scha.relaxation import RelaxationSettings
 from sscha_mlp.validation.cell_errors import FinalErrors, final_errors
 from sscha_mlp.validation.certificate import Certificate, Verdict
 from sscha_mlp.validation.correction import Corrected, add_difference, correct
@@ -80,17 +81,38 @@ class Settled:
     on_target: bool = True
 
 
+def final_settings(context: Context, frame: DynamicalMatrix) -> RelaxationSettings:
+    """Return how the model is relaxed in a cell at the end.
+
+    Parameters
+    ----------
+    frame
+        State whose modes the random numbers belong to, the same in every cell: the stress is then a
+        smooth function of the cell.
+    """
+    return replace(
+        context.settings.relaxation_settings(),
+        cell=CellMode.FIXED,
+        reuse=False,
+        replicates=REPLICATES,
+        frame=frame,
+    )
+
+
 def settle(
     context: Context,
     potential: Potential,
     relaxed: Relaxed,
     certificate: Certificate,
     relax_in_cell: Callable[[DynamicalMatrix, str, Relaxed], Relaxed],
+    *,
+    phase: str = "final",
 ) -> Settled:
     """Move the cell until the corrected stress is on target; the model is relaxed after each step.
 
     Every relaxation draws the same random numbers, so that the stress is a smooth function of the
-    cell and few steps bring it to a small part of its error.  No step needs a label.
+    cell and few steps bring it to a small part of its error.  No step needs a label.  Where the
+    ensembles differ too much for that, the cell that came closest is taken.
 
     Parameters
     ----------
@@ -98,8 +120,11 @@ def settle(
         The relaxation that was checked.
     relax_in_cell
         Relaxes from a state in its cell, in a phase of the name that is given, after another one.
+    phase
+        Name of the first relaxation; the next ones add a number to it.
     """
     points: list[CellPoint] = []
+    closest, least = Settled(relaxed, None, False), np.inf
     for number in range(1, _MAX_STEPS + 2):
         corrected = corrected_minimum(context, relaxed, certificate)
         if corrected is None:
@@ -118,11 +143,13 @@ def settle(
         off = unwanted_stress(missing, context.settings.cell)
         part = float(np.abs(off).max() / corrected.stress.stderr.max())
         reached = part <= _PART_OF_ERROR or bool(np.abs(strain).max() < _SAME_CELL)
+        if number > 1 and (reached or part < least):
+            closest, least = Settled(relaxed, corrected, reached or part <= _ENOUGH), part
         if number > _MAX_STEPS or (reached and number > 1):
-            return Settled(relaxed, corrected, reached or part <= _ENOUGH)
-        phase = "final" if number == 1 else f"final.{number}"
+            return closest
+        name = phase if number == 1 else f"{phase}.{number}"
         state = strained_state(relaxed.state, strain, response)
-        relaxed = relax_in_cell(state, phase, relaxed)
+        relaxed = relax_in_cell(state, name, relaxed)
         if not relaxed.converged:
             return Settled(relaxed, corrected_minimum(context, relaxed, certificate), False)
     raise AssertionError("the last step returns")
@@ -198,9 +225,8 @@ def stop_reason(
         Labels and checks so far.
     """
     certificate = checked.certificate
-    if relaxed.left_domain or final.left_domain:
-        which = final if final.left_domain else relaxed
-        return f"not converged: {which.reason}; the budget allows no further training"
+    if relaxed.left_domain:
+        return f"not converged: {relaxed.reason}; the budget allows no further training"
     if not relaxed.converged:
         return f"not converged: {relaxed.reason}"
     if certificate.verdict is not Verdict.PASSED:

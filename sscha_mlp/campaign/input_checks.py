@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Final
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference, get_reference
 from sscha_mlp.campaign.continuation import check_origin
 from sscha_mlp.crystal.primitive import count_primitive_cells
 from sscha_mlp.crystal.structure import Crystal
@@ -51,8 +51,12 @@ def read_input(settings: RunSettings) -> Crystal:
     return crystal.with_masses(settings.masses)
 
 
-def check_input(settings: RunSettings) -> None:
+def check_input(settings: RunSettings) -> Reference:
     """Check that structure, reference, kind of model and engine exist and belong together.
+
+    Returns
+    -------
+    The reference, which need not be made again.
 
     Raises
     ------
@@ -66,8 +70,8 @@ def check_input(settings: RunSettings) -> None:
     check_model(settings)
     reference = get_reference(settings.reference)
     if settings.origin:
-        check_origin(settings)
-        return
+        check_origin(settings, reference)
+        return reference
     if settings.dyn:
         dyn_paths(settings.dyn)
     if settings.dyn and settings.masses:
@@ -77,6 +81,7 @@ def check_input(settings: RunSettings) -> None:
         reference.check_elements(crystal.to_ase())
         check_size(settings, _n_atoms(settings, crystal))
         _check_slab(settings, crystal)
+    return reference
 
 
 def _check_slab(settings: RunSettings, crystal: Crystal) -> None:

@@ -7,23 +7,22 @@ step's name alone, so that an interrupted run ends with the result of an uninter
 
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from sscha_mlp.calculators.registry import get_reference
+from sscha_mlp.calculators.registry import Reference
 from sscha_mlp.campaign.active_learning import Chooser, has_limit
 from sscha_mlp.campaign.certification import Checked, check_state, halves, labels_beside
-from sscha_mlp.campaign.context import Context
+from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.continuation import take_over
 from sscha_mlp.campaign.cross_fitting import cross_fit
 from sscha_mlp.campaign.finalisation import (
-    REPLICATES,
     Settled,
     corrected_minimum,
     errors_of,
     export,
+    final_settings,
     last_row,
     settle,
     stop_reason,
@@ -41,18 +40,14 @@ from sscha_mlp.campaign.start import Start, make_start
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.parallel import Machines
 from sscha_mlp.potentials.kind import LabelCounts
 from sscha_mlp.potentials.protocol import Potential
-from sscha_mlp.reference.store import LabelStore
 from sscha_mlp.run_files.directory import RunDirectory
-from sscha_mlp.run_files.journal import Journal
-from sscha_mlp.run_files.observer import Observer, end_in_log, logged_to, watched_by
+from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.records.labels import BatchRecord
 from sscha_mlp.run_files.records.result import Result
 from sscha_mlp.run_files.result_table import RunResult
 from sscha_mlp.run_files.settings import AUTO, RunSettings
-from sscha_mlp.scha.cell import CellMode
 from sscha_mlp.validation.certificate import MIN_LABELS, Verdict
 
 logger = logging.getLogger(__name__)
@@ -84,47 +79,35 @@ def run(
     SschaMlpError
         If the run fails; what is finished stays, and the same command goes on.
     """
+    begun = RunDirectory(Path(directory)).has_begun
+    return go_on(
+        settings, directory, observer=observer, reference=None if begun else check_input(settings)
+    )
+
+
+def go_on(
+    settings: RunSettings,
+    directory: str | Path,
+    *,
+    observer: Observer | None,
+    reference: Reference | None,
+) -> RunResult:
+    """Run a study whose input has been checked; the rest is as for :func:`run`.
+
+    Parameters
+    ----------
+    settings, directory, observer
+        As for :func:`run`.
+    reference
+        What the check of the input has made; None where the run has begun.
+    """
     place = RunDirectory(Path(directory))
-    if not place.has_begun:
-        check_input(settings)
-    with place.held(settings) as held, open_run(held, place, observer) as context:
+    with place.held(settings) as held, open_run(held, place, observer, reference) as context:
         require_same_input(context.settings, context.reference, place)
         started = time.perf_counter()
         result = _Run(context).go()
         logger.info("this sitting took %.1f s", time.perf_counter() - started)
         return RunResult(result.to_json())
-
-
-@contextmanager
-def open_run(
-    settings: RunSettings, place: RunDirectory, observer: Observer | None
-) -> Iterator[Context]:
-    """Open journal, label store and log of a run directory, which the caller holds.
-
-    Raises
-    ------
-    InputError
-        If the reference is unknown, or the label store cannot be read.
-    """
-    with (
-        logged_to(place.log, shown=observer is None),
-        end_in_log(),
-        LabelStore(settings.label_store or place.labels) as store,
-        Machines(settings.executor) as machines,
-        Machines(settings.model_executor) as model_machines,
-    ):
-        context = Context(
-            settings=settings,
-            directory=place,
-            journal=Journal(place.journal),
-            store=store,
-            reference=get_reference(settings.reference),
-            observer=watched_by(observer),
-            machines=machines,
-            model_machines=model_machines,
-        )
-        with closing(context):
-            yield context
 
 
 @dataclass
@@ -136,6 +119,7 @@ class _Progress:
     fits: int = 0
     checks: int = 0
     spent: int = 0
+    settled: int = 0
 
 
 class _Run:
@@ -180,7 +164,10 @@ class _Run:
                 checked = self.check(potential, relaxed)
                 verdict = checked.certificate.verdict
                 if (relaxed.converged and verdict is Verdict.PASSED) or not self.can_go_on(number):
-                    return self.finish(potential, relaxed, checked)
+                    settled = self.settle(potential, relaxed, checked)
+                    if not (settled.relaxed.left_domain and self.can_go_on(number)):
+                        return self.finish(potential, relaxed, checked, settled)
+                    self.learn_the_end(potential, settled.relaxed, relaxed, number)
                 self.learn(potential, checked, number)
         raise AssertionError("the last round finishes the run")
 
@@ -306,24 +293,24 @@ class _Run:
         return relaxed
 
     def relax_in_cell(
-        self, potential: Potential, state: DynamicalMatrix, phase: str, before: Relaxed
+        self,
+        potential: Potential,
+        checked: Relaxed,
+        state: DynamicalMatrix,
+        phase: str,
+        before: Relaxed,
     ) -> Relaxed:
-        """Relax in the cell of a state; every such phase draws the same random numbers."""
-        previous = None
-        if before.last is not None:
-            previous = before.last.free_energy, before.last.free_energy_stderr
+        """Relax in the cell of a state; every population draws the same numbers in one frame."""
+        known = None if checked.last is None else checked.last.uncertainty
+        last = before.last
+        previous = None if last is None else (last.free_energy, last.free_energy_stderr)
         return run_relaxation(
             self.context,
             state,
             potential,
             phase=phase,
-            settings=replace(
-                self.settings.relaxation_settings(),
-                cell=CellMode.FIXED,
-                reuse=False,
-                replicates=REPLICATES,
-            ),
-            alarm=self.alarm(potential),
+            settings=final_settings(self.context, checked.state),
+            alarm=self.alarm(potential).after_check(known),
             reference_volume=self.start_volume,
             previous=previous,
             numbers="final",
@@ -341,6 +328,16 @@ class _Run:
             return False
         self.learn_there(f"train-left-{number}", count, potential, relaxed)
         return True
+
+    def learn_the_end(
+        self, potential: Potential, final: Relaxed, relaxed: Relaxed, number: int
+    ) -> None:
+        """Learn what a last cell step met beyond the model's domain, and go back before it."""
+        self.at.state = final.state
+        self.context.observer.note(f"a last cell step was {final.reason}")
+        count = self.affordable(self.counts.n_extra)
+        self.add_chosen(f"train-left-{number}", count, potential, strict=has_limit(potential))
+        self.at.state = relaxed.state
 
     def learn_there(self, name: str, count: int, potential: Potential, relaxed: Relaxed) -> None:
         """Label configurations of the state that a relaxation has led to."""
@@ -445,24 +442,31 @@ class _Run:
 
     # --- the end --------------------------------------------------------------------------
 
-    def finish(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Result:
-        """Correct the state, move its cell to where the corrected stress is on target, write.
+    def settle(self, potential: Potential, relaxed: Relaxed, checked: Checked) -> Settled:
+        """Correct the state, and move its cell to where the corrected stress is on target.
 
         A cell whose check has failed stays where it was checked: the model has been shown to be
         wrong there, and its pressure at another volume cannot be trusted either.
         """
+        if checked.certificate.verdict is not Verdict.PASSED:
+            corrected = corrected_minimum(self.context, relaxed, checked.certificate)
+            return Settled(relaxed, corrected)
+        self.at.settled += 1
+        return settle(
+            self.context,
+            potential,
+            relaxed,
+            checked.certificate,
+            partial(self.relax_in_cell, potential, relaxed),
+            phase="final" if self.at.settled == 1 else f"final-{self.at.settled}",
+        )
+
+    def finish(
+        self, potential: Potential, relaxed: Relaxed, checked: Checked, settled: Settled
+    ) -> Result:
+        """Write the answer in the cell where it has settled."""
         certificate = checked.certificate
         passed = certificate.verdict is Verdict.PASSED
-        if passed:
-            settled = settle(
-                self.context,
-                potential,
-                relaxed,
-                certificate,
-                lambda state, phase, before: self.relax_in_cell(potential, state, phase, before),
-            )
-        else:
-            settled = Settled(relaxed, corrected_minimum(self.context, relaxed, certificate))
         final = settled.relaxed
         end = Ending(
             final.state,

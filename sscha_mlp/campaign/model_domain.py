@@ -1,7 +1,7 @@
 """When a model counts as having left what it knows."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,7 +25,11 @@ from sscha_mlp.validation.certificate import AllowedShifts
 _N_SAMPLED: Final = 24
 
 _BEYOND_HELD_OUT: Final = 3.0
-"""A grade may be this many times that of labels which were held out and predicted well."""
+"""A grade may be this many times that of labels which were held out and predicted well, or more
+where they leave more room: the error of a linear fit grows at most as the grade does."""
+
+_OTHER_DRAW: Final = 3.0
+"""An extreme grade of another draw of the same ensemble may be this many times as large."""
 
 _PART: Final = 0.25
 """Part of a tolerance that configurations beyond the limit may contribute to the answer."""
@@ -114,6 +118,19 @@ class Alarm:
             quantile = 0.5
         return None if values is None else float(np.quantile(values, quantile))
 
+    def after_check(self, known: float | None) -> "Alarm":
+        """Return the alarm for cells beside one whose ensemble a certificate vouches for.
+
+        Parameters
+        ----------
+        known
+            What :meth:`look` said of that ensemble.  It is an extreme value, and another draw of
+            the same ensemble may have a few times as much.
+        """
+        if self.limit is None or known is None:
+            return self
+        return replace(self, limit=max(self.limit, _OTHER_DRAW * known))
+
     def raised_by(self, value: float | None, drawn: Samples) -> bool:
         """Whether the model is to be stopped.
 
@@ -198,7 +215,7 @@ def make_alarm(context: Context, potential: Potential, number: int) -> Alarm:
             weight = Weight(context.group, _allowed(context, known))
             judged = context.journal.find(CrossFitRecord, number)
             if judged is not None and judged.passed and judged.grade is not None:
-                limit = max(limit, _BEYOND_HELD_OUT * judged.grade)
+                limit = max(limit, max(_BEYOND_HELD_OUT, judged.room) * judged.grade)
         quantile = stated.statistic is Statistic.QUANTILE
         part = training.break_fraction if quantile else None
         return Alarm(limit, part, stated.text, known, weight)

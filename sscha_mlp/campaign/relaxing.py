@@ -84,7 +84,8 @@ def run_relaxation(
     reference_volume
         Volume of the start of the run, Å³.
     numbers
-        Name that the random numbers go by; that of the phase when left out.
+        Name that the random numbers go by, the same in every population; those of the phase, others
+        in each population, when left out.
     previous
         Free energy and error (eV/atom) that an earlier relaxation with this model ended with.
     """
@@ -104,7 +105,7 @@ def run_relaxation(
         temperature=context.settings.temperature,
         nuclei=context.settings.nuclei,
         pressure=context.settings.pressure,
-        rng=lambda index: context.rng("population", numbers or phase, index),
+        rng=lambda index: context.rng("population", numbers or phase, 1 if numbers else index),
         settings=settings,
         group=context.group,
         engine=context.engine(),

@@ -14,6 +14,7 @@ from sscha_mlp.crystal.free_parameters import free_parameters
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.data.dataset import Dataset
 from sscha_mlp.potentials.protocol import Potential
+from sscha_mlp.potentials.registry import kind_of
 from sscha_mlp.properties.thermodynamics import thermodynamics
 from sscha_mlp.run_files.provenance import timings, versions
 from sscha_mlp.run_files.records.labels import BatchRecord
@@ -102,6 +103,7 @@ def make_result(
     """
     settings, journal = context.settings, context.journal
     crystal, origin = final.best.crystal, journal.find(OriginRecord)
+    kind = kind_of(potential)
     return Result(
         converged=converged,
         stop_reason=stop_reason,
@@ -127,6 +129,8 @@ def make_result(
             sha256=potential.sha256,
             settings=dict(potential.settings),
             choice=_choice(context),
+            start_sha256=kind.start_hash(potential.settings),
+            reproducible=kind.reproducible,
         ),
         timings_s=timings(journal),
         versions=versions(),

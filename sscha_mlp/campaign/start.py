@@ -23,10 +23,9 @@ from sscha_mlp.crystal.primitive import count_primitive_cells, primitive_cell
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import (
-    LOOSE_TOLERANCE,
     SpaceGroup,
     find_space_group,
-    looser_symmetry,
+    hidden_symmetry,
     symmetrise_structure,
 )
 from sscha_mlp.data.dyn_files import born_of_file, read_dyn, read_dyn_files, write_dyn
@@ -290,21 +289,12 @@ def _as_given(context: Context) -> _Rest:
     given = read_input(settings)
     taken = _in_cell_of_run(settings, given)
     name = structure_file(settings).name
-    for remark in (_about_symmetry(name, given), _about_cell(name, given, taken)):
+    for remark in (hidden_symmetry(name, given), _about_cell(name, given, taken)):
         if remark:
             context.observer.note(remark)
     crystal = symmetrise_structure(taken)
     context.reference.check_elements(crystal.to_ase())
     return _Rest(crystal)
-
-
-def _about_symmetry(name: str, crystal: Crystal) -> str:
-    """Say where coordinates with few digits hide symmetry."""
-    more = looser_symmetry(crystal)
-    return more and (
-        f"{name} is {more}: if its coordinates are rounded, {more.split()[0]} is right, and "
-        f"--symmetrise {LOOSE_TOLERANCE:g} (symmetrise = {LOOSE_TOLERANCE:g}) restores it"
-    )
 
 
 def _about_cell(name: str, given: Crystal, taken: Crystal) -> str:

@@ -8,6 +8,7 @@ from typer import Exit, Option, Typer, echo
 
 from sscha_mlp import __version__
 from sscha_mlp.cli.compare import compare
+from sscha_mlp.cli.conductivity import conductivity
 from sscha_mlp.cli.convert import convert
 from sscha_mlp.cli.efs import efs
 from sscha_mlp.cli.ensemble import ensemble
@@ -49,6 +50,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
         phonons,
         compare,
         hessian,
+        conductivity,
         supercell,
         sweep,
         phases,

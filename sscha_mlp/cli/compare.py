@@ -35,6 +35,7 @@ def compare(
         int,
         Option("--workers", help="Processes for labels and for the model; as in the run when 0."),
     ] = 0,
+    trust: options.Trust = False,
     as_json: options.Json = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
@@ -46,7 +47,7 @@ def compare(
     Needs some labels of the reference, says how many, and keeps them in the label store of the run.
     """
     del debug  # read by the command line itself
-    from sscha_mlp.cli.running import say_what_runs
+    from sscha_mlp.cli.running import require_trust
     from sscha_mlp.cli.screen import make_observer
     from sscha_mlp.data.files import make_directory
     from sscha_mlp.report.compare.files import comparison_json, write_comparison
@@ -54,8 +55,7 @@ def compare(
 
     if out is not None:
         make_directory(out)
-    if not (quiet or as_json):
-        say_what_runs(run_directory)
+    require_trust(run_directory, trust=trust, quiet=quiet or as_json)
     with make_observer(quiet=quiet) as observer:
         found = compare_run(
             run_directory,

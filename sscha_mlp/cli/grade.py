@@ -1,6 +1,7 @@
 """The verb ``grade``: how far configurations are from what an MTP was trained on."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,17 +68,18 @@ def grade(
         frames = with_grades(found.frames, sites, grades)
         written = models.write_outputs(out, frames, potential, species)
     order = (-grades).argsort(kind="stable")
+    summary = _Summary.of(grades, save, break_)
     content = models.model_json(model, potential) | {
         "mode": potential.grade_mode,
         "active_set_from": potential.active_set_from,
-        **_summary(grades, save, break_),
+        **summary.to_json(),
         **models.written_json(written),
         "grades": [found.place(i) | {"grade": float(one)} for i, one in enumerate(grades)],
     }
     if as_json:
         models.print_json(content)
     else:
-        _print(content, found, sites, order[:n_worst])
+        _print(summary, potential.active_set_from, found, sites, grades, order[:n_worst])
         if written is not None:
             note(f"grades written: {models.describe(written)}")
     if fail_above is not None and grades[order[0]] > fail_above:
@@ -132,25 +134,39 @@ def _check(save: float, break_: float, n_worst: int) -> None:
         raise InputError(f"--worst {n_worst} is negative; give 0 for no table.")
 
 
-def _summary(grades: "NDArray[Any]", save: float, break_: float) -> dict[str, Any]:
-    import numpy as np
+@dataclass(frozen=True)
+class _Summary:
+    """Grades of all configurations in a few numbers, and how many are above two limits."""
 
-    return {
-        "n_configs": len(grades),
-        "min": float(grades.min()),
-        "median": float(np.median(grades)),
-        "max": float(grades.max()),
-        "save": save,
-        "n_above_save": int(np.count_nonzero(grades > save)),
-        "break": break_,
-        "n_above_break": int(np.count_nonzero(grades > break_)),
-    }
+    n_configs: int
+    min: float
+    median: float
+    max: float
+    save: float
+    n_above_save: int
+    break_: float
+    n_above_break: int
+
+    @classmethod
+    def of(cls, grades: "NDArray[Any]", save: float, break_: float) -> "_Summary":
+        """Count them."""
+        import numpy as np
+
+        above = [int(np.count_nonzero(grades > limit)) for limit in (save, break_)]
+        low, middle, high = (float(one(grades)) for one in (np.min, np.median, np.max))
+        return cls(len(grades), low, middle, high, save, above[0], break_, above[1])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as plain values; ``break`` is no name in Python."""
+        return {key.rstrip("_"): value for key, value in asdict(self).items()}
 
 
 def _print(
-    content: dict[str, Any],
+    summary: _Summary,
+    active_set_from: str,
     inputs: "Inputs",
     sites: "Sequence[NDArray[Any]] | None",
+    grades: "NDArray[Any]",
     worst: "NDArray[Any]",
 ) -> None:
     from rich import box
@@ -160,28 +176,28 @@ def _print(
     from sscha_mlp.digits import configurations, significant
 
     console = output_console()
-    low, middle, high = (significant(content[name]) for name in ("min", "median", "max"))
+    low, middle, high = (significant(one) for one in (summary.min, summary.median, summary.max))
     of = "of configurations" if sites is None else "largest of the atoms"
     lines = [
-        f"Grades of {configurations(content['n_configs'])} ({of})",
+        f"Grades of {configurations(summary.n_configs)} ({of})",
         f"Smallest {low}, median {middle}, largest {high}",
-        f"Above {content['save']:g}, worth a label: {content['n_above_save']}",
-        f"Above {content['break']:g}, not to be used: {content['n_above_break']}",
+        f"Above {summary.save:g}, worth a label: {summary.n_above_save}",
+        f"Above {summary.break_:g}, not to be used: {summary.n_above_break}",
     ]
-    if content["active_set_from"] not in {"model", "file"}:
-        lines.append(f"Active set of {content['active_set_from']}, basis functions alone")
+    if active_set_from not in {"model", "file"}:
+        lines.append(f"Active set of {active_set_from}, basis functions alone")
     console.print("\n".join(lines), highlight=False, markup=False)
     if not len(worst):
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Highest", overflow="fold")
-    titles = ("Grade", "Atom", f"Atoms above {content['save']:g}")
+    titles = ("Grade", "Atom", f"Atoms above {summary.save:g}")
     for title in titles[: 1 if sites is None else 3]:
         table.add_column(title, justify="right", no_wrap=True)
     for index in worst:
-        row = [significant(content["grades"][index]["grade"])]
+        row = [significant(float(grades[index]))]
         if sites is not None:
-            above = int((sites[index] > content["save"]).sum())
+            above = int((sites[index] > summary.save).sum())
             row += [str(int(sites[index].argmax())), f"{above} of {len(sites[index])}"]
         table.add_row(inputs.name(index), *row)
     print_trimmed(console, table)

@@ -120,10 +120,9 @@ _EQUAL: Final = 1.0e-6
 def _rows(entry: "HessianModes", softest: "SoftestMode") -> Iterator[str]:
     """One line for each set of equal modes of a wave vector, the softest of all marked."""
     from sscha_mlp.digits import error_decimals, fixed, with_error
-    from sscha_mlp.quantities import q_name
 
     squared = entry.squared_THz2
-    name = q_name(entry.q)
+    name = entry.shown_q
     last = None
     columns = zip(
         entry.is_translation,

@@ -254,6 +254,14 @@ Quiet = Annotated[
     bool,
     Option("--quiet", "-q", help="No progress, only the answer.", rich_help_panel=SCREEN),
 ]
+Trust = Annotated[
+    bool,
+    Option(
+        "--trust",
+        help="Run the code that a run directory of another user names, as its reference or "
+        "potential.",
+    ),
+]
 Json = Annotated[
     bool,
     Option(

@@ -1,6 +1,8 @@
 """The verb ``reference``: is a calculator fit to be one, and how long will the labels take."""
 
+import math
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,10 +72,11 @@ def check(
     import json
 
     from sscha_mlp.calculators.registry import get_reference
-    from sscha_mlp.cli.screen import make_observer
+    from sscha_mlp.cli.screen import make_observer, note
     from sscha_mlp.crystal.primitive import primitive_cell
     from sscha_mlp.crystal.structure_files import read_structure
     from sscha_mlp.crystal.supercell import Supercell
+    from sscha_mlp.crystal.symmetry import hidden_symmetry
     from sscha_mlp.errors import InputError
     from sscha_mlp.reference.check import CheckSettings, check_reference
     from sscha_mlp.reference.store import LabelStore
@@ -83,7 +86,12 @@ def check(
         raise InputError("--labels must be at least 1, and --time-limit not negative.")
     settings = CheckSettings(displacement, step, strain, force_tolerance, stress_tolerance, seed)
     calculator = get_reference(name or "tersoff")
-    primitive = primitive_cell(read_structure(structure or bundled_file("silicon.cif")))
+    file = structure or bundled_file("silicon.cif")
+    crystal = read_structure(file)
+    remark = hidden_symmetry(file.name, crystal)
+    if remark and not (quiet or as_json):
+        note(f"{remark} in a run")
+    primitive = primitive_cell(crystal)
     atoms = Supercell(primitive, supercell or (2, 2, 2)).crystal.to_ase()
     n_workers = options.count_workers(workers)
     calculator.check_elements(atoms)
@@ -97,49 +105,92 @@ def check(
             time_limit=time_limit or None,
             progress=lambda done, total: observer.progress("labels", done, total),
         )
-    values = collect(found, calculator, structure, labels=labels, n_workers=n_workers)
+    what = _Checked(found, calculator, str(structure or "bundled silicon"), remark)
+    job = _Job(labels, n_workers, found.seconds_for(labels, n_workers))
     if as_json:
-        print(json.dumps(values, indent=2, ensure_ascii=False))
+        print(json.dumps(what.to_json(job), indent=2, ensure_ascii=False))
     else:
-        _print(found, values)
+        _print(what, job)
     if not found.passed:
         raise Exit(1)
 
 
-def collect(
-    found: "ReferenceCheck",
-    reference: "Reference",
-    structure: Path | None,
-    *,
-    labels: int,
-    n_workers: int,
-) -> dict[str, Any]:
-    """Return what a check found as plain values, units in the names."""
-    import numpy as np
+@dataclass(frozen=True)
+class _Job:
+    """How long a number of labels takes; None where that is not known."""
 
-    from sscha_mlp.units import GPA
+    labels: int
+    workers: int
+    seconds: float | None
 
-    forces = found.label.forces
-    return {
-        "reference": reference.name,
-        "structure": str(structure or "bundled silicon"),
-        "n_atoms": len(found.atoms),
-        "passed": found.passed,
-        "energy_eV": found.label.energy,
-        "energy_eV_per_atom": found.label.energy / len(found.atoms),
-        "force_largest_eV_per_A": float(np.linalg.norm(forces, axis=1).max()),
-        "force_rms_eV_per_A": float(np.sqrt(np.mean(forces**2))),
-        "force_sum_eV_per_A": float(np.linalg.norm(forces.sum(axis=0))),
-        "stress_GPa": (found.label.stress / GPA).tolist(),
-        "seconds_per_label": found.seconds_per_label,
-        "kpoints": _kpoints(found, reference),
-        "differences": [_difference(one) for one in found.differences],
-        "job": {
-            "labels": labels,
-            "workers": n_workers,
-            "seconds": found.seconds_for(labels, n_workers),
-        },
-    }
+
+@dataclass(frozen=True)
+class _Checked:
+    """What a check found, of which reference and structure, and what is to be said of that."""
+
+    found: "ReferenceCheck"
+    reference: "Reference"
+    structure: str
+    remark: str
+
+    @property
+    def largest_force(self) -> float:
+        """Of an atom, eV/Å."""
+        return max(math.hypot(*one) for one in self.found.label.forces)
+
+    @property
+    def rms_force(self) -> float:
+        """Of the components, eV/Å."""
+        components = self.found.label.forces.ravel().tolist()
+        return math.sqrt(sum(one * one for one in components) / len(components))
+
+    @property
+    def net_force(self) -> float:
+        """Of all atoms together, eV/Å."""
+        return math.hypot(*self.found.label.forces.sum(axis=0))
+
+    @property
+    def energy_per_atom(self) -> float:
+        """Of the label, eV."""
+        return self.found.label.energy / len(self.found.atoms)
+
+    @property
+    def stress_gpa(self) -> list[list[float]]:
+        """Of the label, GPa."""
+        from sscha_mlp.units import GPA
+
+        rows: list[list[float]] = (self.found.label.stress / GPA).tolist()
+        return rows
+
+    def to_json(self, job: _Job) -> dict[str, Any]:
+        """Return it as plain values, units in the names."""
+        kpoints = _kpoints(self.found, self.reference)
+        return {
+            "reference": self.reference.name,
+            "structure": self.structure,
+            "n_atoms": len(self.found.atoms),
+            "passed": self.found.passed,
+            "energy_eV": self.found.label.energy,
+            "energy_eV_per_atom": self.energy_per_atom,
+            "force_largest_eV_per_A": self.largest_force,
+            "force_rms_eV_per_A": self.rms_force,
+            "force_sum_eV_per_A": self.net_force,
+            "stress_GPa": self.stress_gpa,
+            "seconds_per_label": self.found.seconds_per_label,
+            "kpoints": None if kpoints is None else asdict(kpoints),
+            "differences": [_difference(one) for one in self.found.differences],
+            "job": asdict(job),
+            "remark": self.remark,
+        }
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Grid of k-points, and by what part a cell vector may change before the grid does."""
+
+    grid: list[int]
+    may_shrink_by: float | None
+    may_grow_by: float | None
 
 
 def _difference(one: "Difference") -> dict[str, Any]:
@@ -155,29 +206,27 @@ def _difference(one: "Difference") -> dict[str, Any]:
     }
 
 
-def _kpoints(found: "ReferenceCheck", reference: "Reference") -> dict[str, Any] | None:
+def _kpoints(found: "ReferenceCheck", reference: "Reference") -> _Grid | None:
     """Return the grid, and how far the cell may go before it changes; None without one."""
-    import math
-
     kpoints = getattr(reference.parameters.get("settings"), "kpoints", None)
     if kpoints is None:
         return None
     cell = found.atoms.cell.array
     shrink, grow = (None if math.isinf(x) else x for x in kpoints.margin(cell))
-    return {"grid": list(kpoints.size(cell)), "may_shrink_by": shrink, "may_grow_by": grow}
+    return _Grid(list(kpoints.size(cell)), shrink, grow)
 
 
-def _print(found: "ReferenceCheck", values: dict[str, Any]) -> None:
-    stress = values["stress_GPa"]
-    print(f"{values['n_atoms']} atoms of {values['structure']}, reference {values['reference']}")
-    print(f"energy        {values['energy_eV']:.6f} eV, {values['energy_eV_per_atom']:.6f} eV/atom")
+def _print(what: _Checked, job: _Job) -> None:
+    found = what.found
+    print(f"{len(found.atoms)} atoms of {what.structure}, reference {what.reference.name}")
+    print(f"energy        {found.label.energy:.6f} eV, {what.energy_per_atom:.6f} eV/atom")
     print(
-        f"forces        largest {values['force_largest_eV_per_A']:.4f}, rms "
-        f"{values['force_rms_eV_per_A']:.4f}, sum {values['force_sum_eV_per_A']:.1e} eV/Å"
+        f"forces        largest {what.largest_force:.4f}, rms {what.rms_force:.4f}, "
+        f"sum {what.net_force:.1e} eV/Å"
     )
-    for name, row in zip(("stress", "", ""), stress, strict=True):
+    for name, row in zip(("stress", "", ""), what.stress_gpa, strict=True):
         print(f"{name:<14}" + " ".join(f"{x:10.4f}" for x in row) + " GPa"[: 4 * bool(name)])
-    _print_kpoints(values["kpoints"])
+    _print_kpoints(_kpoints(found, what.reference))
     print()
     print(f"{'':<30}{'label':>11}{'energies':>11}{'error':>10}{'noise':>10}{'allowed':>10}")
     for one in found.differences:
@@ -187,22 +236,21 @@ def _print(found: "ReferenceCheck", values: dict[str, Any]) -> None:
             f"{one.noise:10.5f}{one.allowed:10.5f} {one.unit}{verdict}"
         )
     print()
-    job = values["job"]
-    if job["seconds"] is None:
+    if job.seconds is None:
         print("all labels were in the store: their time is not known")
     else:
         print(
-            f"{values['seconds_per_label']:.1f} s for a label; {job['labels']} labels and the "
-            f"start on {job['workers']} workers: about {_duration(job['seconds'])}"
+            f"{found.seconds_per_label:.1f} s for a label; {job.labels} labels and the "
+            f"start on {job.workers} workers: about {_duration(job.seconds)}"
         )
     _print_verdict(found)
 
 
-def _print_kpoints(kpoints: dict[str, Any] | None) -> None:
+def _print_kpoints(kpoints: _Grid | None) -> None:
     if kpoints is None:
         return
-    text = "×".join(map(str, kpoints["grid"]))
-    shrink, grow = kpoints["may_shrink_by"], kpoints["may_grow_by"]
+    text = "×".join(map(str, kpoints.grid))
+    shrink, grow = kpoints.may_shrink_by, kpoints.may_grow_by
     if shrink is None:
         print(f"k-points      {text}, for each cell")
         return

@@ -31,6 +31,7 @@ def relax(
     config: options.Config = None,
     label_store: options.SharedStore = None,
     run_dir: options.RunDir = None,
+    trust: options.Trust = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -70,5 +71,5 @@ def relax(
     }
     settings = resolve(as_settings(given), config)
     directory = run_dir or Path(default_run_directory(settings))
-    result = run_to_result(settings, directory, quiet=quiet, debug=debug)
+    result = run_to_result(settings, directory, quiet=quiet, debug=debug, trust=trust)
     end(directory, result, as_json=as_json)

@@ -1,6 +1,7 @@
 """What verbs share that run something: settings from what was given, and the way to a result."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +69,7 @@ def default_run_directory(settings: "RunSettings") -> str:
 
 
 def run_to_result(
-    settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool
+    settings: "RunSettings", directory: Path, *, quiet: bool, debug: bool, trust: bool = False
 ) -> "Result":
     """Return the result of a finished run, or run to it and write the report."""
     from sscha_mlp.campaign.input_checks import check_input
@@ -84,44 +85,71 @@ def run_to_result(
         if not place.report.is_file():
             write_report(directory)
         return place.read_result()
-    if settings.origin and not quiet:
-        say_what_runs(settings.origin)
-    if not place.has_begun:
-        check_input(settings)
+    if settings.origin:
+        require_trust(settings.origin, trust=trust, quiet=quiet)
+    reference = None if place.has_begun else check_input(settings)
     settings = place.check(settings)
     quiet_logging(debug=debug)
     with kept_in_log(place.log), make_observer(quiet=quiet) as observer:
-        from sscha_mlp.campaign.loop import run
+        from sscha_mlp.campaign.loop import go_on
         from sscha_mlp.campaign.start import cell_size
 
         observer.begin(settings, directory, cell_size(settings, place))
-        run(settings, directory, observer=observer)
+        go_on(settings, directory, observer=observer, reference=reference)
         observer.stage("report")
         write_report(directory)
     return place.read_result()
 
 
-def say_what_runs(directory: str | Path) -> None:
-    """Say which code the reference of a run is, before it is imported: it may be somebody else's.
+def require_trust(directory: str | Path, *, trust: bool, quiet: bool) -> None:
+    """Say which code of its own a run names, before it is imported: it may be somebody else's.
 
     Parameters
     ----------
     directory
-        Of the run whose settings name the reference.
+        Of the run whose settings name the code.
+    trust
+        Whether code of a run directory that belongs to another user may run.
+    quiet
+        Whether to say nothing where it runs.
+
+    Raises
+    ------
+    InputError
+        If the run belongs to another user, names code, and is not trusted.
     """
-    from sscha_mlp.calculators.table import find_table, read_table
     from sscha_mlp.cli.screen import note
     from sscha_mlp.errors import InputError
     from sscha_mlp.run_files.directory import RunDirectory
 
-    spec = RunDirectory(Path(directory)).settings().reference
+    place = RunDirectory(Path(directory))
+    named = " and ".join(_code_of(place.settings()))
+    if not named:
+        return
+    if place.settings_file.stat().st_uid != os.geteuid() and not trust:
+        raise InputError(
+            f"The run in {directory} belongs to another user, and names {named}, which would run "
+            "as you. Look at that code, and give --trust to run it."
+        )
+    if not quiet:
+        note(f"the run in {directory} names {named}, which runs now as you")
+
+
+def _code_of(settings: "RunSettings") -> Iterator[str]:
+    """Yield what settings name that is code: a factory of a calculator, a kind of potential."""
+    from sscha_mlp.calculators.table import find_table, read_table
+    from sscha_mlp.errors import InputError
+
+    spec = settings.reference
     if spec.endswith(".toml"):
         try:
             spec = read_table(find_table(spec)).spec
         except InputError:  # said where it is read
-            return
+            spec = ""
     if ":" in spec:
-        note(f"the reference of {directory} is the code {spec}, which runs now as you")
+        yield f"the code {spec} as its reference"
+    if set(".:") & set(settings.model):
+        yield f"the code {settings.model} as its potential"
 
 
 def write_report(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """The verb ``select-add``: which configurations are worth a label."""
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -75,13 +76,16 @@ def select_add(
         ]
         written = _write(out, frames, potential, species)
     places = [new[index] for index in chosen]
+    outcome = _Outcome(
+        method=method,
+        seed=seed,
+        n_candidates=len(offered.frames),
+        n_known=len(offered.frames) - len(new),
+        n_chosen=len(chosen),
+        largest_grade_left=choice.largest_left(chosen),
+    )
     content = models.model_json(model, potential) | {
-        "method": method,
-        "seed": seed,
-        "n_candidates": len(offered.frames),
-        "n_known": len(offered.frames) - len(new),
-        "n_chosen": len(chosen),
-        "largest_grade_left": choice.largest_left(chosen),
+        **asdict(outcome),
         "chosen": [
             offered.place(i) | {"grade": one} for i, one in zip(places, grades, strict=True)
         ],
@@ -90,8 +94,20 @@ def select_add(
     if as_json:
         models.print_json(content)
     else:
-        _print(content, [offered.name(index) for index in places])
-        _say(content, out, written)
+        _print([offered.name(index) for index in places], grades)
+        _say(outcome, out, written)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What a choice has come to, in numbers."""
+
+    method: str
+    seed: int
+    n_candidates: int
+    n_known: int
+    n_chosen: int
+    largest_grade_left: float | None
 
 
 class _Choice:
@@ -209,7 +225,7 @@ def _write(
     return None
 
 
-def _print(content: dict[str, Any], names: Sequence[str]) -> None:
+def _print(names: Sequence[str], grades: Sequence[float | None]) -> None:
     """Print the first of those chosen."""
     from rich import box
     from rich.table import Table
@@ -217,27 +233,27 @@ def _print(content: dict[str, Any], names: Sequence[str]) -> None:
     from sscha_mlp.cli.summary import output_console, print_trimmed
     from sscha_mlp.digits import significant
 
-    graded = [row for row in content["chosen"] if row["grade"] is not None]
+    graded = [(n, one) for n, one in zip(names, grades, strict=True) if one is not None]
     if not graded:
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("Chosen", overflow="fold")
     table.add_column("Grade", justify="right", no_wrap=True)
-    for name, row in list(zip(names, graded, strict=True))[:_SHOWN]:
-        table.add_row(name, significant(row["grade"]))
+    for name, one in graded[:_SHOWN]:
+        table.add_row(name, significant(one))
     if len(graded) > _SHOWN:
         table.add_row(f"and {len(graded) - _SHOWN} more", "")
     print_trimmed(output_console(), table)
 
 
-def _say(content: dict[str, Any], out: Path, written: "Written | None") -> None:
+def _say(outcome: _Outcome, out: Path, written: "Written | None") -> None:
     from sscha_mlp.cli.models import describe
     from sscha_mlp.cli.screen import note
     from sscha_mlp.digits import significant
 
-    left, n_known = content["largest_grade_left"], content["n_known"]
+    left, n_known = outcome.largest_grade_left, outcome.n_known
     parts = [
-        f"{content['n_chosen']} of {content['n_candidates']} chosen ({content['method']})",
+        f"{outcome.n_chosen} of {outcome.n_candidates} chosen ({outcome.method})",
         f"{n_known} known already" if n_known else "",
         "" if left is None else f"largest grade left {significant(left)}",
     ]

@@ -12,7 +12,7 @@ from rich.table import Table
 from sscha_mlp.digits import duration
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
-from sscha_mlp.quantities import cells_name, q_name, reduced_formula
+from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.report.run.data import labels_in_words
 from sscha_mlp.run_files.answer import (
     AnswerRow,
@@ -104,7 +104,7 @@ def _modes(entry: Frequencies) -> list[_Row]:
     rows: list[_Row] = []
     for level in levels(np.array([mode.model for mode in moving]), SAME_THZ):
         count = f" ×{level.degeneracy}" if level.degeneracy > 1 else ""
-        rows.append((f"  q = {q_name(entry.q)}{count}", moving[level.first]))
+        rows.append((f"  q = {entry.shown_q}{count}", moving[level.first]))
     return rows
 
 

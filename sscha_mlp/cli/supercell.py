@@ -31,6 +31,7 @@ def supercell(
         Path | None,
         Option("--run-dir", help="Directory of the new run. \\[default: RUN_DIR-N-N-N]"),
     ] = None,
+    trust: options.Trust = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -55,7 +56,7 @@ def supercell(
     settings = enlarged_settings(run_directory, size, as_settings(given))
     named = f"{run_directory.resolve().name}-{'-'.join(str(n) for n in size)}"
     directory = run_dir or run_directory.resolve().parent / named
-    result = run_to_result(settings, directory, quiet=quiet, debug=debug)
+    result = run_to_result(settings, directory, quiet=quiet, debug=debug, trust=trust)
     rows = size_rows(directory)
     write_sizes(rows, directory)
     end(directory, result, as_json=as_json)
@@ -68,7 +69,6 @@ def supercell(
 def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
     """What changes with the size, at most 80 columns wide."""
     from sscha_mlp.digits import with_error
-    from sscha_mlp.quantities import q_name
 
     yield ""
     yield (
@@ -86,6 +86,6 @@ def _table(rows: Sequence["SizeRow"]) -> Iterator[str]:
         place = rows[0].at(level.q).index(level)
         cells = [row.at(level.q)[place : place + 1] for row in rows[-2:]]
         equal = f" ×{level.count}" if level.count > 1 else ""
-        yield f"{q_name(level.q) + equal:<24}" + "".join(
+        yield f"{level.shown_q + equal:<24}" + "".join(
             f"{with_error(one[0].frequency, one[0].stderr) if one else '—':>22}" for one in cells
         )

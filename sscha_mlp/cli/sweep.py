@@ -9,7 +9,7 @@ from typer import Exit, Option
 
 from sscha_mlp.cli import options
 from sscha_mlp.cli.failures import FAILED, kept_in_log, say
-from sscha_mlp.cli.running import as_settings, merged, write_report
+from sscha_mlp.cli.running import as_settings, merged, require_trust, write_report
 
 if TYPE_CHECKING:
     from sscha_mlp.run_files.json_fields import Value
@@ -117,6 +117,7 @@ def sweep(
             rich_help_panel=options.TUNING,
         ),
     ] = Path("sscha-sweep"),
+    trust: options.Trust = False,
     quiet: options.Quiet = False,
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -168,6 +169,8 @@ def sweep(
         hessian_configs=hessian,
         fourth=fourth,
     )
+    if settings.run.get("origin"):
+        require_trust(settings.run["origin"], trust=trust, quiet=quiet)
     where = None if points is None else read_executor(points)
     quiet_logging(debug=debug)
     with kept_in_log(run_dir / "log.txt"), make_observer(quiet=quiet) as observer:

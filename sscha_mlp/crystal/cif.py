@@ -321,12 +321,16 @@ def _plain(symbol: str) -> str:
 
 def _halls_of_symbol(symbol: str) -> list[int]:
     """Return the setting of a Hall symbol."""
-    wanted = symbol.replace("_", " ").split()
-    return [
-        hall
-        for hall in range(1, _LARGEST_HALL + 1)
-        if str(spglib.get_spacegroup_type(hall).hall_symbol).split() == wanted
-    ][:1]
+    wanted = " ".join(symbol.replace("_", " ").split())
+    return [_hall_symbols()[wanted]] if wanted in _hall_symbols() else []
+
+
+@cache
+def _hall_symbols() -> Mapping[str, int]:
+    """Return the setting of each Hall symbol, the first of those that share one."""
+    found = range(_LARGEST_HALL, 0, -1)
+    symbols = ((str(spglib.get_spacegroup_type(hall).hall_symbol), hall) for hall in found)
+    return {" ".join(symbol.split()): hall for symbol, hall in symbols}
 
 
 def _halls_of_name(named: str) -> list[int]:

@@ -382,6 +382,23 @@ def looser_symmetry(crystal: Crystal, *, tolerance: float = LOOSE_TOLERANCE) -> 
     )
 
 
+def hidden_symmetry(name: str, crystal: Crystal) -> str:
+    """Say where coordinates with few digits hide symmetry, and the way out; empty if they do not.
+
+    Parameters
+    ----------
+    name
+        What the crystal is called in the sentence, such as its file.
+    crystal
+        As it was read.
+    """
+    more = looser_symmetry(crystal)
+    return more and (
+        f"{name} is {more}: if its coordinates are rounded, {more.split()[0]} is right, and "
+        f"--symmetrise {LOOSE_TOLERANCE:g} (symmetrise = {LOOSE_TOLERANCE:g}) restores it"
+    )
+
+
 def symmetrise_structure(crystal: Crystal, *, tolerance: float = SYMMETRY_TOLERANCE) -> Crystal:
     """Return the crystal with its cell and positions averaged over its own space group.
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sscha_mlp import units
-from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, expand, from_modes
+from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, Modes, expand, from_modes
 from sscha_mlp.crystal.reciprocal import ComplexArray, compact
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.ensemble.nuclei import (
@@ -93,11 +93,27 @@ class Gaussian:
         """Number of modes that move, the translations left out."""
         return len(self.dynamical_matrix.modes.frequencies)
 
-    def displacements(self, normal: NDArray[np.float64]) -> FloatArray:
-        """Turn normal numbers (n_configs, n_modes) into displacements (n_configs, 3 n_atoms), Å."""
+    def displacements(self, normal: NDArray[np.float64], frame: Modes | None = None) -> FloatArray:
+        """Turn normal numbers into displacements (n_configs, 3 n_atoms), Å.
+
+        The vectors of equal modes are any basis of their space, and modes change their order: the
+        displacements of the same numbers in two states are near each other in a common frame alone.
+        There they are ``C^1/2 w``, with the symmetric root of the covariance and the numbers as
+        a vector w along the modes of the frame.
+
+        Parameters
+        ----------
+        normal
+            Shape (n_configs, n_modes).
+        frame
+            Modes that the numbers belong to, on the same grid; those of this state when left out.
+        """
         modes = self.dynamical_matrix.modes
-        scaled = modes.amplitudes(normal) * np.sqrt(self.mean_squares_at_q)[:, :, None]
-        return modes.displacements(scaled)
+        scale = np.sqrt(self.mean_squares_at_q)[:, :, None]
+        if frame is None:
+            return modes.displacements(modes.amplitudes(normal) * scale)
+        vectors = frame.polarisations @ frame.amplitudes(normal)
+        return modes.displacements((modes.polarisations.conj().swapaxes(1, 2) @ vectors) * scale)
 
     def amplitudes(self, displacements: ComplexArray) -> ComplexArray:
         """Mass-weighted mode amplitudes of displacements.

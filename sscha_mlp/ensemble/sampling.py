@@ -154,6 +154,7 @@ def sample(
     antithetic: bool = True,
     sampler: Sampler | str = Sampler.RANDOM,
     minimum_distance_ratio: float = MINIMUM_DISTANCE_RATIO,
+    frame: DynamicalMatrix | None = None,
 ) -> Ensemble:
     """Draw an ensemble of displaced supercells.
 
@@ -177,6 +178,9 @@ def sample(
     minimum_distance_ratio
         Configurations in which two atoms come closer than this part of the shortest bond of the
         centroids are unphysical: they are replaced by others and counted.  0 keeps everything.
+    frame
+        State whose modes the normal numbers belong to: with one frame the same numbers give near
+        displacements in states that are near each other.  This state when left out.
 
     Raises
     ------
@@ -206,7 +210,7 @@ def sample(
     kept: list[FloatArray] = []
     n_kept = rejected = 0
     for normal in _normal_numbers(Sampler(sampler), gaussian.n_modes, n_draws, rng):
-        drawn = gaussian.displacements(normal)
+        drawn = gaussian.displacements(normal, None if frame is None else frame.modes)
         good = are_physical(dynamical_matrix, drawn, limit, mirrored=antithetic)
         drawn, tried = _take(drawn, good, n_draws - n_kept)
         rejected += step * (tried - len(drawn))

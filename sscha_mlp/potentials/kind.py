@@ -331,6 +331,18 @@ class Kind:
             kept[self.start] = f"sha256:{hash_content(Path(kept[self.start]), self.title)}"
         return kept
 
+    def start_hash(self, values: Mapping[str, Any]) -> str | None:
+        """Return the sha256 of the file that a fit with these settings begins with, if any.
+
+        None as well where that file is not there any more.
+        """
+        if not self.start or not values.get(self.start):
+            return None
+        try:
+            return hash_content(Path(values[self.start]), self.title)
+        except InputError:
+            return None
+
     @property
     def missing(self) -> tuple[Need, ...]:
         """What it needs and is not installed."""

@@ -1,24 +1,21 @@
 """Paths through the Brillouin zone, in the lattice vectors that the crystal is given in."""
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
 import numpy as np
-import seekpath
 from numpy.typing import NDArray
 
+from sscha_mlp.crystal.special_points import special_path
 from sscha_mlp.crystal.structure import Crystal, FloatArray
-from sscha_mlp.crystal.symmetry import SYMMETRY_TOLERANCE
-from sscha_mlp.errors import InputError, StructureError
+from sscha_mlp.errors import InputError
 from sscha_mlp.tables import Shown, Table, few
 
 POINTS_PER_INVERSE_ANGSTROM: Final = 60.0
 """Points along a path for each 1/Å (2 pi included)."""
 
-_GREEK: Final = {"GAMMA": "Γ", "SIGMA": "Σ", "DELTA": "Δ", "LAMBDA": "Λ"}
 _ZERO: Final = 1.0e-8
 
 
@@ -189,30 +186,6 @@ def standard_path(crystal: Crystal, *, density: float = POINTS_PER_INVERSE_ANGST
     StructureError
         If no space group is found.
     """
-    structure = (crystal.cell, crystal.scaled_positions, crystal.species)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # edge cases between lattices, folded cells
-            found = seekpath.get_path_orig_cell(structure, symprec=SYMMETRY_TOLERANCE)
-    except Exception as err:  # seekpath raises whatever spglib's answer led to
-        raise StructureError(
-            f"No standard path was found for this crystal ({err}); give a BandPath of your own."
-        ) from err
-    points = {name: _tidy(point) for name, point in found["point_coords"].items()}
-    segments = tuple(
-        Segment(points[a], points[b], (_shown(a), _shown(b))) for a, b in found["path"]
-    )
+    points, pairs = special_path(crystal)
+    segments = tuple(Segment(points[a], points[b], (a, b)) for a, b in pairs)
     return BandPath(crystal, segments, density)
-
-
-def _tidy(point: Sequence[float]) -> tuple[float, float, float]:
-    """Round off what the change of the basis has left."""
-    a, b, c = (float(np.round(one, 10)) + 0.0 for one in point)
-    return a, b, c
-
-
-def _shown(name: str) -> str:
-    """Greek letters, and indices as subscripts: ``S_2`` is ``S₂``."""
-    letter, _, index = name.partition("_")
-    digits = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
-    return _GREEK.get(letter, letter) + index.translate(digits)

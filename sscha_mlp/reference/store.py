@@ -15,6 +15,7 @@ kill, the labels of the last second may be in ``labels.db-wal`` alone: copy ``la
 ``labels.db-shm`` with it, or take :meth:`LabelStore.back_up`.
 """
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,8 @@ from typing import Any, Final, Self
 
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db.core import now
+from ase.db.row import AtomsRow
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 
 from sscha_mlp.data.labels import Label, configuration_key
@@ -258,7 +261,10 @@ class LabelStore:
             If they cannot be written.
         """
         rows = [
-            (labelled_atoms(atoms, label), Written(atoms, identity, State.LABEL).computed())
+            (
+                _as_row(labelled_atoms(atoms, label)),
+                Written(atoms, identity, State.LABEL).computed(),
+            )
             for atoms, label in pairs
         ]
 
@@ -307,8 +313,9 @@ class LabelStore:
         database.write(self.path, change)
 
     def _insert(self, row: Atoms, written: Written) -> int:
-        known = written.computed()
-        return database.write(self.path, lambda db: _add(db, row, known))
+        # All that can be computed is, before the transaction keeps other writers waiting.
+        known, ready = written.computed(), _as_row(row)
+        return database.write(self.path, lambda db: _add(db, ready, known))
 
     def _index(self) -> None:
         """Index what is not in the index: all of an old store, or what ASE has added."""
@@ -336,7 +343,15 @@ def _bare(atoms: Atoms) -> Atoms:
     return copy
 
 
-def _add(db: Any, row: Atoms, written: Written) -> int:
+def _as_row(atoms: Atoms) -> AtomsRow:
+    """Return a configuration as ASE writes it."""
+    row = AtomsRow(atoms)
+    row.ctime = now()
+    row.user = os.getenv("USER")
+    return row
+
+
+def _add(db: Any, row: AtomsRow, written: Written) -> int:
     """Write a row and its entry in the index, in the transaction that is open."""
     keys = {
         "configuration": f"sha256-{written.key}",  # looks like no number

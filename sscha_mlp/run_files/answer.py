@@ -5,9 +5,8 @@ from typing import Final
 
 from sscha_mlp.digits import DASH, fixed, is_number, with_error
 from sscha_mlp.properties.modes import TRANSLATION_THZ
-from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.conventional_cell import conventional_lattice, state_values
-from sscha_mlp.run_files.records.result import Corrected, Result
+from sscha_mlp.run_files.records.result import Corrected, Frequencies, Result
 
 _FALLBACK: Final = 4
 
@@ -41,10 +40,10 @@ def corrected_row(name: str, value: Corrected | None) -> AnswerRow:
     )
 
 
-def moving_modes(result: Result) -> list[tuple[tuple[float, float, float], Corrected]]:
-    """Return each mode that is no translation, with its wave vector."""
+def moving_modes(result: Result) -> list[tuple[Frequencies, Corrected]]:
+    """Return each mode that is no translation, with the entry of its wave vector."""
     return [
-        (entry.q, mode)
+        (entry, mode)
         for entry in result.frequencies_THz
         for mode in entry.modes
         if abs(mode.model) >= TRANSLATION_THZ
@@ -73,8 +72,8 @@ def extreme_rows(result: Result) -> list[AnswerRow]:
         return [AnswerRow("Frequencies (THz)", DASH, DASH, DASH)]
     modes.sort(key=lambda one: one[1].corrected)
     return [
-        corrected_row(f"{name} mode, q = {q_name(q)} (THz)", mode)
-        for name, (q, mode) in (("Softest", modes[0]), ("Hardest", modes[-1]))
+        corrected_row(f"{name} mode, q = {entry.shown_q} (THz)", mode)
+        for name, (entry, mode) in (("Softest", modes[0]), ("Hardest", modes[-1]))
     ]
 
 

@@ -105,6 +105,16 @@ class RunDirectory:
         return self.path / "hessian.json"
 
     @property
+    def conductivity(self) -> Path:
+        """Sampled force constants, and what a thermal conductivity has computed so far."""
+        return self.path / "conductivity"
+
+    @property
+    def conductivity_record(self) -> Path:
+        """The thermal conductivity."""
+        return self.path / "conductivity.json"
+
+    @property
     def response(self) -> Path:
         """How the model answers to small changes of volume and temperature."""
         return self.path / "response.json"

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
+from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.records.result import Frequencies, Result
 
 _SAME_Q: Final = 1.0e-6
@@ -26,12 +27,20 @@ class Level:
         Corrected, THz.
     count
         Number of modes.
+    name
+        Of the special point; empty where it has none.
     """
 
     q: tuple[float, float, float]
     frequency: float
     stderr: float
     count: int
+    name: str = ""
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
 
     def is_at(self, q: tuple[float, float, float]) -> bool:
         """Whether it is at a wave vector."""
@@ -39,7 +48,13 @@ class Level:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"q": list(self.q), "value": self.frequency, "stderr": self.stderr, "n": self.count}
+        return {
+            "q": list(self.q),
+            "name": self.name,
+            "value": self.frequency,
+            "stderr": self.stderr,
+            "n": self.count,
+        }
 
 
 def levels_of(result: Result) -> tuple[Level, ...]:
@@ -53,4 +68,6 @@ def _levels(entry: Frequencies) -> Iterator[Level]:
     for level in levels(values, SAME_THZ):
         frequency = float(values[level.first])
         if abs(frequency) > TRANSLATION_THZ:
-            yield Level(entry.q, frequency, float(stderr[level.first]), level.degeneracy)
+            yield Level(
+                entry.q, frequency, float(stderr[level.first]), level.degeneracy, entry.name
+            )

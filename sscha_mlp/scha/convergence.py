@@ -103,45 +103,50 @@ class Tolerances:
     def for_crystal(self, scale: CrystalScale, *, factor: float = 1.0) -> "Allowed":
         """Return what is allowed in a crystal, in all `factor` times as much."""
         parts = {
-            one.name: _fitting(getattr(self, one.name), *_RULES[one.name], scale)
+            one.name: RULES[one.name].tolerance(getattr(self, one.name), scale)
             for one in fields(self)
         }
         return Allowed(**{name: factor * value for name, value in parts.items()})
 
 
-_RULES: Final = {
-    "frequency_thz": (0.05, "highest_thz", 100.0),
-    "pressure_gpa": (0.03, "bulk_modulus_gpa", 5000.0),
-    "free_energy_mev": (0.2, "mode_energy_mev", 50.0),
-    "max_frequency_stderr_thz": (0.15, "highest_thz", 30.0),
-    "max_pressure_stderr_gpa": (0.15, "bulk_modulus_gpa", 300.0),
-    "max_free_energy_stderr_mev": (1.0, "mode_energy_mev", 10.0),
-}
-"""Of each tolerance: the most that it is, and which part of what in the crystal it may be."""
-
-
-def _fitting(
-    given: float | None, most: float, which: str, divisor: float, scale: CrystalScale
-) -> float:
-    """A tolerance that was given, or one that fits the crystal."""
-    return fitting_tolerance(given, most, getattr(scale, which) / divisor)
-
-
-def fitting_tolerance(given: float | None, most: float, part: float) -> float:
-    """Return what was given, else a part of a crystal's own scale, at most that of a hard one.
+@dataclass(frozen=True)
+class Rule:
+    """How a tolerance that was not given follows from the crystal.
 
     Parameters
     ----------
-    given
-        None where it was left out.
     most
-        That of a hard crystal.
-    part
-        Of the scale; a crystal without one, where it is not positive, counts as hard.
+        That of a hard crystal; a softer one has less.
+    scale
+        Field of :class:`CrystalScale` that it is a part of.
+    divisor
+        Which part: the scale divided by this.
     """
-    if given is not None:
-        return given
-    return min(most, part) if part > 0 else most
+
+    most: float
+    scale: str
+    divisor: float
+
+    def tolerance(self, given: float | None, scale: CrystalScale) -> float:
+        """Return what was given, else a part of the crystal's scale, at most that of a hard one.
+
+        A crystal without a scale, where it is not positive, counts as hard.
+        """
+        if given is not None:
+            return given
+        part = getattr(scale, self.scale) / self.divisor
+        return min(self.most, part) if part > 0 else self.most
+
+
+RULES: Final = {
+    "frequency_thz": Rule(0.05, "highest_thz", 100.0),
+    "pressure_gpa": Rule(0.03, "bulk_modulus_gpa", 5000.0),
+    "free_energy_mev": Rule(0.2, "mode_energy_mev", 50.0),
+    "max_frequency_stderr_thz": Rule(0.15, "highest_thz", 30.0),
+    "max_pressure_stderr_gpa": Rule(0.15, "bulk_modulus_gpa", 300.0),
+    "max_free_energy_stderr_mev": Rule(1.0, "mode_energy_mev", 10.0),
+}
+"""Rules of :class:`Tolerances`."""
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,9 @@ class RelaxationSettings(Shown):
     replicates
         Parts of each population that are drawn independently of each other: their spread is the
         error of what a Sobol sequence averages, which its single configurations overstate.
+    frame
+        State whose modes the random numbers belong to, see
+        :func:`sscha_mlp.ensemble.sampling.sample`; each population's own when left out.
     """
 
     n_configs: int = 1000
@@ -84,6 +87,7 @@ class RelaxationSettings(Shown):
     max_volume_change: float = 0.15
     looseness: float = 1.0
     replicates: int = 1
+    frame: DynamicalMatrix | None = None
 
     def __post_init__(self) -> None:
         """Take the name of a cell mode for the mode.
@@ -102,7 +106,7 @@ class RelaxationSettings(Shown):
         rows = [
             (one.name, str(getattr(self, one.name)))
             for one in fields(self)
-            if one.name not in {"tolerances", "minimiser"}
+            if one.name not in {"tolerances", "minimiser", "frame"}
         ]
         for name in ("tolerances", "minimiser"):
             part = getattr(self, name)
@@ -398,6 +402,7 @@ def draw_samples(
             antithetic=settings.antithetic,
             sampler=settings.sampler,
             minimum_distance_ratio=settings.minimum_distance_ratio,
+            frame=settings.frame,
         )
         for part in np.array_split(np.arange(wanted // step), settings.replicates)
     ]

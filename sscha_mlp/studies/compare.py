@@ -13,11 +13,11 @@ import numpy as np
 from ase import Atoms
 
 from sscha_mlp import units
-from sscha_mlp.campaign.context import Context
-from sscha_mlp.campaign.loop import open_run
+from sscha_mlp.campaign.context import Context, open_run
 from sscha_mlp.campaign.start import relax_at_rest
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.finite_displacements import FiniteDisplacements
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import Crystal, FloatArray
 from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.crystal.symmetry import SpaceGroup, find_space_group, symmetrise_structure
@@ -392,8 +392,12 @@ def _frequencies(
     first = reference.frequencies_at_qpoints() / units.THZ
     second = matched_frequencies(reference, model) / units.THZ
     stars, weights = _stars(group)
+    special = SpecialPoints.of(group.supercell.primitive)
     entries = tuple(
-        FrequencyEntry(_q(group, q), first[q], second[q], np.zeros(len(first[q]))) for q in stars
+        FrequencyEntry(
+            _q(group, q), first[q], second[q], np.zeros(len(first[q])), special.name(_q(group, q))
+        )
+        for q in stars
     )
     return FrequencyComparison(entries, weights)
 
@@ -410,8 +414,8 @@ def _sscha(result: Result, group: SpaceGroup) -> FrequencyComparison:
     entries = []
     for q in stars:
         found = by_q[tuple(np.round(_q(group, q), 8))]
-        columns = (found.values(key) for key in ("corrected", "model", "stderr"))
-        entries.append(FrequencyEntry(_q(group, q), *columns))
+        reference, model, stderr = map(found.values, ("corrected", "model", "stderr"))
+        entries.append(FrequencyEntry(_q(group, q), reference, model, stderr, found.name))
     return FrequencyComparison(tuple(entries), weights)
 
 

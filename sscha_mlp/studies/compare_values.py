@@ -91,6 +91,8 @@ class LevelRow:
         Of the two; for the SSCHA the corrected frequency stands for the reference.
     stderr
         Standard error of ``reference``; 0 for harmonic frequencies.
+    name
+        Of the special point; empty where it has none.
     """
 
     q: tuple[float, float, float]
@@ -99,6 +101,12 @@ class LevelRow:
     reference: float
     model: float
     stderr: float = 0.0
+    name: str = ""
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
 
     @property
     def difference(self) -> float:
@@ -118,12 +126,15 @@ class FrequencyEntry:
         Shape (n_bands,); mode beside mode.
     stderr
         Standard errors of ``reference``, shape (n_bands,).
+    name
+        Of the special point; empty where it has none.
     """
 
     q: tuple[float, float, float]
     reference: FloatArray
     model: FloatArray
     stderr: FloatArray
+    name: str = ""
 
     @property
     def moving(self) -> np.ndarray:
@@ -145,6 +156,7 @@ class FrequencyEntry:
                     float(self.reference[part].mean()),
                     float(self.model[part].mean()),
                     float(self.stderr[part].max()),
+                    self.name,
                 )
             )
         return found
@@ -370,7 +382,7 @@ class Comparison(Shown):
         row = max(found.rows, key=lambda one: abs(one.difference) / self.allowed(one.reference))
         relative = row.difference / abs(row.reference) if row.reference else None
         departs = bool(abs(row.difference) > self.allowed(row.reference))
-        worst = f"worst against its limit {row.reference:.2f} THz at q = {q_name(row.q)}"
+        worst = f"worst against its limit {row.reference:.2f} THz at q = {row.shown_q}"
         where = f"rms {found.rms:.3f} THz; {worst}"
         return Departure(name, row.difference, "THz", relative, departs, where)
 

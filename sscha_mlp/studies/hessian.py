@@ -6,41 +6,31 @@ from pathlib import Path
 import numpy as np
 
 from sscha_mlp import units
-from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix, signed_root
-from sscha_mlp.crystal.structure import FloatArray
-from sscha_mlp.data.dataset import Dataset
+from sscha_mlp.crystal.dynamical_matrix import signed_root
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.data.dyn_files import born_of_file, write_dyn
 from sscha_mlp.data.files import write_json_atomic
-from sscha_mlp.data.labels import LabelledConfiguration
-from sscha_mlp.data.states import load_state, save_state
+from sscha_mlp.data.states import save_state
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.ensemble.averages import Estimate
-from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
-from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.properties.stability import Stability, Verdict, judge_stability
-from sscha_mlp.quantities import q_name
-from sscha_mlp.run_files.journal import Journal
 from sscha_mlp.run_files.observer import Observer
 from sscha_mlp.run_files.provenance import versions
-from sscha_mlp.run_files.records.certificate import CertificateRecord
 from sscha_mlp.run_files.records.hessian import (
     HessianModes,
     HessianRecord,
     SoftestMode,
     SquaredFrequencies,
 )
-from sscha_mlp.run_files.records.population import PopulationRecord
 from sscha_mlp.scha import minimiser
-from sscha_mlp.scha.estimators import Samples, estimate_difference
+from sscha_mlp.scha.estimators import estimate_difference
 from sscha_mlp.scha.hessian import Hessian, free_energy_hessian
-from sscha_mlp.scha.relaxation import draw_samples, evaluate_ensemble
+from sscha_mlp.scha.relaxation import draw_samples
+from sscha_mlp.studies.check_difference import check_difference
 from sscha_mlp.studies.opened import OpenedRun, opened_run
 from sscha_mlp.tables import ShownContent, Table, few
-from sscha_mlp.validation.bounds import LEAST, student_widening
-
-_SAME_CELL = 1.0e-4
-"""Å within which the cell of a label is that of a state: labels are stored with fewer digits."""
+from sscha_mlp.validation.bounds import student_widening
 
 _THIRD_ONLY = "the fourth order; "
 _LEFT_OUT = (
@@ -125,7 +115,7 @@ def _softest_row(entry: HessianModes) -> tuple[str, ...]:
     """Wave vector and softest mode, translations left out."""
     squares, softest = entry.squared_THz2, entry.softest
     return (
-        q_name(entry.q),
+        entry.shown_q,
         fixed(min(entry.sscha_THz[n] for n in entry.moving) ** 2, 2),
         fixed(squares.model[softest], 2),
         with_error(squares.corrected[softest], squares.stderr[softest]),
@@ -151,57 +141,13 @@ def _of_model(study: OpenedRun, n_configs: int, *, fourth: bool) -> Hessian:
 
 def _correction(study: OpenedRun, hessian: Hessian) -> tuple[Estimate | None, int]:
     """First-order shift to the reference by the labels of the last check; None without them."""
-    configurations = Dataset.read(study.place.dataset).check
-    state = _checked_state(study, configurations)
-    if state is None or len(configurations) < LEAST:
+    difference = check_difference(study)
+    if difference is None:
         return None, 0
-    gaussian = Gaussian(state, study.settings.temperature, study.settings.nuclei)
-    ensemble = Ensemble(gaussian, _displacements(state, configurations), False)
-    labels = [one.label for one in configurations]
-    reference = Samples(
-        ensemble,
-        np.array([one.energy for one in labels]),
-        np.array([one.forces.ravel() for one in labels]),
-        np.array([one.stress for one in labels]),
-    )
-    difference = reference.minus(evaluate_ensemble(ensemble, study.evaluator))
+    n_labels = difference.ensemble.n_configs
     shift = hessian.shift(estimate_difference(difference, study.group))
-    wider = np.asarray(student_widening(len(labels)) * shift.stderr)
-    return Estimate(shift.value, wider), len(labels)
-
-
-def _checked_state(
-    study: OpenedRun, configurations: tuple[LabelledConfiguration, ...]
-) -> DynamicalMatrix | None:
-    """State that the check was drawn from.
-
-    Certificates of an earlier version do not name it: there it is the last one that a relaxation
-    led to with this cell.
-    """
-    if not configurations:
-        return None
-    journal = Journal(study.place.journal, read_only=True)
-    checks = journal.all(CertificateRecord)
-    if checks and checks[-1].state:
-        return load_state(study.place.state(checks[-1].state))
-    cell = configurations[0].atoms.cell.array
-    for row in reversed(journal.all(PopulationRecord)):
-        if row.phase.startswith("final"):
-            continue
-        state = load_state(study.place.state(row.state))
-        if np.abs(state.supercell.crystal.cell - cell).max() < _SAME_CELL:
-            return state
-    return None
-
-
-def _displacements(
-    state: DynamicalMatrix, configurations: tuple[LabelledConfiguration, ...]
-) -> FloatArray:
-    """Displacements from the centroids, shape (n_configs, 3 n_atoms), Å."""
-    crystal = state.supercell.crystal
-    moved = np.array([one.atoms.positions for one in configurations]) - crystal.positions
-    cells = np.rint(moved @ np.linalg.inv(crystal.cell))
-    return np.asarray((moved - cells @ crystal.cell).reshape(len(moved), -1))
+    wider = np.asarray(student_widening(n_labels) * shift.stderr)
+    return Estimate(shift.value, wider), n_labels
 
 
 def _content(
@@ -217,6 +163,7 @@ def _content(
     stars = study.group.equivalent_qpoints()
     qpoints = study.state.supercell.qpoints
     q1, q2, q3 = (float(v) for v in qpoints[stars[found.place[0]]])
+    special = SpecialPoints.of(study.state.crystal)
     return HessianRecord(
         temperature_K=study.settings.temperature,
         nuclei=str(study.settings.nuclei),
@@ -232,7 +179,7 @@ def _content(
             corrected=correction is not None,
             nuclei=study.settings.nuclei,
         ),
-        softest=SoftestMode((q1, q2, q3), found.value, found.stderr),
+        softest=SoftestMode((q1, q2, q3), found.value, found.stderr, special.name((q1, q2, q3))),
         modes=tuple(
             HessianModes(
                 q=qpoints[q].tolist(),
@@ -245,6 +192,7 @@ def _content(
                     corrected=corrected[q].tolist(),
                     stderr=stderr[q].tolist(),
                 ),
+                name=special.name(qpoints[q]),
             )
             for q in np.unique(stars)
         ),

@@ -7,6 +7,7 @@ import numpy as np
 
 from sscha_mlp import units
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
+from sscha_mlp.crystal.special_points import SpecialPoints
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.scha.minimiser import MinimiserSettings
@@ -149,9 +150,11 @@ def frequency_entries(
     """
     irreducible = np.unique(group.equivalent_qpoints())
     before, after = frequencies(model, group), frequencies(corrected, group)
+    special, qpoints = SpecialPoints.of(model.crystal), model.supercell.qpoints
     return [
         {
-            "q": [float(v) for v in model.supercell.qpoints[q]],
+            "q": [float(v) for v in qpoints[q]],
+            "name": special.name(qpoints[q]),
             "model": one,
             "corrected": other,
             "stderr": stderr[q].tolist(),

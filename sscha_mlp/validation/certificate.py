@@ -20,6 +20,7 @@ supercell, and the SSCHA itself.
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 
@@ -28,7 +29,7 @@ from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.errors import ConfigError, InputError
-from sscha_mlp.scha.convergence import CrystalScale, fitting_tolerance
+from sscha_mlp.scha.convergence import CrystalScale, Rule
 from sscha_mlp.scha.estimators import Estimators, Samples, estimate_difference
 from sscha_mlp.tables import Shown, Table, pm
 from sscha_mlp.validation.bounds import FIXED, LEAST, Bounds, bounds_at
@@ -109,19 +110,17 @@ class CertificateTolerances:
 
     def for_crystal(self, scale: CrystalScale | None = None) -> AllowedShifts:
         """Return what is allowed in a crystal; in a hard one when it is not known."""
-        energy, bulk, highest = np.inf, np.inf, np.inf
-        if scale is not None:
-            energy, bulk, highest = (
-                scale.mode_energy_mev,
-                scale.bulk_modulus_gpa,
-                scale.highest_thz,
-            )
-        return AllowedShifts(
-            fitting_tolerance(self.free_energy_mev, 1.0, energy / 10.0),
-            fitting_tolerance(self.pressure_gpa, 0.1, bulk / 500.0),
-            fitting_tolerance(self.frequency_thz, 0.05, highest / 100.0),
-            self.frequency_relative,
-        )
+        known = scale or CrystalScale(np.inf, np.inf, np.inf)
+        parts = {name: one.tolerance(getattr(self, name), known) for name, one in RULES.items()}
+        return AllowedShifts(**parts, frequency_relative=self.frequency_relative)
+
+
+RULES: Final = {
+    "free_energy_mev": Rule(1.0, "mode_energy_mev", 10.0),
+    "pressure_gpa": Rule(0.1, "bulk_modulus_gpa", 500.0),
+    "frequency_thz": Rule(0.05, "highest_thz", 100.0),
+}
+"""Rules of :class:`CertificateTolerances`."""
 
 
 class Verdict(StrEnum):

@@ -10,7 +10,6 @@ from sscha_mlp import units
 from sscha_mlp.data.files import make_directory, write_atomic, write_json_atomic
 from sscha_mlp.digits import fixed, with_error
 from sscha_mlp.properties.equation_of_state import EquationOfState
-from sscha_mlp.quantities import q_name
 from sscha_mlp.report.compare.figures import draw_comparison, draw_volumes
 from sscha_mlp.report.page.csv_text import csv_text
 from sscha_mlp.report.page.layout import Column, Flow, new_page, table_pages
@@ -183,7 +182,7 @@ def level_cells(found: FrequencyComparison) -> tuple[list[list[str]], list[int]]
         error = row.stderr if row.stderr > 0 else None
         cells.append(
             [
-                q_name(row.q) if new else "",
+                row.shown_q if new else "",
                 str(row.band) if row.degeneracy == 1 else f"{row.band}–{last}",
                 with_error(row.reference, error),
                 fixed(row.model, 3),
@@ -228,7 +227,7 @@ def _summary(found: FrequencyComparison) -> str:
     row = found.largest
     return (
         f"Model less reference over all modes of the supercell: rms {fixed(found.rms, 3)} THz, "
-        f"largest {fixed(row.difference, 3, sign=True)} THz at {q_name(row.q)}."
+        f"largest {fixed(row.difference, 3, sign=True)} THz at {row.shown_q}."
     )
 
 
@@ -355,6 +354,7 @@ def _frequencies_json(found: FrequencyComparison) -> dict[str, Any]:
 def _row_json(row: LevelRow) -> dict[str, Any]:
     return {
         "q": list(row.q),
+        "name": row.name,
         "band": row.band,
         "degeneracy": row.degeneracy,
         "reference_THz": row.reference,

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from sscha_mlp.data.files import write_atomic, write_json_atomic
 from sscha_mlp.digits import with_error
 from sscha_mlp.errors import InputError
-from sscha_mlp.quantities import QUANTITIES, q_name
+from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.page.layout import (
     Column,
     Flow,
@@ -202,7 +202,7 @@ def _table(rows: Sequence[SizeRow]) -> tuple[list[Column], list[list[str]]]:
         equal = f" ×{level.count}" if level.count > 1 else ""
         cells.append(
             [
-                f"{q_name(level.q)}{equal}",
+                f"{level.shown_q}{equal}",
                 *(with_error(one.frequency, one.stderr) for one in found),
                 with_error(found[-1].frequency - found[0].frequency, error),
             ]

@@ -101,6 +101,8 @@ class ModeRow:
         SSCHA frequency of the reference with its standard error.
     known
         Frequency known from elsewhere, if any.
+    name
+        Of the special point; empty where it has none.
     """
 
     q: tuple[float, float, float]
@@ -111,6 +113,12 @@ class ModeRow:
     corrected: float
     stderr: float
     known: float | None = None
+    name: str = ""
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
 
     @property
     def change(self) -> float:
@@ -187,7 +195,7 @@ class Phonons(Shown):
         """Return the modes of the supercell's wave vectors, harmonic and at temperature."""
         rows = [
             (
-                q_name(one.q),
+                one.shown_q,
                 str(one.band),
                 str(one.degeneracy),
                 fixed(one.harmonic, 3),
@@ -400,6 +408,7 @@ class _Entry:
     corrected: FloatArray
     stderr: FloatArray
     known: FloatArray | None
+    name: str
 
 
 def _entries(
@@ -420,6 +429,7 @@ def _entries(
                 corrected=entry.values("corrected"),
                 stderr=entry.values("stderr"),
                 known=None if known is None else np.array(known[number]),
+                name=entry.name,
             )
         )
     return entries
@@ -446,6 +456,7 @@ def _rows(entry: _Entry) -> Iterator[ModeRow]:
             corrected=float(entry.corrected[part].mean()),
             stderr=float(entry.stderr[part].max()),
             known=None if entry.known is None else float(entry.known[part].mean()),
+            name=entry.name,
         )
 
 

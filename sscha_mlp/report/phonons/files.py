@@ -233,7 +233,7 @@ def mode_cells(rows: Sequence[ModeRow]) -> tuple[list[list[str]], list[int]]:
         last = row.band + row.degeneracy - 1
         cells.append(
             [
-                q_name(row.q) if new else "",
+                row.shown_q if new else "",
                 str(row.band) if row.degeneracy == 1 else f"{row.band}–{last}",
                 fixed(row.harmonic, 3),
                 with_error(row.corrected, row.stderr),
@@ -326,6 +326,7 @@ def _state_json(one: PhononState, temperature: float) -> dict[str, Any]:
 def _row_json(row: ModeRow) -> dict[str, Any]:
     values = {
         "q": list(row.q),
+        "name": row.name,
         "band": row.band,
         "degeneracy": row.degeneracy,
         "harmonic_THz": row.harmonic,

@@ -10,7 +10,6 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, SymmetricalLogLocator
 
 from sscha_mlp.digits import significant, with_error, with_minus
 from sscha_mlp.errors import InputError
-from sscha_mlp.quantities import q_name
 from sscha_mlp.report.page.layout import Column, add_axes_mm, set_labels
 from sscha_mlp.report.page.style import (
     BAND_COLOUR,
@@ -119,14 +118,12 @@ def _scale_shifts(axes: Axes, shifts: Sequence[Shift]) -> None:
 def worst_mode(data: ReportData) -> str:
     """Name the mode whose frequency the reference shifts most, measured by its tolerance.
 
-    Empty where there is no result, or no tolerance in the settings.
+    Empty where there is no result, or its tolerance is not known.
     """
-    limits = (data.settings.get("certificate") or {}).get("tolerances") or {}
-    absolute, relative = (
-        float(limits.get(name) or 0.0) for name in ("frequency_thz", "frequency_relative")
-    )
+    limits = data.certificate_tolerances
+    absolute, relative = (limits.get(name, 0.0) for name in ("frequency_thz", "frequency_relative"))
     modes = [
-        (there - here, max(absolute, relative * abs(here)), q_name(row.q), number, here)
+        (there - here, max(absolute, relative * abs(here)), row.shown_q, number, here)
         for row in (data.result.frequencies_THz if absolute and relative else ())
         for number, (here, there) in enumerate(
             zip(row.model, row.corrected or (), strict=False), start=1

@@ -242,6 +242,16 @@ class ReportData:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "asked", tuple((str(a), str(b)) for a, b in self.asked))
 
+    @property
+    def certificate_tolerances(self) -> dict[str, float]:
+        """What the certificate allowed in this crystal, by the fields of its tolerances.
+
+        Results of an earlier version do not say it; their settings do.
+        """
+        asked = (self.settings.get("certificate") or {}).get("tolerances") or {}
+        had = (self.result.tolerances or {}).get("certificate") or asked
+        return {name: float(value) for name, value in had.items() if value is not None}
+
 
 def labels_in_words(labels: LabelCounts, origin: StartedFrom | None = None) -> str:
     """Return what a run took in labels, those taken over told apart.

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.digits import DASH, fixed, is_number
 from sscha_mlp.properties.modes import TRANSLATION_THZ
-from sscha_mlp.quantities import QUANTITIES, q_name
+from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.page.layout import Column, Flow, add_axes_mm
 from sscha_mlp.report.page.style import BAND_COLOUR, BLUE, GREY, MM, TEXT_WIDTH, VERMILION, style
 from sscha_mlp.run_files.records.result import Frequencies
@@ -57,7 +57,7 @@ def _modes(entries: Sequence[Frequencies], known: Sequence[Sequence[float]] | No
         size = entry.n_modes
         places.extend(start + index for index in range(size))
         centres.append(start + 0.5 * (size - 1))
-        names.append(q_name(entry.q))
+        names.append(entry.shown_q)
         start += size + 1.5
     flat = {
         key: np.concatenate([entry.values(key) for entry in entries])
@@ -250,7 +250,7 @@ def frequency_rows(
     first = 0
     for place, entry in enumerate(entries, start=1):
         breaks.append(len(rows))
-        name = q_name(entry.q)
+        name = entry.shown_q
         if len(entries) > MOST_NAMES and name != "Γ":
             name = f"{place}  {name}"
         n_modes = entry.n_modes

@@ -34,6 +34,7 @@ from sscha_mlp.report.run.frequency_figures import (
 from sscha_mlp.report.run.provenance_pages import provenance_pages
 from sscha_mlp.report.run.relaxation_figures import POPULATION_COLUMNS, draw_run, population_table
 from sscha_mlp.report.run.summary_page import summary_page
+from sscha_mlp.report.run.tolerance_pages import tolerance_pages
 from sscha_mlp.report.run.training_pages import start_pages, training_pages
 from sscha_mlp.report.validation.calibration_page import calibration_pages
 from sscha_mlp.report.validation.error_details import (
@@ -189,6 +190,7 @@ def report_sections(data: ReportData) -> list[Section]:
         Section("Uncertainty against error", _calibration_pages(data)),
         Section("The relaxation", _run_pages(data) if data.populations else []),
         Section("The certificate", _certificate_pages(data) if data.certificates else []),
+        Section("Tolerances", tolerance_pages(data)),
         Section("Frequencies", _frequency_pages(data)),
         Section("Cost, alarms and notes", cost_pages(data)),
         Section("Provenance", provenance_pages(data)),
@@ -350,11 +352,7 @@ def _draw_all_frequencies(data: ReportData) -> tuple[list[Figure], Flow]:
 
 
 def _frequency_tolerances(data: ReportData) -> dict[str, float]:
-    """Return the tolerances that the certificate had, THz and part of a frequency.
-
-    Results of an earlier version do not say them; their settings do.
-    """
-    asked = (data.settings.get("certificate") or {}).get("tolerances") or {}
-    had = (data.result.tolerances or {}).get("certificate") or asked
+    """Return the tolerances that the certificate had, THz and part of a frequency."""
     names = {"tolerance_THz": "frequency_thz", "tolerance_relative": "frequency_relative"}
-    return {name: float(had[key]) for name, key in names.items() if key in had}
+    had = data.certificate_tolerances
+    return {name: had[key] for name, key in names.items() if key in had}

@@ -15,7 +15,7 @@ from sscha_mlp.digits import (
 )
 from sscha_mlp.ensemble.nuclei import Nuclei
 from sscha_mlp.properties.modes import TRANSLATION_THZ
-from sscha_mlp.quantities import cells_name, q_name, reduced_formula
+from sscha_mlp.quantities import cells_name, reduced_formula
 from sscha_mlp.report.page.layout import (
     Column,
     Flow,
@@ -286,7 +286,7 @@ def _write_frequencies(flow: Flow, entries: Sequence[Frequencies]) -> None:
     """Write all corrected frequencies, if the first page has room for them."""
     rows = [
         (
-            f"q = {q_name(entry.q)}",
+            f"q = {entry.shown_q}",
             ",  ".join(one.replace(" ", "\N{NO-BREAK SPACE}") for one in _distinct_modes(entry)),
         )
         for entry in entries
@@ -294,7 +294,7 @@ def _write_frequencies(flow: Flow, entries: Sequence[Frequencies]) -> None:
     if not rows or sum(entry.n_modes for entry in entries) > _MOST_MODES:
         return
     flow.heading("Frequencies, corrected ± standard error (THz)")
-    flow.pairs(rows, label_width=24.0)
+    flow.pairs(rows, label_width=29.0)
     flow.skip(3.0)
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from sscha_mlp.quantities import QUANTITIES, q_name
+from sscha_mlp.quantities import QUANTITIES
 from sscha_mlp.report.page.layout import Flow, add_axes_mm, new_page, set_labels
 from sscha_mlp.report.page.style import GREY, MARGIN, TEXT_WIDTH
 from sscha_mlp.report.sweep.fits import Isobar, SweepFits
@@ -102,7 +102,8 @@ def _draw(axes: Axes, points: Sequence[SweepPoint], q: _Q) -> None:
             fontsize=6.5,
             color=line_style(index)["color"],
         )
-    axes.set_title(q_name(q), fontsize=8.5, loc="left")
+    shown = next(one.shown_q for one in points[0].levels if one.is_at(q))
+    axes.set_title(shown, fontsize=8.5, loc="left")
     axes.margins(0.04, 0.08)
     axes.set_xlim(right=axes.get_xlim()[1] + 0.16 * np.ptp(axes.get_xlim()))
     axes.xaxis.set_major_locator(MaxNLocator(6))

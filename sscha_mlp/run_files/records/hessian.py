@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.records.fields import Row, fields_of, read
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
@@ -22,11 +23,14 @@ class SoftestMode:
         Wave vector in units of the reciprocal lattice vectors.
     squared_frequency_THz2, stderr_THz2
         Corrected where labels correct it.
+    name
+        Of the special point; empty where it has none, and in files of an earlier version.
     """
 
     q: tuple[float, float, float]
     squared_frequency_THz2: float
     stderr_THz2: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class HessianModes:
         Frequencies of the trial modes and of the Hessian, negative where unstable.
     squared_THz2
         Squared frequencies of the Hessian with their errors.
+    name
+        Of the special point; empty where it has none, and in files of an earlier version.
     """
 
     q: tuple[float, float, float]
@@ -60,6 +66,12 @@ class HessianModes:
     sscha_THz: tuple[float, ...]
     hessian_THz: tuple[float, ...]
     squared_THz2: SquaredFrequencies
+    name: str = ""
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
 
     @property
     def moving(self) -> list[int]:

@@ -115,6 +115,14 @@ class CrossFitRecord(Record):
         """Number of the model."""
         return str(self.number)
 
+    @property
+    def room(self) -> float:
+        """How many times larger all errors might be, the answer still inside its tolerances."""
+        shifts = [one for one in (self.free_energy, self.stress, self.frequency) if one is not None]
+        parts = [(abs(one.delta) + 2 * one.stderr) / one.tolerance for one in shifts]
+        largest = max(parts, default=0.0)
+        return 1.0 / largest if largest > 0 else 1.0
+
 
 @dataclass(frozen=True)
 class ValidationRecord(Record):

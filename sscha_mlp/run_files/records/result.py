@@ -11,6 +11,7 @@ import numpy as np
 
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.errors import InputError
+from sscha_mlp.quantities import q_name
 from sscha_mlp.run_files.records.fields import Row, fields_of, read
 
 SCHEMA: Final = "sscha-mlp/result/1"
@@ -56,18 +57,26 @@ class Frequencies:
         In units of the reciprocal lattice vectors.
     model, corrected, stderr
         For each mode; NaN where the result has none.
+    name
+        Of the special point; empty where it has none, and in results of an earlier version.
     """
 
     q: tuple[float, float, float]
     model: tuple[float, ...]
     corrected: tuple[float, ...] | None = None
     stderr: tuple[float, ...] | None = None
+    name: str = ""
 
     @classmethod
     def of(cls, entry: "Frequencies | Mapping[str, Any]") -> "Frequencies":
         """Return an entry of ``frequencies_THz``."""
         found: Frequencies = entry if isinstance(entry, cls) else read(cls, entry)
         return found
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
 
     @property
     def n_modes(self) -> int:
@@ -139,6 +148,10 @@ class ModelUsed:
         Its directory and the hash of its file.
     settings, choice
         Its hyper-parameters, and what they are called.
+    start_sha256
+        Hash of the file that its fit began with, such as a foundation model.
+    reproducible
+        Whether the same fit gives the same files, byte for byte.
     """
 
     kind: str | None = None
@@ -146,6 +159,8 @@ class ModelUsed:
     sha256: str | None = None
     settings: Mapping[str, Any] | None = None
     choice: str | None = None
+    start_sha256: str | None = None
+    reproducible: bool | None = None
 
 
 @dataclass(frozen=True)

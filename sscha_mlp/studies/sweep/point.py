@@ -282,7 +282,8 @@ def _frequencies(given: Fields) -> Iterator[Level]:
     for number, item in enumerate(given.items("frequencies_THz"), start=1):
         row = Fields.of(item, f"{given.where}, frequency {number}")
         q1, q2, q3 = row.numbers("q", 3)
-        yield Level((q1, q2, q3), row.number("value"), row.number("stderr"), row.integer("n"))
+        name = row.text("name") if row.has("name") else ""
+        yield Level((q1, q2, q3), row.number("value"), row.number("stderr"), row.integer("n"), name)
 
 
 def plain(value: Any) -> Any:

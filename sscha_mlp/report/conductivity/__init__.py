@@ -1,0 +1,1 @@
+"""Heat transport as figures and files."""

@@ -1,0 +1,1 @@
+"""Heat transport of finished runs, with errors."""
