@@ -351,7 +351,7 @@ def test_an_unexpected_error_is_named_and_kept_in_the_log(tmp_path, monkeypatch,
     def broken(*args, **kwargs):
         raise KeyError("what nobody thought of")
 
-    monkeypatch.setattr("sscha_mlp.campaign.loop.run", broken)
+    monkeypatch.setattr("sscha_mlp.campaign.loop.go_on", broken)
     (tmp_path / "run").mkdir()
     arguments = [*relax_arguments(tmp_path), "--quiet"]
 

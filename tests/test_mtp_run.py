@@ -106,7 +106,9 @@ def test_where_a_relaxation_broke_down_the_run_says_that_it_learns(broke_down, m
     ended = Relaxed(None, None, False, True, "no bulk modulus", broke_down=broke_down)
     study.learn_there("train-left-1", 8, None, ended)
     assert looked == [((None, "state", "start", ["label"]), "train-left-1")]
-    assert taken == [(("train-left-1", 8), study.settings.training.strain if broke_down else 0.0)]
+    assert taken == [
+        (("train-left-1", (4, 4)), study.settings.training.strain if broke_down else 0.0)
+    ]
     assert said == (["learning 8 labels there, half in strained cells"] if broke_down else [])
 
 

@@ -8,11 +8,10 @@ from ase import Atoms
 from ase.build import bulk
 
 import sscha_mlp as sm
-from sscha_mlp.campaign.start import _about_symmetry
 from sscha_mlp.cli import run_command
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.crystal.symmetry import looser_symmetry
+from sscha_mlp.crystal.symmetry import hidden_symmetry, looser_symmetry
 from sscha_mlp.errors import ConfigError, InputError
 from sscha_mlp.run_files.settings import RunSettings, read_toml
 
@@ -68,7 +67,7 @@ def test_a_crystal_with_all_digits_is_said_nothing_of():
 
 
 def test_what_the_run_says():
-    said = _about_symmetry("POSCAR", rounded("hcp", 4))
+    said = hidden_symmetry("POSCAR", rounded("hcp", 4))
     assert said.startswith("POSCAR is P6_3/mmc with 24 operations within 0.01 Å, but Cmcm with 8")
     assert said.endswith("P6_3/mmc is right, and --symmetrise 0.01 (symmetrise = 0.01) restores it")
 

@@ -27,13 +27,14 @@ from sscha_mlp.crystal.supercell import Supercell
 from sscha_mlp.errors import InputError
 from sscha_mlp.scha.estimators import Estimators
 from sscha_mlp.scha.mode_fields import ModeFields, mode_fields
+from sscha_mlp.tables import Shown, Table
 
 MIN_BLOCKS: int = 2
 """Fewer parts of an ensemble have no scatter."""
 
 
 @dataclass(frozen=True, eq=False)
-class ThirdOrder:
+class ThirdOrder(Shown):
     """``< d³V >`` on the atoms of a supercell, from independent blocks of an ensemble.
 
     Parameters
@@ -67,6 +68,21 @@ class ThirdOrder:
             )
         object.__setattr__(self, "blocks", read_only(self.blocks))
         object.__setattr__(self, "shares", read_only(self.shares))
+
+    def table(self) -> Table:
+        """Return how large the elements are, and how well they are known."""
+        value = self.value
+        largest = np.unravel_index(np.abs(value).argmax(), value.shape)
+        error = "–"
+        if self.n_blocks >= MIN_BLOCKS:
+            error = f"{np.sqrt((self.stderr**2).mean()):.3g}"
+        rows = (
+            ("atoms in the supercell", str(self.supercell.n_atoms)),
+            ("blocks of the ensemble", str(self.n_blocks)),
+            ("largest element (eV/Å³)", f"{value[largest]:.4g}"),
+            ("error of an element, rms (eV/Å³)", error),
+        )
+        return Table("Third derivatives", rows)
 
     @property
     def n_blocks(self) -> int:

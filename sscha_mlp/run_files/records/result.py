@@ -284,6 +284,12 @@ class Result:
         values |= values.pop("more")
         rows = {"labels": self.labels, "model": self.model}
         values |= {name: _present(fields_of(one)) for name, one in rows.items()}
+        # Results of an earlier version have no names of wave vectors, and get none.
+        entries = values["frequencies_THz"]
+        unnamed = [{key: one for key, one in entry.items() if key != "name"} for entry in entries]
+        values["frequencies_THz"] = [
+            entry if entry["name"] else plain for entry, plain in zip(entries, unnamed, strict=True)
+        ]
         return _present(values)
 
     @property

@@ -11,6 +11,7 @@ from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.errors import InputError
 from sscha_mlp.parallel.memory import require_memory
+from sscha_mlp.tables import Shown, Table
 
 _DEFAULT_MESH: Final = (11, 11, 11)
 _FEWEST_BLOCKS: Final = 4
@@ -19,7 +20,7 @@ _COPIES: Final = 3
 
 
 @dataclass(frozen=True)
-class TransportRequest:
+class TransportRequest(Shown):
     """Which conductivity is computed, and by how many configurations.
 
     Parameters
@@ -87,6 +88,29 @@ class TransportRequest:
                 f"give an even number of at least {_FEWEST_BLOCKS} blocks, with two configurations "
                 "each."
             )
+
+    def table(self) -> Table:
+        """Return what is asked."""
+        parts = {
+            "isotopes": self.isotopes,
+            "a boundary": self.boundary is not None,
+            "the direct solution": self.direct,
+            "transport between bands": self.interband,
+        }
+        rows = (
+            ("mesh", " × ".join(map(str, self.mesh))),
+            ("mesh of the errors", " × ".join(map(str, self.coarse))),
+            (
+                "temperatures (K)",
+                ", ".join(f"{one:g}" for one in self.temperatures) or "of the run",
+            ),
+            ("configurations", f"{self.n_configs} in {self.n_blocks} blocks"),
+            (
+                "with",
+                ", ".join(name for name, wanted in parts.items() if wanted) or "phonons alone",
+            ),
+        )
+        return Table("Thermal conductivity", rows)
 
     @property
     def coarse(self) -> tuple[int, int, int]:
