@@ -69,14 +69,7 @@ def answer(name: str, seed: int, args: argparse.Namespace) -> dict[str, Any] | N
     args.out.mkdir(parents=True, exist_ok=True)
     structure = args.out / f"{name}.vasp"
     write(structure, case.structure(), format="vasp", direct=True)
-    values: dict[str, Any] = {
-        "temperature": case.temperature,
-        "supercell": case.supercell,
-        "structure": str(structure),
-        "reference": case.reference,
-        "seed": seed,
-        "workers": 1,
-    }
+    values = case.settings(structure, seed)
     if args.configs is not None:
         values["configs"] = args.configs
     try:

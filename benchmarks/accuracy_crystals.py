@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from ase import Atoms
@@ -39,8 +40,20 @@ class Case:
     supercell: tuple[int, int, int]
     configs: int = 400
 
+    def settings(self, structure: Path, seed: int) -> dict[str, Any]:
+        """Return what a run with the defaults is given: the conditions, a file and a seed."""
+        return {
+            "temperature": self.temperature,
+            "supercell": self.supercell,
+            "structure": str(structure),
+            "reference": self.reference,
+            "seed": seed,
+            "workers": 1,
+        }
 
-def _own(name: str) -> str:
+
+def own(name: str) -> str:
+    """Return a calculator of these benchmarks as ``--reference`` takes it."""
     return f"{TYPES}:{name}"
 
 
@@ -107,31 +120,31 @@ CASES: Final = {
         "hcp Cu, EMT", lambda: bulk("Cu", "hcp", a=2.55, c=4.17), "emt", 300.0, (2, 2, 1), 400
     ),
     "salt": Case(
-        "NaCl, ions", lambda: bulk("NaCl", "rocksalt", a=5.64), _own("salt"), 300.0, (2, 2, 2)
+        "NaCl, ions", lambda: bulk("NaCl", "rocksalt", a=5.64), own("salt"), 300.0, (2, 2, 2)
     ),
     "magnesia": Case(
-        "MgO, ions", lambda: bulk("MgO", "rocksalt", a=4.21), _own("magnesia"), 600.0, (2, 2, 2)
+        "MgO, ions", lambda: bulk("MgO", "rocksalt", a=4.21), own("magnesia"), 600.0, (2, 2, 2)
     ),
     "hydride": Case(
-        "LiH, ions, 0 K", lambda: bulk("LiH", "rocksalt", a=4.3), _own("hydride"), 0.0, (2, 2, 2)
+        "LiH, ions, 0 K", lambda: bulk("LiH", "rocksalt", a=4.3), own("hydride"), 0.0, (2, 2, 2)
     ),
     "argon": Case(
-        "Ar, Lennard-Jones", lambda: bulk("Ar", a=5.26), _own("argon"), 40.0, (2, 2, 2), 400
+        "Ar, Lennard-Jones", lambda: bulk("Ar", a=5.26), own("argon"), 40.0, (2, 2, 2), 400
     ),
-    "quartz": Case("α-quartz, BKS", quartz, _own("silica"), 300.0, (1, 1, 1)),
-    "cristobalite": Case("α-cristobalite, BKS", cristobalite, _own("silica"), 300.0, (1, 1, 1)),
-    "rutile": Case("rutile, ions", rutile, _own("rutile"), 300.0, (1, 1, 2)),
+    "quartz": Case("α-quartz, BKS", quartz, own("silica"), 300.0, (1, 1, 1)),
+    "cristobalite": Case("α-cristobalite, BKS", cristobalite, own("silica"), 300.0, (1, 1, 1)),
+    "rutile": Case("rutile, ions", rutile, own("rutile"), 300.0, (1, 1, 2)),
     "wurtzite": Case(
         "ZnO, wurtzite, ions",
         lambda: bulk("ZnO", "wurtzite", a=3.27, c=5.14, u=0.39),
-        _own("zincite"),
+        own("zincite"),
         300.0,
         (2, 2, 1),
     ),
-    "corundum": Case("α-Al2O3, rhombohedral, ions", corundum, _own("corundum"), 300.0, (1, 1, 1)),
+    "corundum": Case("α-Al2O3, rhombohedral, ions", corundum, own("corundum"), 300.0, (1, 1, 1)),
     "perovskite": Case(
-        "RbCaF3, soft mode, ions", perovskite, _own("fluoroperovskite"), 300.0, (2, 2, 2)
+        "RbCaF3, soft mode, ions", perovskite, own("fluoroperovskite"), 300.0, (2, 2, 2)
     ),
     "triclinic": Case("Cu3AgAuPd2, triclinic, EMT", triclinic, "emt", 300.0, (2, 1, 1), 200),
-    "nitrogen": Case("α-N2, molecules", nitrogen, _own("nitrogen"), 20.0, (1, 1, 1), 600),
+    "nitrogen": Case("α-N2, molecules", nitrogen, own("nitrogen"), 20.0, (1, 1, 1), 600),
 }

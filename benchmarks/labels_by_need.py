@@ -25,7 +25,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parent))
 
 import numpy as np
-from accuracy_crystals import Case, _own
+from accuracy_crystals import Case, own
 from accuracy_scores import coverage, scores_of
 from accuracy_truth import truth_of
 from ase import Atoms
@@ -71,7 +71,7 @@ STUDIES: Final = {
         Case(
             "NaCl, ions, 300 K",
             lambda: bulk("NaCl", "rocksalt", a=5.64),
-            _own("salt"),
+            own("salt"),
             300.0,
             (2, 2, 2),
         ),
@@ -92,7 +92,7 @@ STUDIES: Final = {
         Case("Cu, EMT, 27 atoms, 600 K", lambda: bulk("Cu", a=3.61), "emt", 600.0, (3, 3, 3)), 40
     ),
     "triclinic": Study(
-        Case("Ni5Al3, triclinic, pairs, 300 K", triclinic, _own("alloy"), 300.0, (1, 1, 1), 200),
+        Case("Ni5Al3, triclinic, pairs, 300 K", triclinic, own("alloy"), 300.0, (1, 1, 1), 200),
         60,
     ),
 }
@@ -135,17 +135,9 @@ def answer(name: str, seed: int, out: Path, *, read: bool) -> dict[str, Any] | N
         structure = out / f"{name}.vasp"
         if not structure.is_file():
             write(structure, case.structure(), format="vasp", direct=True)
-        values = {
-            "temperature": case.temperature,
-            "supercell": case.supercell,
-            "structure": str(structure),
-            "reference": case.reference,
-            "seed": seed,
-            "workers": 1,
-        }
         started = time.perf_counter()
         try:
-            run(RunSettings.from_mapping(values), place)
+            run(RunSettings.from_mapping(case.settings(structure, seed)), place)
         except SschaMlpError as err:
             print(f"{case.title}, seed {seed}: failed: {err}", flush=True)
             return None

@@ -119,6 +119,18 @@ def cations_first(formula: str) -> str:
     return "".join(f"{one}{counts[one] if counts[one] > 1 else ''}" for one in ordered)
 
 
+class AtWaveVector:
+    """Base of what belongs to a wave vector that may have a name."""
+
+    q: tuple[float, float, float]
+    name: str
+
+    @property
+    def shown_q(self) -> str:
+        """The wave vector as text, after its name."""
+        return q_name(self.q, self.name)
+
+
 def q_name(q: Sequence[float], special: str = "") -> str:
     """Return a q point in reciprocal-lattice units after its name, Γ by its name alone.
 

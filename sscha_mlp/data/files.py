@@ -2,12 +2,16 @@
 
 import contextlib
 import errno
+import io
 import json
 import os
 import stat
 import tempfile
 from pathlib import Path
 from typing import Any, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from sscha_mlp.errors import InputError, SschaMlpError
 
@@ -125,6 +129,19 @@ def write_json_atomic(path: str | Path, value: Any) -> None:
         If the value holds NaN or infinity.
     """
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_npz_atomic(path: str | Path, /, **arrays: NDArray[Any]) -> None:
+    """Write arrays to an ``.npz`` file with :func:`write_atomic`, without pickles.
+
+    Raises
+    ------
+    SschaMlpError
+        If the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    write_atomic(path, buffer.getvalue())
 
 
 def _write_and_rename(path: Path, data: bytes) -> None:

@@ -1,6 +1,5 @@
 """Dynamical matrices on disk, exact to the last bit (Quantum ESPRESSO files are for exchange)."""
 
-import io
 import zipfile
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import Crystal
 from sscha_mlp.crystal.supercell import Supercell
-from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.files import write_npz_atomic
 from sscha_mlp.errors import InputError
 
 _KEYS = ("cell", "positions", "numbers", "masses", "size", "force_constants")
@@ -18,9 +17,9 @@ _KEYS = ("cell", "positions", "numbers", "masses", "size", "force_constants")
 def save_state(path: str | Path, state: DynamicalMatrix) -> None:
     """Write a dynamical matrix to an ``.npz`` file, atomically."""
     crystal = state.crystal
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    write_npz_atomic(
+        path,
         cell=crystal.cell,
         positions=crystal.positions,
         numbers=crystal.numbers,
@@ -28,8 +27,6 @@ def save_state(path: str | Path, state: DynamicalMatrix) -> None:
         size=np.array(state.supercell.size),
         force_constants=state.force_constants,
     )
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, buffer.getvalue())
 
 
 def load_state(path: str | Path) -> DynamicalMatrix:

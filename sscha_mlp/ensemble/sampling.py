@@ -135,12 +135,16 @@ class Ensemble(Shown):
 
     def subset(self, n_configs: int) -> "Ensemble":
         """Return the first ``n_configs`` configurations as an ensemble of their own."""
+        return self.chosen(slice(n_configs))
+
+    def chosen(self, which: slice | NDArray[np.bool_]) -> "Ensemble":
+        """Return some configurations as an ensemble of their own; pairs u, -u stay together."""
         proposal = self.log_proposal
         return Ensemble(
             self.gaussian,
-            self.displacements[:n_configs],
+            self.displacements[which],
             self.antithetic,
-            log_proposal=None if proposal is None else proposal[:n_configs],
+            log_proposal=None if proposal is None else proposal[which],
         )
 
 

@@ -150,9 +150,17 @@ class SampledScattering:
     @property
     def best(self) -> Scattering:
         """Scattering without the square of the noise."""
+        return replace(self.plain, widths=np.maximum(self._without_noise, self._least_widths))
+
+    @property
+    def _without_noise(self) -> FloatArray:
+        """Half widths less the square of the noise; below zero where they are nothing but noise."""
         n = len(self.without)
-        widths = n * self.plain.widths - (n - 1) * self._mean_widths
-        return replace(self.plain, widths=np.maximum(widths, _LEAST_WIDTH * self.plain.widths))
+        return np.asarray(n * self.plain.widths - (n - 1) * self._mean_widths)
+
+    @property
+    def _least_widths(self) -> FloatArray:
+        return np.asarray(_LEAST_WIDTH * self.plain.widths)
 
     @property
     def _mean_widths(self) -> FloatArray:
@@ -168,9 +176,8 @@ class SampledScattering:
     def conductivity(self, boundary: float | None = None) -> Estimate:
         """Conductivity with the error of sampling, (n_temperatures, 6), W/(m K)."""
         best, mean, n = self.best, self._mean_widths, len(self.without)
-        least = _LEAST_WIDTH * self.plain.widths
         moved = [
-            replace(one, widths=np.maximum(best.widths + one.widths - mean, least))
+            replace(one, widths=np.maximum(best.widths + one.widths - mean, self._least_widths))
             for one in self.without
         ]
         values = np.array([one.conductivity(boundary) for one in moved])
@@ -188,9 +195,7 @@ class SampledScattering:
         Those are modes whose width is nothing but noise: what is left without the square of the
         noise is less than a fifth of the plain one.
         """
-        n = len(self.without)
-        widths = n * self.plain.widths - (n - 1) * self._mean_widths
-        unknown = (widths < _LEAST_WIDTH * self.plain.widths) & (self.plain.widths > 0)
+        unknown = (self._without_noise < self._least_widths) & (self.plain.widths > 0)
         traces = self.best.mode_conductivity(boundary)[..., :3].sum(axis=-1)
         return np.asarray((traces * unknown).sum(axis=(1, 2)) / traces.sum(axis=(1, 2)))
 

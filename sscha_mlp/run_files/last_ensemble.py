@@ -1,12 +1,11 @@
 """The last ensemble of a relaxation on disk: its correction needs no new evaluation."""
 
-import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from sscha_mlp.data.files import write_atomic
+from sscha_mlp.data.files import write_npz_atomic
 from sscha_mlp.data.states import load_state, save_state
 from sscha_mlp.ensemble.gaussian import Gaussian
 from sscha_mlp.ensemble.nuclei import Nuclei
@@ -32,9 +31,7 @@ def save_samples(path: Path, samples: Samples) -> None:
     }
     if ensemble.log_proposal is not None:
         arrays["log_proposal"] = ensemble.log_proposal
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    write_atomic(path, buffer.getvalue())
+    write_npz_atomic(path, **arrays)
 
 
 def load_samples(path: Path) -> Samples:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
-from sscha_mlp.quantities import q_name
+from sscha_mlp.quantities import AtWaveVector
 from sscha_mlp.run_files.records.result import Frequencies, Result
 
 _SAME_Q: Final = 1.0e-6
@@ -16,7 +16,7 @@ SAME_THZ: Final = 1.0e-4
 
 
 @dataclass(frozen=True)
-class Level:
+class Level(AtWaveVector):
     """A frequency at a wave vector, degenerate modes once.
 
     Parameters
@@ -36,11 +36,6 @@ class Level:
     stderr: float
     count: int
     name: str = ""
-
-    @property
-    def shown_q(self) -> str:
-        """The wave vector as text, after its name."""
-        return q_name(self.q, self.name)
 
     def is_at(self, q: tuple[float, float, float]) -> bool:
         """Whether it is at a wave vector."""

@@ -116,6 +116,15 @@ class Samples(Shown):
         shape = (self.ensemble.n_configs, supercell.n_cells, supercell.primitive.n_atoms, 3)
         return np.asarray(self.forces.reshape(shape).mean(axis=1))
 
+    def chosen(self, which: NDArray[np.bool_]) -> "Samples":
+        """Return some configurations with their values; pairs u, -u must stay together."""
+        return Samples(
+            self.ensemble.chosen(which),
+            self.energies[which],
+            self.forces[which],
+            self.stresses[which],
+        )
+
     def minus(self, other: "Samples") -> "Samples":
         """Return the difference of two potentials on the same configurations."""
         return Samples(

@@ -34,7 +34,6 @@ from sscha_mlp.crystal.symmetry import SpaceGroup
 from sscha_mlp.digits import with_error
 from sscha_mlp.ensemble.averages import Estimate
 from sscha_mlp.ensemble.gaussian import Gaussian
-from sscha_mlp.ensemble.sampling import Ensemble
 from sscha_mlp.errors import InputError, RelaxationError
 from sscha_mlp.quantities import q_name
 from sscha_mlp.scha.estimators import (
@@ -212,16 +211,7 @@ def _moving_last(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _half(samples: Samples, parity: int) -> Samples:
     """Every second pair of the configurations."""
-    ensemble = samples.ensemble
-    chosen = np.arange(ensemble.n_configs) // 2 % 2 == parity
-    proposal = ensemble.log_proposal
-    part = Ensemble(
-        ensemble.gaussian,
-        ensemble.displacements[chosen],
-        ensemble.antithetic,
-        log_proposal=None if proposal is None else proposal[chosen],
-    )
-    return Samples(part, samples.energies[chosen], samples.forces[chosen], samples.stresses[chosen])
+    return samples.chosen(np.arange(samples.ensemble.n_configs) // 2 % 2 == parity)
 
 
 @dataclass(frozen=True, eq=False)

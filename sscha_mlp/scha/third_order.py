@@ -15,6 +15,7 @@ gives that part as well as the error (M. H. Quenouille, Biometrika 43, 353 (1956
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -89,10 +90,10 @@ class ThirdOrder(Shown):
         """Number of blocks; one where the force constants have no noise that is known."""
         return len(self.shares)
 
-    @property
+    @cached_property
     def value(self) -> FloatArray:
         """The average of all, shape (n_primitive, n_atoms, n_atoms, 3, 3, 3), eV/Å³."""
-        return np.asarray(np.tensordot(self.shares, self.blocks, axes=1))
+        return read_only(np.tensordot(self.shares, self.blocks, axes=1))
 
     def without(self, block: int) -> FloatArray:
         """Return the average of all blocks but one."""

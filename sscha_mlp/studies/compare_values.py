@@ -16,7 +16,7 @@ from sscha_mlp.properties.dispersion import Dispersion
 from sscha_mlp.properties.elastic import ElasticConstants
 from sscha_mlp.properties.equation_of_state import EquationOfState
 from sscha_mlp.properties.modes import TRANSLATION_THZ, levels
-from sscha_mlp.quantities import q_name
+from sscha_mlp.quantities import AtWaveVector
 from sscha_mlp.tables import Shown, Table
 
 VOLUME_LIMIT: Final = 0.005
@@ -76,7 +76,7 @@ class Extrapolation:
 
 
 @dataclass(frozen=True)
-class LevelRow:
+class LevelRow(AtWaveVector):
     """Modes of one frequency at a wave vector of the supercell, THz.
 
     Parameters
@@ -102,11 +102,6 @@ class LevelRow:
     model: float
     stderr: float = 0.0
     name: str = ""
-
-    @property
-    def shown_q(self) -> str:
-        """The wave vector as text, after its name."""
-        return q_name(self.q, self.name)
 
     @property
     def difference(self) -> float:

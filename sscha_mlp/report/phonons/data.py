@@ -26,7 +26,7 @@ from sscha_mlp.properties.modes import TRANSLATION_THZ, levels, matched_frequenc
 from sscha_mlp.properties.paths import BandPath, standard_path
 from sscha_mlp.properties.polar_modes import PolarLevel, is_ionic, polar_levels
 from sscha_mlp.properties.thermodynamics import Thermodynamics, thermodynamics
-from sscha_mlp.quantities import cells_name, q_name, reduced_formula
+from sscha_mlp.quantities import AtWaveVector, cells_name, reduced_formula
 from sscha_mlp.report.phonons.known_frequencies import known_frequencies
 from sscha_mlp.run_files.directory import RunDirectory
 from sscha_mlp.run_files.journal import Journal
@@ -82,7 +82,7 @@ class PhononState:
 
 
 @dataclass(frozen=True)
-class ModeRow:
+class ModeRow(AtWaveVector):
     """A level at an irreducible wave vector of the supercell, frequencies in THz.
 
     Parameters
@@ -114,11 +114,6 @@ class ModeRow:
     stderr: float
     known: float | None = None
     name: str = ""
-
-    @property
-    def shown_q(self) -> str:
-        """The wave vector as text, after its name."""
-        return q_name(self.q, self.name)
 
     @property
     def change(self) -> float:

@@ -1,13 +1,10 @@
 """The content of ``conductivity.json``, typed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
-from sscha_mlp.errors import InputError
-from sscha_mlp.run_files.records.fields import Row, fields_of, read
+from sscha_mlp.run_files.records.fields import FileRecord
 
 SCHEMA: Final = "sscha-mlp/conductivity/1"
 
@@ -89,7 +86,7 @@ class ModeWidths:
 
 
 @dataclass(frozen=True)
-class ConductivityRecord:
+class ConductivityRecord(FileRecord):
     """Thermal conductivity of a finished run; the fields are those of the file.
 
     Parameters
@@ -112,6 +109,8 @@ class ConductivityRecord:
         What it was made with, and what the errors leave out.
     """
 
+    verb: ClassVar[str] = "conductivity"
+
     state_temperature_K: float
     nuclei: str
     supercell: tuple[int, int, int]
@@ -132,35 +131,3 @@ class ConductivityRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
     left_out: str = ""
     schema: str = SCHEMA
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> "ConductivityRecord":
-        """Read the content of a file.
-
-        Raises
-        ------
-        InputError
-            If a field is missing or not what is written there.
-        """
-        found: ConductivityRecord = read(cls, content)
-        return found
-
-    @classmethod
-    def read(cls, path: Path) -> "ConductivityRecord":
-        """Read a file.
-
-        Raises
-        ------
-        InputError
-            If it cannot be read.
-        """
-        try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError, InputError) as err:
-            raise InputError(
-                f"{path} cannot be read ({err}); remove it and run sscha-mlp conductivity again."
-            ) from err
-
-    def to_json(self) -> Row:
-        """Return the content of the file."""
-        return fields_of(self)

@@ -1,9 +1,11 @@
 """Records as rows of JSON: each field is written and read by its annotation."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
+from pathlib import Path
 from types import UnionType
 from typing import Any, ClassVar, Final, Self, Union, get_args, get_origin, get_type_hints
 
@@ -83,6 +85,45 @@ class Record:
             row = upgraded(cls.kind, name, row)
         record: Self = read(cls, row)
         return record
+
+
+class FileRecord:
+    """A frozen dataclass that is the content of a JSON file which a verb writes."""
+
+    verb: ClassVar[str]
+    """What writes the file anew."""
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Self:
+        """Read the content of a file.
+
+        Raises
+        ------
+        InputError
+            If a field is missing or not what is written there.
+        """
+        found: Self = read(cls, content)
+        return found
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a file.
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        try:
+            return cls.of(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, RecursionError, InputError) as err:
+            raise InputError(
+                f"{path} cannot be read ({err}); remove it and run sscha-mlp {cls.verb} again."
+            ) from err
+
+    def to_json(self) -> Row:
+        """Return the content of the file."""
+        return fields_of(self)
 
 
 def fields_of(value: Any) -> Row:

@@ -1,14 +1,11 @@
 """The content of ``hessian.json``, typed."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
-from sscha_mlp.errors import InputError
-from sscha_mlp.quantities import q_name
-from sscha_mlp.run_files.records.fields import Row, fields_of, read
+from sscha_mlp.quantities import AtWaveVector
+from sscha_mlp.run_files.records.fields import FileRecord
 
 SCHEMA: Final = "sscha-mlp/hessian/1"
 
@@ -44,7 +41,7 @@ class SquaredFrequencies:
 
 
 @dataclass(frozen=True)
-class HessianModes:
+class HessianModes(AtWaveVector):
     """Modes of the Hessian at one irreducible wave vector.
 
     Parameters
@@ -69,11 +66,6 @@ class HessianModes:
     name: str = ""
 
     @property
-    def shown_q(self) -> str:
-        """The wave vector as text, after its name."""
-        return q_name(self.q, self.name)
-
-    @property
     def moving(self) -> list[int]:
         """Places of the modes that are no translations."""
         return [place for place, rigid in enumerate(self.is_translation) if not rigid]
@@ -85,7 +77,7 @@ class HessianModes:
 
 
 @dataclass(frozen=True)
-class HessianRecord:
+class HessianRecord(FileRecord):
     """The free-energy Hessian of a finished run; the fields are those of the file.
 
     Parameters
@@ -104,6 +96,8 @@ class HessianRecord:
         What it was made with, and what its errors leave out.
     """
 
+    verb: ClassVar[str] = "hessian"
+
     temperature_K: float
     supercell: tuple[int, int, int]
     n_configs: int
@@ -119,35 +113,3 @@ class HessianRecord:
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
     schema: str = SCHEMA
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any]) -> "HessianRecord":
-        """Read the content of a file.
-
-        Raises
-        ------
-        InputError
-            If a field is missing or not what is written there.
-        """
-        found: HessianRecord = read(cls, content)
-        return found
-
-    @classmethod
-    def read(cls, path: Path) -> "HessianRecord":
-        """Read a file.
-
-        Raises
-        ------
-        InputError
-            If it cannot be read.
-        """
-        try:
-            return cls.of(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, RecursionError, InputError) as err:
-            raise InputError(
-                f"{path} cannot be read ({err}); remove it and run sscha-mlp hessian again."
-            ) from err
-
-    def to_json(self) -> Row:
-        """Return the content of the file."""
-        return fields_of(self)

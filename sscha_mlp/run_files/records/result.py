@@ -11,7 +11,7 @@ import numpy as np
 
 from sscha_mlp.crystal.structure import FloatArray
 from sscha_mlp.errors import InputError
-from sscha_mlp.quantities import q_name
+from sscha_mlp.quantities import AtWaveVector
 from sscha_mlp.run_files.records.fields import Row, fields_of, read
 
 SCHEMA: Final = "sscha-mlp/result/1"
@@ -48,7 +48,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Frequencies:
+class Frequencies(AtWaveVector):
     """Frequencies of one irreducible wave vector, THz, in rising order.
 
     Parameters
@@ -72,11 +72,6 @@ class Frequencies:
         """Return an entry of ``frequencies_THz``."""
         found: Frequencies = entry if isinstance(entry, cls) else read(cls, entry)
         return found
-
-    @property
-    def shown_q(self) -> str:
-        """The wave vector as text, after its name."""
-        return q_name(self.q, self.name)
 
     @property
     def n_modes(self) -> int:
@@ -285,10 +280,9 @@ class Result:
         rows = {"labels": self.labels, "model": self.model}
         values |= {name: _present(fields_of(one)) for name, one in rows.items()}
         # Results of an earlier version have no names of wave vectors, and get none.
-        entries = values["frequencies_THz"]
-        unnamed = [{key: one for key, one in entry.items() if key != "name"} for entry in entries]
         values["frequencies_THz"] = [
-            entry if entry["name"] else plain for entry, plain in zip(entries, unnamed, strict=True)
+            {key: one for key, one in entry.items() if key != "name" or one}
+            for entry in values["frequencies_THz"]
         ]
         return _present(values)
 

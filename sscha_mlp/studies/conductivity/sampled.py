@@ -1,6 +1,5 @@
 """Second and third derivatives of a run's final state, in blocks that tell their errors."""
 
-import io
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +10,7 @@ from scipy import linalg
 
 from sscha_mlp.crystal.dynamical_matrix import DynamicalMatrix
 from sscha_mlp.crystal.structure import FloatArray
-from sscha_mlp.data.files import write_atomic
-from sscha_mlp.ensemble.sampling import Ensemble
+from sscha_mlp.data.files import write_npz_atomic
 from sscha_mlp.parallel.memory import require_memory
 from sscha_mlp.scha import minimiser
 from sscha_mlp.scha.estimators import Samples, estimate_difference
@@ -128,7 +126,7 @@ def sample_force_constants(
     minimum = minimiser.minimise(samples, study.group, rules)
     blocks = np.repeat(np.arange(n_blocks), n_configs // n_blocks)
     halves = [
-        minimiser.minimise(_chosen(samples, half[blocks]), study.group, rules)
+        minimiser.minimise(samples.chosen(half[blocks]), study.group, rules)
         for half in balanced_halves(n_blocks)
     ]
     return SampledForceConstants(
@@ -176,7 +174,7 @@ def labelled_change(study: OpenedRun, difference: Samples) -> LabelledChange:
     edges = np.linspace(0, n_labels, n_groups + 1).astype(int)
     group_of = np.repeat(np.arange(n_groups), np.diff(edges))
     second = [
-        estimate_difference(_chosen(difference, group_of == one), study.group).force_constant_change
+        estimate_difference(difference.chosen(group_of == one), study.group).force_constant_change
         for one in range(n_groups)
     ]
     return LabelledChange(n_labels, np.array(second), third)
@@ -184,17 +182,15 @@ def labelled_change(study: OpenedRun, difference: Samples) -> LabelledChange:
 
 def save_force_constants(path: Path, found: SampledForceConstants) -> None:
     """Write force constants to an ``.npz`` file, atomically."""
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
+    write_npz_atomic(
+        path,
         positions=found.state.crystal.positions,
         second=found.state.force_constants,
         halves=found.halves,
         blocks=found.third.blocks,
         shares=found.third.shares,
-        effective_sample_size=found.effective_sample_size,
+        effective_sample_size=np.array(found.effective_sample_size),
     )
-    write_atomic(path, buffer.getvalue())
 
 
 def load_force_constants(path: Path, state: DynamicalMatrix) -> SampledForceConstants:
@@ -215,13 +211,6 @@ def load_force_constants(path: Path, state: DynamicalMatrix) -> SampledForceCons
             ThirdOrder(state.supercell, stored["blocks"], stored["shares"]),
             float(stored["effective_sample_size"]),
         )
-
-
-def _chosen(samples: Samples, chosen: NDArray[np.bool_]) -> Samples:
-    """Samples of some configurations; pairs must be chosen together."""
-    ensemble = samples.ensemble
-    part = Ensemble(ensemble.gaussian, ensemble.displacements[chosen], ensemble.antithetic)
-    return Samples(part, samples.energies[chosen], samples.forces[chosen], samples.stresses[chosen])
 
 
 def _norm(values: FloatArray) -> float:

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import zipfile
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from sscha_mlp.data.files import make_directory, write_atomic
+from sscha_mlp.data.files import make_directory, write_atomic, write_npz_atomic
 from sscha_mlp.properties.transport import Scattering
 
 _INPUTS: Final = "inputs.txt"
@@ -31,7 +30,7 @@ class Steps:
 
     def __init__(self, directory: Path, inputs: Any) -> None:
         self.directory = make_directory(directory)
-        digest = hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+        digest = _digest(inputs)
         mark = self.directory / _INPUTS
         if not mark.is_file() or mark.read_text(encoding="utf-8") != digest:
             for old in self.directory.glob("*.npz"):
@@ -54,16 +53,18 @@ class Steps:
         compute
             Computes it.
         """
-        key = hashlib.sha256(json.dumps(options, sort_keys=True).encode()).hexdigest()[:12]
-        path = self.path(f"{name}-{key}")
+        path = self.path(f"{name}-{_digest(options)[:12]}")
         with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile):
             return _load(path)
         found = compute()
-        buffer = io.BytesIO()
         stored = {one.name: getattr(found, one.name) for one in fields(found)}
-        np.savez(buffer, **{name: value for name, value in stored.items() if value is not None})
-        write_atomic(path, buffer.getvalue())
+        known = {name: np.asarray(one) for name, one in stored.items() if one is not None}
+        write_npz_atomic(path, **known)
         return found
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _load(path: Path) -> Scattering:
