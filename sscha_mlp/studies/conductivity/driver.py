@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -212,41 +213,55 @@ def _scattered(
 ) -> Found:
     """The answer on the mesh; its noise and its shift on the coarse one."""
     request, watcher, third = transport.request, study.observer, force_constants.third
-    whole = lambda: transport.lattice(force_constants.state, third.value)  # noqa: E731
+    whole = partial(transport.lattice, force_constants.state, third.value)
     watcher.stage("conductivity: the mesh")
     fine = transport.scattered("whole", whole, request.mesh, full=True)
     watcher.stage("conductivity: without each block, on the coarse mesh")
     coarse = transport.scattered("whole", whole, request.coarse)
     for mesh, one in ((request.mesh, fine), (request.coarse, coarse)):
         _require_scattering(mesh, one)
-    without = []
-    for block in range(third.n_blocks):
-        watcher.progress("blocks left out", block, third.n_blocks)
-
-        def part(block: int = block) -> Lattice:
-            return transport.lattice(force_constants.state, third.without(block))
-
-        without.append(transport.scattered(f"without-{block}", part, request.coarse))
-    halves = [] if transport.larger is not None else _halves(study, transport, force_constants)
+    state = force_constants.state
+    without = _each(
+        study,
+        transport,
+        ("blocks left out", "without", third.n_blocks),
+        lambda block: transport.lattice(state, third.without(block)),
+    )
+    halves: list[Scattering] = []
+    if transport.larger is None:
+        halves = _each(
+            study,
+            transport,
+            ("halves of the ensemble", "half", len(force_constants.halves)),
+            lambda half: transport.lattice(force_constants.state_of_half(half), third.value),
+        )
     sampled = SampledScattering(coarse, tuple(without), tuple(halves))
     shift, n_labels, n_groups = _shift(study, transport, force_constants)
     charged = transport.born is not None
     return Found(transport.kelvin, charged, fine, sampled, shift, n_labels, n_groups)
 
 
-def _halves(
-    study: OpenedRun, transport: _Transport, force_constants: SampledForceConstants
+def _each(
+    study: OpenedRun,
+    transport: _Transport,
+    of: tuple[str, str, int],
+    lattice: Callable[[int], Lattice],
 ) -> list[Scattering]:
-    """The second order of halves of the ensemble, with the third order of all of it."""
-    found, n_halves = [], len(force_constants.halves)
-    for half in range(n_halves):
-        study.observer.progress("halves of the ensemble", half, n_halves)
+    """Scattering on the coarse mesh by each of several force constants.
 
-        def part(half: int = half) -> Lattice:
-            state = force_constants.state_of_half(half)
-            return transport.lattice(state, force_constants.third.value)
-
-        found.append(transport.scattered(f"half-{half}", part, transport.request.coarse))
+    Parameters
+    ----------
+    of
+        What is counted, the name of its steps, and how many there are.
+    lattice
+        Force constants of a number.
+    """
+    what, name, count = of
+    found = []
+    for number in range(count):
+        study.observer.progress(what, number, count)
+        step = partial(lattice, number)
+        found.append(transport.scattered(f"{name}-{number}", step, transport.request.coarse))
     return found
 
 
